@@ -1,1 +1,92 @@
-//! See the README.
+//! THE RULES of `allexmaster`: what happened goes in, what must be done comes out.
+//!
+//! ```text
+//!                 ┌──────────────────────────────┐
+//!  Recorded ────► │ step(State, Recorded)        │ ────► State
+//!  (event, time,  │ one exhaustive match,        │
+//!   noise)        │ one topic module per arm     │ ────► Vec<Effect>
+//!                 └──────────────────────────────┘
+//! ```
+//!
+//! # Theory of operation
+//!
+//! The master's whole life is a list of [`Event`]s. [`step`] takes the state
+//! and the next event and answers with the new state and the [`Effect`]s that
+//! the hands have to perform. It is total (a refused request is an effect that
+//! replies with a [`Rejection`]), deterministic (time and randomness come in
+//! with the event) and silent (no clock, no input or output, no logging).
+//!
+//! Every service has two sides, each an enum that holds only what is true in
+//! it: its [`Activity`] (the process: waiting, probing ports, spawning,
+//! starting, up, stopping, backing off, failed) and its [`Claim`] (the
+//! LanManager: bidding, held, responding, approved). A deadline is never an
+//! effect: [`State::next_deadline`] tells when the state itself has something
+//! to do, and why.
+//!
+//! After a restart nothing has to be remembered about effects: the event
+//! [`Event::MasterStarted`] makes `step` ask again for all that must be true.
+//!
+//! This crate is `no_std`: reading a clock in it does not compile, and its
+//! `clippy.toml` bans randomness and hash-ordered collections.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+// In reading order.
+mod boot;
+mod check;
+mod child;
+mod claim;
+mod deadline;
+mod effect;
+mod event;
+mod id;
+mod lan;
+mod need;
+mod needs;
+mod ports;
+mod rejection;
+mod requests;
+mod restart;
+mod service;
+mod settings;
+mod shutdown;
+mod state;
+mod status;
+mod step;
+mod time;
+
+pub use check::Broken;
+pub use claim::Claim;
+pub use deadline::{Deadline, Deadlines};
+pub use effect::{Effect, ServiceRecord, Signal, SpawnOrder};
+pub use event::{
+    BidAnswer, Ended, Event, LanAnswer, Outcome, Recorded, ResponseAnswer, StopSource, Survivor,
+};
+pub use id::{
+    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
+    RequestId, UnreadableIncarnation,
+};
+pub use lan::Lan;
+pub use need::{Need, PerProtocol, Protocol};
+pub use ports::Ports;
+pub use rejection::{Rejection, Reply};
+pub use requests::LanRequest;
+pub use restart::{Decision, RestartPolicy};
+pub use service::{Activity, History, Next, Process, Service, Services, StopReason, Trouble, Wait};
+pub use settings::{Launcher, Settings};
+pub use shutdown::Shutdown;
+pub use state::{Master, State};
+pub use status::{LanStatus, ServiceState, ServiceStatus};
+pub use step::step;
+pub use time::Timestamp;
+
+/// The version of the meaning of [`step`]. A checkpoint that another version
+/// made is thrown away and rebuilt from the events.
+///
+/// Raise it with every change that makes the same events lead to another state.
+///
+/// * 1: the first.
+pub const STEP_VERSION: u32 = 1;

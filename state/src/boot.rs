@@ -1,0 +1,188 @@
+//! The start of a run of the master: what was is compared with what is, and all
+//! that must be true is asked for again.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::service::{Activity, Next, Process, StopReason};
+use crate::state::Master;
+use crate::step::Turn;
+use crate::{
+    BootId, Deadline, Effect, Ended, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
+    Pid, Settings, Shutdown, Signal, State, Survivor, child, lan, requests,
+};
+
+/// The configuration was read.
+pub(crate) fn settings_loaded(state: &mut State, turn: &mut Turn, settings: Settings) {
+    state.ports.configure(&settings);
+    state.settings = settings;
+    requests::settings_changed(state, turn);
+}
+
+/// The master started.
+pub(crate) fn started(
+    state: &mut State,
+    turn: &mut Turn,
+    (journal, boot, pid): (JournalId, BootId, Pid),
+    survivors: Vec<Survivor>,
+    ended: Vec<Ended>,
+) {
+    let before = state.master.replace(Master {
+        journal,
+        boot: boot.clone(),
+        pid,
+        started: turn.at,
+    });
+    let same_boot = before.is_none_or(|before| before.boot == boot);
+    state.shutdown = Shutdown::No;
+    state.deadlines.clear(&Deadline::Farewell);
+    requests::forget_all(state);
+    state.lan = Lan::Away {
+        since: turn.at,
+        failures: 0,
+        reason: None,
+    };
+    lan::lose_claims(state, turn);
+
+    let mut alive: BTreeMap<Incarnation, Identity> = survivors
+        .into_iter()
+        .map(|found| (found.incarnation, found.identity))
+        .collect();
+    let mut ended: BTreeMap<Incarnation, Outcome> = ended
+        .into_iter()
+        .map(|end| (end.incarnation, end.outcome))
+        .collect();
+    for instance in state.services.names() {
+        let Some(service) = state.services.get(&instance) else {
+            continue;
+        };
+        let Some((incarnation, _)) = service.activity.attempt() else {
+            continue;
+        };
+        match alive.remove(&incarnation) {
+            Some(identity) => adopt(state, turn, &instance, incarnation, identity),
+            None => lose(
+                state,
+                turn,
+                &instance,
+                incarnation,
+                ended.remove(&incarnation),
+                same_boot,
+            ),
+        }
+    }
+    // Children of this journal that it does not know of (any more): nobody would ever end them.
+    for (incarnation, identity) in alive {
+        turn.effect(Effect::Signal {
+            incarnation,
+            identity,
+            signal: Signal::Kill,
+        });
+    }
+    lan::dial(state, turn);
+}
+
+/// A child of an earlier run lives.
+fn adopt(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    incarnation: Incarnation,
+    identity: Identity,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    turn.effect(Effect::Adopt {
+        incarnation,
+        instance: instance.clone(),
+        identity: identity.clone(),
+    });
+    match service.activity.clone() {
+        // It was forked, and the crash came before that was recorded.
+        Activity::Probing { ports, .. }
+        | Activity::Spawning {
+            ports,
+            cancelled: None,
+            ..
+        } => {
+            let process = Process {
+                incarnation,
+                identity,
+                ports,
+                spawned: turn.at,
+            };
+            child::begin(state, turn, instance, process);
+        }
+        Activity::Spawning {
+            ports,
+            cancelled: Some((why, next)),
+            ..
+        } => {
+            let process = Process {
+                incarnation,
+                identity,
+                ports,
+                spawned: turn.at,
+            };
+            child::begin(state, turn, instance, process);
+            child::stop(state, turn, instance, why, next);
+        }
+        Activity::Starting { process, .. } => child::begin(state, turn, instance, process),
+        Activity::Up { .. } => child::publish(state, turn, instance),
+        Activity::Stopping {
+            process, kill_at, ..
+        } => {
+            let signal = if kill_at.is_some() {
+                Signal::Terminate
+            } else {
+                Signal::Kill
+            };
+            turn.effect(Effect::Signal {
+                incarnation,
+                identity: process.identity,
+                signal,
+            });
+        }
+        Activity::Waiting(_) | Activity::BackingOff { .. } | Activity::Failed { .. } => {}
+    }
+}
+
+/// A child of an earlier run is gone, or never was.
+fn lose(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    incarnation: Incarnation,
+    outcome: Option<Outcome>,
+    same_boot: bool,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    match service.activity {
+        // Nothing was forked.
+        Activity::Probing { .. } => {
+            child::stop(state, turn, instance, StopReason::Withdrawn, Next::Again);
+        }
+        // Whether it was forked is unknown, but it is not there: no failure of its own.
+        Activity::Spawning { ports, .. } => {
+            let until = turn.at.plus(state.settings.port_cooldown);
+            for (_, port) in ports.iter() {
+                state.ports.block(*port, until, &mut state.deadlines);
+            }
+            child::rest(state, turn, instance);
+        }
+        Activity::Starting { .. } | Activity::Up { .. } | Activity::Stopping { .. } => {
+            let why = if same_boot {
+                "while no master was running"
+            } else {
+                "the machine was restarted"
+            };
+            let outcome = outcome.unwrap_or_else(|| Outcome::Lost(Arc::from(why)));
+            child::exited(state, turn, incarnation, outcome);
+        }
+        Activity::Waiting(_) | Activity::BackingOff { .. } | Activity::Failed { .. } => {}
+    }
+}

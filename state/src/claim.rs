@@ -1,0 +1,360 @@
+//! A service's standing with the LanManager: bid, challenge, response, approval.
+
+use alloc::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::step::Turn;
+use crate::{
+    BidAnswer, Effect, Incarnation, InstanceName, Lan, PerProtocol, Port, Process, ResponseAnswer,
+    Service, ServiceRecord, State, Timestamp, child, needs,
+};
+
+/// Where a service stands with the LanManager.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claim {
+    /// Nowhere.
+    None,
+    /// We have bid, and have no answer yet.
+    Bidding {
+        /// Which bid.
+        bid: Incarnation,
+    },
+    /// We are to start it and to respond.
+    Held {
+        /// Which bid.
+        bid: Incarnation,
+        /// When to respond again, after the LanManager reached no port.
+        respond_at: Option<Timestamp>,
+    },
+    /// We have responded, and the LanManager checks the ports.
+    Responding {
+        /// Which bid.
+        bid: Incarnation,
+        /// The need was listed anew meanwhile, so even an approval is out of date.
+        relisted: bool,
+    },
+    /// The service stands in the LanManager's list.
+    Approved,
+    /// A running child could not be announced; tried again then.
+    Paused {
+        /// The end of the pause.
+        until: Timestamp,
+    },
+}
+
+impl Claim {
+    /// When the claim itself has something to do.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Held { respond_at, .. } => *respond_at,
+            Self::Paused { until } => Some(*until),
+            Self::None | Self::Bidding { .. } | Self::Responding { .. } | Self::Approved => None,
+        }
+    }
+
+    /// The bid, where there is an open one.
+    #[must_use]
+    pub const fn bid(&self) -> Option<Incarnation> {
+        match self {
+            Self::Bidding { bid } | Self::Held { bid, .. } | Self::Responding { bid, .. } => {
+                Some(*bid)
+            }
+            Self::None | Self::Approved | Self::Paused { .. } => None,
+        }
+    }
+}
+
+/// Bids for a need. Does nothing while the LanManager is away.
+pub(crate) fn bid(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Lan::Up {
+        connection,
+        address,
+        ..
+    } = &state.lan
+    else {
+        return;
+    };
+    let (connection, address) = (*connection, Arc::clone(address));
+    let bid = turn.incarnation();
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Bidding { bid };
+            if matches!(service.activity, Activity::Waiting(_)) {
+                service.activity = Activity::Waiting(Wait::Answer);
+            }
+        });
+    turn.effect(Effect::Bid {
+        connection,
+        instance: instance.clone(),
+        bid,
+        address,
+    });
+}
+
+/// The LanManager answered a bid.
+pub(crate) fn bid_answered(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    bid: Incarnation,
+    answer: BidAnswer,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    if service.claim != (Claim::Bidding { bid }) {
+        return; // a bid that was given up meanwhile
+    }
+    let has_child = service.activity.attempt().is_some();
+    match answer {
+        BidAnswer::Challenged => {
+            let queued = turn.sequence;
+            state
+                .services
+                .change(instance, &mut state.deadlines, |service| {
+                    service.claim = Claim::Held {
+                        bid,
+                        respond_at: None,
+                    };
+                    if matches!(service.activity, Activity::Waiting(_)) {
+                        service.activity = Activity::Waiting(Wait::Start { queued });
+                    }
+                });
+            respond(state, turn, instance);
+        }
+        BidAnswer::Rejected if has_child => pause(state, turn, instance),
+        BidAnswer::Rejected => {
+            let why = Arc::from("the LanManager rejected the bid");
+            fail_bid(state, turn, instance, why);
+        }
+        BidAnswer::Failed(_) if has_child => pause(state, turn, instance),
+        BidAnswer::Failed(why) => fail_bid(state, turn, instance, why),
+    }
+}
+
+fn fail_bid(state: &mut State, turn: &mut Turn, instance: &InstanceName, why: Arc<str>) {
+    abandon(state, turn, instance);
+    child::back_off(state, turn, instance, Trouble::BidFailed(why), false);
+}
+
+/// Responds to the challenge, if the bid is held and the child is up.
+pub(crate) fn respond(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    let (Claim::Held { bid, .. }, Activity::Up { process, .. }) =
+        (&service.claim, &service.activity)
+    else {
+        return;
+    };
+    let bid = *bid;
+    let record = record(state, service, process);
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Responding {
+                bid,
+                relisted: false,
+            };
+        });
+    turn.effect(Effect::Respond { bid, record });
+}
+
+/// The LanManager answered a response.
+pub(crate) fn response_answered(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    bid: Incarnation,
+    answer: ResponseAnswer,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    let Claim::Responding {
+        bid: present,
+        relisted,
+    } = service.claim
+    else {
+        return;
+    };
+    if present != bid {
+        return;
+    }
+    match answer {
+        ResponseAnswer::Approved => approve(state, turn, instance, relisted),
+        ResponseAnswer::Unreachable => unreachable(state, turn, instance, bid),
+        ResponseAnswer::Refused(why) => {
+            abandon(state, turn, instance);
+            child::stop(
+                state,
+                turn,
+                instance,
+                StopReason::Refused(why),
+                Next::BackOff,
+            );
+        }
+        // Whether it was approved is unknown. The child is well, so it stays, and
+        // its end will be told; where the need is still listed, it is announced again.
+        ResponseAnswer::Failed(_) => {
+            approve(state, turn, instance, false);
+            pause(state, turn, instance);
+        }
+    }
+}
+
+fn approve(state: &mut State, turn: &mut Turn, instance: &InstanceName, relisted: bool) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = if relisted {
+                Claim::None
+            } else {
+                Claim::Approved
+            };
+            if let Activity::Up {
+                approved,
+                unreachable,
+                ..
+            } = &mut service.activity
+            {
+                *approved = true;
+                *unreachable = 0;
+            }
+        });
+    if relisted {
+        needs::engage(state, turn, instance);
+    }
+}
+
+fn unreachable(state: &mut State, turn: &mut Turn, instance: &InstanceName, bid: Incarnation) {
+    let most = state.settings.check_attempts;
+    let respond_at = turn.at.plus(state.settings.check_retry);
+    let again = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Activity::Up { unreachable, .. } = &mut service.activity else {
+                return false;
+            };
+            *unreachable += 1;
+            if *unreachable >= most {
+                return false;
+            }
+            service.claim = Claim::Held {
+                bid,
+                respond_at: Some(respond_at),
+            };
+            true
+        });
+    if again == Some(false) {
+        abandon(state, turn, instance);
+        let why = Arc::from("the LanManager could reach none of its ports");
+        child::stop(
+            state,
+            turn,
+            instance,
+            StopReason::Refused(why),
+            Next::BackOff,
+        );
+    }
+}
+
+/// Gives an open bid up.
+pub(crate) fn abandon(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    let bid = service.claim.bid();
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::None
+        });
+    if let Some(bid) = bid {
+        turn.effect(Effect::Abandon {
+            instance: instance.clone(),
+            bid,
+        });
+    }
+}
+
+/// A child that lives could not be announced: tried again after a pause.
+fn pause(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    abandon(state, turn, instance);
+    let until = turn.at.plus(state.settings.check_retry);
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Paused { until };
+        });
+}
+
+/// The time of a claim has come.
+pub(crate) fn deadline(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    match &service.claim {
+        Claim::Held {
+            respond_at: Some(at),
+            ..
+        } if *at <= turn.at => {
+            respond(state, turn, instance);
+        }
+        Claim::Paused { until } if *until <= turn.at => {
+            state
+                .services
+                .change(instance, &mut state.deadlines, |service| {
+                    service.claim = Claim::None
+                });
+            needs::engage(state, turn, instance);
+        }
+        Claim::None
+        | Claim::Bidding { .. }
+        | Claim::Held { .. }
+        | Claim::Responding { .. }
+        | Claim::Approved
+        | Claim::Paused { .. } => {}
+    }
+}
+
+/// What the LanManager and local tools are told of a child.
+pub(crate) fn record(state: &State, service: &Service, process: &Process) -> ServiceRecord {
+    let address = match &state.lan {
+        Lan::Up { address, .. } => Some(Arc::clone(address)),
+        Lan::Away { .. } | Lan::Dialing { .. } => None,
+    };
+    ServiceRecord {
+        need: Arc::clone(&service.need),
+        pid: process.identity.pid,
+        ports: served(state, service, &process.ports),
+        address,
+    }
+}
+
+/// The ports that the module of a service serves.
+pub(crate) fn served(
+    state: &State,
+    service: &Service,
+    ports: &PerProtocol<Port>,
+) -> PerProtocol<Option<Port>> {
+    // A launcher that was taken out of the configuration while its child runs: as if it served all.
+    let serves = state.settings.launchers.get(&service.need.module).map_or(
+        PerProtocol {
+            tcp: true,
+            http: true,
+            ws: true,
+        },
+        |launcher| launcher.serves,
+    );
+    PerProtocol {
+        tcp: serves.tcp.then_some(ports.tcp),
+        http: serves.http.then_some(ports.http),
+        ws: serves.ws.then_some(ports.ws),
+    }
+}

@@ -1,0 +1,300 @@
+//! Every fact that can happen. Events tell what happened, never what was decided.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Need, Pid,
+    Port, RequestId, Settings, Timestamp,
+};
+
+/// An event as the journal holds it: with its place, its time and its noise.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded<E = Event> {
+    /// Its place in the journal: 1, 2, 3 and so on without a gap.
+    pub sequence: u64,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Randomness for the decisions that want it (jitter): it comes with the
+    /// event, so that a replay decides the same.
+    pub noise: u32,
+    /// What happened.
+    pub event: E,
+}
+
+/// What happened. The numbers of [`Event::kind`] stand in the journal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
+pub enum Event {
+    /// The configuration was read, and differs from what was known.
+    SettingsLoaded {
+        /// What it says.
+        settings: Settings,
+    },
+    /// The master started, or started again, and has looked around.
+    MasterStarted {
+        /// The journal that it reads.
+        journal: JournalId,
+        /// The run of the machine.
+        boot: BootId,
+        /// Its own process number.
+        pid: Pid,
+        /// The children of earlier runs that still live.
+        survivors: Vec<Survivor>,
+        /// Those whose end the system could still tell.
+        ended: Vec<Ended>,
+    },
+    /// The LanManager let us in.
+    LanConnected {
+        /// Which connection.
+        connection: Connection,
+        /// What was dialed, as `ws://127.0.0.1:23552`.
+        endpoint: Arc<str>,
+        /// The address that the LanManager sees us under.
+        address: Arc<str>,
+    },
+    /// The connection ended, or never came to be.
+    LanClosed {
+        /// Which connection.
+        connection: Connection,
+        /// Why, for people.
+        reason: Arc<str>,
+    },
+    /// The LanManager told all its unsatisfied needs.
+    NeedsListed {
+        /// On which connection.
+        connection: Connection,
+        /// All of them.
+        needs: Vec<Arc<Need>>,
+    },
+    /// A need appeared (or appeared again).
+    NeedAppeared {
+        /// On which connection.
+        connection: Connection,
+        /// The need.
+        need: Arc<Need>,
+    },
+    /// A need is no longer listed: satisfied, or withdrawn.
+    NeedWithdrawn {
+        /// On which connection.
+        connection: Connection,
+        /// Whose need.
+        instance: InstanceName,
+    },
+    /// The LanManager answered a bid.
+    BidAnswered {
+        /// Whose need.
+        instance: InstanceName,
+        /// Which bid.
+        bid: Incarnation,
+        /// What it said.
+        answer: BidAnswer,
+    },
+    /// The LanManager answered our response to a challenge, after checking the ports.
+    ResponseAnswered {
+        /// Whose need.
+        instance: InstanceName,
+        /// On which bid.
+        bid: Incarnation,
+        /// What it said.
+        answer: ResponseAnswer,
+    },
+    /// The LanManager has heard that a service went down.
+    ServiceDownAcknowledged {
+        /// On which connection.
+        connection: Connection,
+        /// Which service.
+        instance: InstanceName,
+    },
+    /// The ports that a child is to have were tested by binding them.
+    PortsProbed {
+        /// For which child.
+        incarnation: Incarnation,
+        /// Those that somebody else holds.
+        taken: Vec<Port>,
+    },
+    /// A child was forked and runs its program.
+    ChildSpawned {
+        /// Which child.
+        incarnation: Incarnation,
+        /// The process that it is.
+        identity: Identity,
+    },
+    /// A child could not be started.
+    ChildNotSpawned {
+        /// Which child.
+        incarnation: Incarnation,
+        /// Why, for people.
+        reason: Arc<str>,
+    },
+    /// A child's ports answer.
+    ChildReady {
+        /// Which child.
+        incarnation: Incarnation,
+    },
+    /// A child ended.
+    ChildExited {
+        /// Which child.
+        incarnation: Incarnation,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A child has loaded a module that the LanManager keeps account of.
+    ModuleEngaged {
+        /// The module.
+        module: ModuleName,
+    },
+    /// Somebody wants the master, and all its children, to stop.
+    StopRequested {
+        /// The call to be answered, where it was one.
+        request: Option<RequestId>,
+        /// Who.
+        source: StopSource,
+    },
+    /// Somebody wants a child to be started anew.
+    RestartRequested {
+        /// The call to be answered.
+        request: RequestId,
+        /// Which service.
+        instance: InstanceName,
+    },
+    /// Somebody wants the LanManager to have a further need.
+    AddNeedRequested {
+        /// The call to be answered.
+        request: RequestId,
+        /// The need, as the LanManager will get it.
+        need: Value,
+    },
+    /// Somebody wants the LanManager to forget a need.
+    RemoveNeedRequested {
+        /// The call to be answered.
+        request: RequestId,
+        /// Whose need.
+        instance: InstanceName,
+    },
+    /// The LanManager answered a call that was relayed for somebody.
+    LanCallAnswered {
+        /// For which call.
+        request: RequestId,
+        /// What it said.
+        answer: LanAnswer,
+    },
+    /// The time of [`crate::State::next_deadline`] has come.
+    DeadlineReached,
+}
+
+/// A child of an earlier run of the master that still lives.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Survivor {
+    /// Which child: read from its environment, or recognised by its identity.
+    pub incarnation: Incarnation,
+    /// The process that it is.
+    pub identity: Identity,
+}
+
+/// A child that ended while no master was looking, and whose end the system could still tell.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// Which child.
+    pub incarnation: Incarnation,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// How a child ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// By itself, with this exit code.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// Unseen: nobody can tell how. The text says why not.
+    Lost(Arc<str>),
+}
+
+/// The LanManager's word on a bid.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BidAnswer {
+    /// Go on: start it, then respond.
+    Challenged,
+    /// This need is not for us.
+    Rejected,
+    /// No answer that counts: an error, a timeout, or the need went away. The text says which.
+    Failed(Arc<str>),
+}
+
+/// The LanManager's word on our response.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResponseAnswer {
+    /// The service stands in its list.
+    Approved,
+    /// It could reach none of the ports; the same bid may be answered again.
+    Unreachable,
+    /// Refused, with its reason.
+    Refused(Arc<str>),
+    /// No answer that counts: a timeout, or the need went away. The text says which.
+    Failed(Arc<str>),
+}
+
+/// The LanManager's word on a relayed call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LanAnswer {
+    /// Done, with this result.
+    Done(Value),
+    /// Refused, with its code and message.
+    Refused {
+        /// The code, where it gave one.
+        code: Option<Arc<str>>,
+        /// What it said.
+        message: Arc<str>,
+    },
+}
+
+/// Who asked the master to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopSource {
+    /// A local call.
+    Operator,
+    /// SIGTERM or SIGINT.
+    Signal,
+}
+
+impl Event {
+    /// The number of the kind of event, as it stands in the journal. Never used
+    /// again for another kind.
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match self {
+            Self::SettingsLoaded { .. } => 1,
+            Self::MasterStarted { .. } => 2,
+            Self::LanConnected { .. } => 3,
+            Self::LanClosed { .. } => 4,
+            Self::NeedsListed { .. } => 5,
+            Self::NeedAppeared { .. } => 6,
+            Self::NeedWithdrawn { .. } => 7,
+            Self::BidAnswered { .. } => 8,
+            Self::ResponseAnswered { .. } => 9,
+            Self::ServiceDownAcknowledged { .. } => 10,
+            Self::PortsProbed { .. } => 11,
+            Self::ChildSpawned { .. } => 12,
+            Self::ChildNotSpawned { .. } => 13,
+            Self::ChildReady { .. } => 14,
+            Self::ChildExited { .. } => 15,
+            Self::ModuleEngaged { .. } => 16,
+            Self::StopRequested { .. } => 17,
+            Self::RestartRequested { .. } => 18,
+            Self::AddNeedRequested { .. } => 19,
+            Self::RemoveNeedRequested { .. } => 20,
+            Self::LanCallAnswered { .. } => 21,
+            Self::DeadlineReached => 22,
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The connection to the LanManager.
+
+use alloc::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::Activity;
+use crate::step::Turn;
+use crate::{
+    Claim, Connection, Deadline, Effect, InstanceName, Shutdown, State, Timestamp, needs, requests,
+};
+
+/// The connection to the LanManager.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lan {
+    /// There is none; the next dial is a deadline.
+    Away {
+        /// Since when.
+        since: Timestamp,
+        /// How many dials have failed since then.
+        failures: u32,
+        /// Why, for people; absent before the first dial.
+        reason: Option<Arc<str>>,
+    },
+    /// One is being made.
+    Dialing {
+        /// Its name.
+        connection: Connection,
+        /// Since when there is none.
+        since: Timestamp,
+        /// How many dials have failed since then.
+        failures: u32,
+        /// Why the last one failed or ended.
+        reason: Option<Arc<str>>,
+    },
+    /// The LanManager has let us in.
+    Up {
+        /// The name of the connection.
+        connection: Connection,
+        /// What was dialed.
+        endpoint: Arc<str>,
+        /// The address that it sees us under.
+        address: Arc<str>,
+        /// Since when.
+        since: Timestamp,
+        /// Whether it has told its needs.
+        listed: bool,
+    },
+}
+
+impl Default for Lan {
+    fn default() -> Self {
+        Self::Away {
+            since: Timestamp(0),
+            failures: 0,
+            reason: None,
+        }
+    }
+}
+
+impl Lan {
+    /// The connection, while the LanManager is there.
+    #[must_use]
+    pub const fn connection(&self) -> Option<Connection> {
+        match self {
+            Self::Up { connection, .. } => Some(*connection),
+            Self::Away { .. } | Self::Dialing { .. } => None,
+        }
+    }
+}
+
+/// Dials, unless there is a connection or the master stops.
+pub(crate) fn dial(state: &mut State, turn: &mut Turn) {
+    let Lan::Away {
+        since,
+        failures,
+        reason,
+    } = &state.lan
+    else {
+        return;
+    };
+    if state.shutdown != Shutdown::No {
+        return;
+    }
+    let connection = turn.connection();
+    let failures = *failures;
+    state.lan = Lan::Dialing {
+        connection,
+        since: *since,
+        failures,
+        reason: reason.clone(),
+    };
+    state.deadlines.clear(&Deadline::Dial);
+    turn.effect(Effect::Dial {
+        connection,
+        failures,
+    });
+}
+
+/// The LanManager let us in: it is told what it has missed.
+pub(crate) fn connected(
+    state: &mut State,
+    turn: &mut Turn,
+    connection: Connection,
+    endpoint: Arc<str>,
+    address: Arc<str>,
+) {
+    let Lan::Dialing {
+        connection: dialed, ..
+    } = state.lan
+    else {
+        return;
+    };
+    if dialed != connection {
+        return;
+    }
+    state.lan = Lan::Up {
+        connection,
+        endpoint,
+        address,
+        since: turn.at,
+        listed: false,
+    };
+    for instance in state.services.unreported() {
+        turn.effect(Effect::ReportDown {
+            connection,
+            instance: instance.clone(),
+        });
+    }
+    for module in &state.engaged {
+        turn.effect(Effect::ReportEngaged {
+            connection,
+            module: module.clone(),
+        });
+    }
+    requests::send_all(state, turn);
+}
+
+/// The connection ended, or a dial failed.
+pub(crate) fn closed(state: &mut State, turn: &mut Turn, connection: Connection, reason: Arc<str>) {
+    let (since, failures) = match &state.lan {
+        Lan::Up {
+            connection: present,
+            ..
+        } if *present == connection => (turn.at, 0),
+        Lan::Dialing {
+            connection: present,
+            since,
+            failures,
+            ..
+        } if *present == connection => (*since, failures.saturating_add(1)),
+        Lan::Up { .. } | Lan::Dialing { .. } | Lan::Away { .. } => return,
+    };
+    state.lan = Lan::Away {
+        since,
+        failures,
+        reason: Some(reason),
+    };
+    if failures == 0 {
+        lose_claims(state, turn);
+        requests::not_sent(state);
+    }
+    schedule_dial(state, turn, failures);
+}
+
+fn schedule_dial(state: &mut State, turn: &Turn, failures: u32) {
+    if state.shutdown != Shutdown::No {
+        return;
+    }
+    let first = state.settings.dial_retry;
+    let pause = first
+        .saturating_mul(1 << failures.min(16))
+        .min(state.settings.dial_retry_most);
+    // Up to a quarter more, so that many masters do not come back in step.
+    let jitter = (pause / 4).saturating_mul(u64::from(turn.noise)) / u64::from(u32::MAX);
+    state
+        .deadlines
+        .set(Deadline::Dial, turn.at.plus(pause + jitter));
+}
+
+/// With the connection end all bids, all approvals, and all that was listed.
+/// The children stay: they will be announced again.
+pub(crate) fn lose_claims(state: &mut State, turn: &mut Turn) {
+    for instance in state.services.names() {
+        state
+            .services
+            .change(&instance, &mut state.deadlines, |service| {
+                service.claim = Claim::None;
+                service.wanted = false;
+            });
+        needs::reconsider(state, turn, &instance);
+    }
+}
+
+/// The LanManager has heard that a service went down; it may be bid for again.
+pub(crate) fn down_acknowledged(
+    state: &mut State,
+    turn: &mut Turn,
+    connection: Connection,
+    instance: &InstanceName,
+) {
+    if state.lan.connection() != Some(connection) {
+        return;
+    }
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.down_unreported = false;
+        });
+    needs::reconsider(state, turn, instance);
+}
+
+/// A module is in use on this machine: told now, and after each connect.
+pub(crate) fn module_engaged(state: &mut State, turn: &mut Turn, module: crate::ModuleName) {
+    if state.engaged.len() >= MODULES_ENGAGED_MOST && !state.engaged.contains(&module) {
+        return;
+    }
+    if let Some(connection) = state.lan.connection() {
+        turn.effect(Effect::ReportEngaged {
+            connection,
+            module: module.clone(),
+        });
+    }
+    state.engaged.insert(module);
+}
+
+/// So many modules are remembered: far above what a machine has installed.
+const MODULES_ENGAGED_MOST: usize = 1_024;
+
+/// Whether a service could be bid for at all: nothing of the last child is unreported.
+pub(crate) fn may_bid(state: &State, instance: &InstanceName) -> bool {
+    state.lan.connection().is_some()
+        && state.shutdown == Shutdown::No
+        && state.services.get(instance).is_some_and(|service| {
+            service.wanted
+                && !service.down_unreported
+                && service.claim == Claim::None
+                && !matches!(service.activity, Activity::Stopping { .. })
+        })
+}

@@ -1,0 +1,203 @@
+//! Local calls: those that the LanManager must answer wait for it, within bounds.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::step::Turn;
+use crate::{
+    Deadline, Effect, InstanceName, LanAnswer, Rejection, Reply, RequestId, Shutdown, State, child,
+    claim, needs,
+};
+
+/// So many calls may wait for the LanManager at once.
+pub(crate) const REQUESTS_MOST: usize = 256;
+
+/// A local call that waits for the LanManager.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LanRequest {
+    /// What the LanManager is asked.
+    pub call: LanCall,
+    /// Whether it was asked, on the present connection.
+    pub sent: bool,
+}
+
+/// What the LanManager is asked for somebody local.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LanCall {
+    /// To have a further need.
+    AddNeed(Value),
+    /// To forget a need.
+    RemoveNeed(InstanceName),
+}
+
+/// Relays a call to the LanManager, now or when it is back.
+pub(crate) fn relay(state: &mut State, turn: &mut Turn, request: RequestId, call: LanCall) {
+    let rejection = if state.shutdown != Shutdown::No {
+        Rejection::Stopping
+    } else if state.requests.len() >= REQUESTS_MOST {
+        Rejection::TooManyRequests
+    } else {
+        state
+            .requests
+            .insert(request, LanRequest { call, sent: false });
+        let until = turn.at.plus(state.settings.request_timeout);
+        state.deadlines.set(Deadline::Request(request), until);
+        send_all(state, turn);
+        return;
+    };
+    turn.reply(request, Reply::Rejected(rejection));
+}
+
+/// Sends what has not been sent, if the LanManager is there. Both calls may be
+/// made twice without harm, so what was sent on a lost connection is sent again.
+pub(crate) fn send_all(state: &mut State, turn: &mut Turn) {
+    let Some(connection) = state.lan.connection() else {
+        return;
+    };
+    for (request, pending) in &mut state.requests {
+        if pending.sent {
+            continue;
+        }
+        pending.sent = true;
+        let request = *request;
+        turn.effect(match &pending.call {
+            LanCall::AddNeed(need) => Effect::AddNeed {
+                connection,
+                request,
+                need: need.clone(),
+            },
+            LanCall::RemoveNeed(instance) => Effect::RemoveNeed {
+                connection,
+                request,
+                instance: instance.clone(),
+            },
+        });
+    }
+}
+
+/// The connection was lost: nothing counts as sent.
+pub(crate) fn not_sent(state: &mut State) {
+    for pending in state.requests.values_mut() {
+        pending.sent = false;
+    }
+}
+
+/// The LanManager answered.
+pub(crate) fn answered(state: &mut State, turn: &mut Turn, request: RequestId, answer: LanAnswer) {
+    let reply = match answer {
+        LanAnswer::Done(value) => Reply::Done(value),
+        LanAnswer::Refused { code, message } => Reply::Rejected(Rejection::Lan { code, message }),
+    };
+    finish(state, turn, request, reply);
+}
+
+/// A call has waited long enough.
+pub(crate) fn deadline(state: &mut State, turn: &mut Turn, request: RequestId) {
+    let sent = state
+        .requests
+        .get(&request)
+        .is_some_and(|pending| pending.sent);
+    let rejection = if sent {
+        Rejection::LanSilent
+    } else {
+        Rejection::LanAway
+    };
+    finish(state, turn, request, Reply::Rejected(rejection));
+}
+
+/// The master stops: nobody waits any longer.
+pub(crate) fn reject_all(state: &mut State, turn: &mut Turn) {
+    while let Some((request, _)) = state.requests.first_key_value() {
+        let request = *request;
+        finish(state, turn, request, Reply::Rejected(Rejection::Stopping));
+    }
+}
+
+/// Those who waited are gone with the last run of the master.
+pub(crate) fn forget_all(state: &mut State) {
+    while let Some((request, _)) = state.requests.pop_first() {
+        state.deadlines.clear(&Deadline::Request(request));
+    }
+}
+
+fn finish(state: &mut State, turn: &mut Turn, request: RequestId, reply: Reply) {
+    if state.requests.remove(&request).is_some() {
+        state.deadlines.clear(&Deadline::Request(request));
+        turn.reply(request, reply);
+    }
+}
+
+/// Somebody wants a child to be started anew; or a service that was given up to be tried again.
+pub(crate) fn restart(
+    state: &mut State,
+    turn: &mut Turn,
+    request: RequestId,
+    instance: InstanceName,
+) {
+    if state.shutdown != Shutdown::No {
+        turn.reply(request, Reply::Rejected(Rejection::Stopping));
+        return;
+    }
+    let Some(service) = state.services.get(&instance) else {
+        turn.reply(
+            request,
+            Reply::Rejected(Rejection::UnknownInstance(instance)),
+        );
+        return;
+    };
+    let pid = service
+        .activity
+        .process()
+        .map(|process| process.identity.pid.0);
+    match service.activity {
+        Activity::Starting { .. } | Activity::Up { .. } | Activity::Spawning { .. } => {
+            claim::abandon(state, turn, &instance);
+            child::stop(state, turn, &instance, StopReason::Restart, Next::Again);
+        }
+        Activity::BackingOff { .. } | Activity::Failed { .. } => retry(state, turn, &instance),
+        Activity::Stopping { .. } => {
+            state
+                .services
+                .change(&instance, &mut state.deadlines, |service| {
+                    if let Activity::Stopping { next, .. } = &mut service.activity {
+                        *next = Next::Again;
+                    }
+                });
+        }
+        Activity::Waiting(_) | Activity::Probing { .. } => {}
+    }
+    turn.reply(
+        request,
+        Reply::Done(json!({ "instancename": instance.as_str(), "pid": pid })),
+    );
+}
+
+/// A pause or a failure is over because somebody says so.
+fn retry(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.history.failures = 0;
+            service.activity = Activity::Waiting(Wait::Lan);
+        });
+    needs::reconsider(state, turn, instance);
+}
+
+/// The configuration changed: what it refused before is decided anew.
+pub(crate) fn settings_changed(state: &mut State, turn: &mut Turn) {
+    for instance in state.services.names() {
+        let Some(service) = state.services.get(&instance) else {
+            continue;
+        };
+        if matches!(
+            service.activity,
+            Activity::Failed {
+                why: Trouble::NoLauncher
+            }
+        ) {
+            retry(state, turn, &instance);
+        }
+    }
+}

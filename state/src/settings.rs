@@ -1,0 +1,84 @@
+//! What the configuration says, as far as the rules need to know it.
+
+use alloc::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::restart::RestartPolicy;
+use crate::{ModuleName, PerProtocol};
+
+/// How a module that this machine may run uses its ports. The command behind it
+/// is known to the hands only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Launcher {
+    /// The protocols whose ports answer when the child is ready. These, and no
+    /// others, are tested, told to the LanManager and shown.
+    pub serves: PerProtocol<bool>,
+}
+
+/// The part of the configuration that decisions depend on. Times are milliseconds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Settings {
+    /// The first port of each protocol's range.
+    pub port_range_start: PerProtocol<u16>,
+    /// How many ports each range has.
+    pub port_range_size: u16,
+    /// How long a freed port is not given out again.
+    pub port_cooldown: u64,
+    /// When a need that found no port is tried again.
+    pub port_retry: u64,
+    /// The modules that this machine may run.
+    pub launchers: BTreeMap<ModuleName, Launcher>,
+    /// How many bids may be open at once.
+    pub bids_at_once: u32,
+    /// How many children may be starting at once.
+    pub starts_at_once: u32,
+    /// How long a child may take until its ports answer.
+    pub ready_timeout: u64,
+    /// How long a child may take to end after SIGTERM, until SIGKILL.
+    pub stop_grace: u64,
+    /// How often, and how soon, a child is started again.
+    pub restart: RestartPolicy,
+    /// How often the LanManager is asked again, on the same bid, when it reached no port.
+    pub check_attempts: u32,
+    /// The pause between two of these.
+    pub check_retry: u64,
+    /// The first pause before the LanManager is dialed again; doubled each time.
+    pub dial_retry: u64,
+    /// The longest such pause.
+    pub dial_retry_most: u64,
+    /// How long a local call that needs the LanManager waits for it.
+    pub request_timeout: u64,
+    /// How long a service that ended is remembered while nobody asks for it again.
+    pub forget_after: u64,
+    /// How long a stopping master waits for the LanManager to hear of its services' end.
+    pub farewell_timeout: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port_range_start: PerProtocol {
+                tcp: 15_000,
+                http: 16_000,
+                ws: 17_000,
+            },
+            port_range_size: 1_000,
+            port_cooldown: 10_000,
+            port_retry: 2_000,
+            launchers: BTreeMap::new(),
+            bids_at_once: 64,
+            starts_at_once: 8,
+            ready_timeout: 60_000,
+            stop_grace: 10_000,
+            restart: RestartPolicy::default(),
+            check_attempts: 3,
+            check_retry: 1_000,
+            dial_retry: 250,
+            dial_retry_most: 5_000,
+            request_timeout: 30_000,
+            forget_after: 60_000,
+            farewell_timeout: 2_000,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Stopping everything, in order: the children, then the LanManager's notice, then the program.
+
+use serde::{Deserialize, Serialize};
+
+use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::step::Turn;
+use crate::{Deadline, Effect, State, child, claim, needs, requests};
+
+/// Whether the master is stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shutdown {
+    /// It is not.
+    #[default]
+    No,
+    /// Its children have been told to end.
+    Children,
+    /// They have ended, and the LanManager has yet to hear of some.
+    Farewell,
+    /// All is done.
+    Done,
+}
+
+/// Somebody wants the master to stop; the second time, at once.
+pub(crate) fn requested(state: &mut State, turn: &mut Turn) {
+    match state.shutdown {
+        Shutdown::No => begin(state, turn),
+        Shutdown::Children => {
+            for instance in state.services.names() {
+                child::kill(state, turn, &instance);
+            }
+        }
+        Shutdown::Farewell => finish(state, turn),
+        Shutdown::Done => {}
+    }
+    advance(state, turn);
+}
+
+fn begin(state: &mut State, turn: &mut Turn) {
+    state.shutdown = Shutdown::Children;
+    state.deadlines.clear(&Deadline::Dial);
+    requests::reject_all(state, turn);
+    for instance in state.services.names() {
+        claim::abandon(state, turn, &instance);
+        child::stop(state, turn, &instance, StopReason::Shutdown, Next::Again);
+        calm(state, &instance);
+        needs::reconsider(state, turn, &instance);
+    }
+}
+
+/// A pause has no meaning any more. A failure stays what it is.
+fn calm(state: &mut State, instance: &crate::InstanceName) {
+    state.services.change(
+        instance,
+        &mut state.deadlines,
+        |service| match &mut service.activity {
+            Activity::BackingOff { .. } => service.activity = Activity::Waiting(Wait::Lan),
+            // The reason of a stop under way changes with what comes after it.
+            Activity::Stopping { next, why, .. } => {
+                *next = Next::Again;
+                *why = StopReason::Shutdown;
+            }
+            Activity::Failed {
+                why: Trouble::NoLauncher,
+            }
+            | Activity::Failed { .. }
+            | Activity::Waiting(_)
+            | Activity::Probing { .. }
+            | Activity::Spawning { .. }
+            | Activity::Starting { .. }
+            | Activity::Up { .. } => {}
+        },
+    );
+}
+
+/// After each event of a stopping master: is it time for the next phase?
+pub(crate) fn advance(state: &mut State, turn: &mut Turn) {
+    if state.shutdown == Shutdown::Children && state.services.alive() == 0 {
+        state.shutdown = Shutdown::Farewell;
+        let until = turn.at.plus(state.settings.farewell_timeout);
+        state.deadlines.set(Deadline::Farewell, until);
+    }
+    if state.shutdown == Shutdown::Farewell {
+        let all_told = state.services.unreported().next().is_none();
+        if all_told || state.lan.connection().is_none() {
+            finish(state, turn);
+        }
+    }
+}
+
+/// The LanManager had time enough. What it has not heard is told at the next start.
+pub(crate) fn finish(state: &mut State, turn: &mut Turn) {
+    if state.shutdown != Shutdown::Farewell {
+        return;
+    }
+    state.shutdown = Shutdown::Done;
+    state.deadlines.clear(&Deadline::Farewell);
+    if let Some(connection) = state.lan.connection() {
+        turn.effect(Effect::Hang { connection });
+    }
+    turn.effect(Effect::Exit);
+}

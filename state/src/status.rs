@@ -1,0 +1,302 @@
+//! The state as people and tools see it.
+
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::claim::served;
+use crate::service::{Activity, StopReason, Trouble, Wait, outcome_text};
+use crate::{
+    Claim, InstanceName, Lan, ModuleName, PerProtocol, Pid, Port, Service, State, Timestamp,
+};
+
+/// What a service does, in one word.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceState {
+    /// It waits for something outside; the reason says what.
+    Waiting,
+    /// The LanManager has been offered it.
+    Bidding,
+    /// Its child is being started.
+    Starting,
+    /// The LanManager checks its ports.
+    Checking,
+    /// It runs and serves.
+    Running,
+    /// Its child has been told to end.
+    Stopping,
+    /// It failed, and is started again after a pause.
+    BackingOff,
+    /// It failed, and is not started again until somebody acts.
+    Failed,
+}
+
+impl ServiceState {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Bidding => "bidding",
+            Self::Starting => "starting",
+            Self::Checking => "checking",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::BackingOff => "backing-off",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+/// One service as people and tools see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub instance: InstanceName,
+    /// Its program.
+    pub module: ModuleName,
+    /// What it does.
+    pub state: ServiceState,
+    /// Why it does not run, or what is to be known although it does.
+    pub reason: Option<String>,
+    /// Its process, where there is one.
+    pub pid: Option<Pid>,
+    /// Its ports, where it has a process.
+    pub ports: PerProtocol<Option<Port>>,
+    /// When its process was started.
+    pub started: Option<Timestamp>,
+    /// How often a child was started after the first.
+    pub restarts: u32,
+    /// When it will be tried again, where that is known.
+    pub next_try: Option<Timestamp>,
+}
+
+/// The LanManager as people and tools see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LanStatus {
+    /// `connected`, `connecting` or `away`.
+    pub state: &'static str,
+    /// What is, or was last, dialed, where that is known.
+    pub endpoint: Option<Arc<str>>,
+    /// Since when it is so.
+    pub since: Timestamp,
+    /// Why it is away.
+    pub reason: Option<Arc<str>>,
+    /// How many services' ends it has yet to hear of.
+    pub unreported: usize,
+}
+
+impl State {
+    /// All services, by name.
+    pub fn service_statuses(&self) -> impl Iterator<Item = ServiceStatus> + '_ {
+        self.services
+            .iter()
+            .map(|(instance, service)| self.service_status(instance, service))
+    }
+
+    fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
+        let (state, reason) = self.describe(service);
+        let process = service.activity.process();
+        let ports = process
+            .map(|process| served(self, service, &process.ports))
+            .unwrap_or_default();
+        ServiceStatus {
+            instance: instance.clone(),
+            module: service.need.module.clone(),
+            state,
+            reason,
+            pid: process.map(|process| process.identity.pid),
+            ports,
+            started: process.map(|process| process.spawned),
+            restarts: service.history.spawned.saturating_sub(1),
+            next_try: match &service.activity {
+                Activity::BackingOff { until, .. } => Some(*until),
+                Activity::Waiting(_)
+                | Activity::Failed { .. }
+                | Activity::Probing { .. }
+                | Activity::Spawning { .. }
+                | Activity::Starting { .. }
+                | Activity::Up { .. }
+                | Activity::Stopping { .. } => None,
+            },
+        }
+    }
+
+    fn describe(&self, service: &Service) -> (ServiceState, Option<String>) {
+        match &service.activity {
+            Activity::Waiting(Wait::Answer) => (ServiceState::Bidding, None),
+            Activity::Waiting(wait) => {
+                (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
+            }
+            Activity::BackingOff { why, .. } if why.is_port_shortage() => {
+                (ServiceState::Waiting, Some(trouble_text(why, service)))
+            }
+            Activity::BackingOff { why, .. } => {
+                (ServiceState::BackingOff, Some(self.repeated(why, service)))
+            }
+            Activity::Failed { why } => (ServiceState::Failed, Some(self.repeated(why, service))),
+            Activity::Probing { .. } => (
+                ServiceState::Starting,
+                Some("testing whether its ports are free".to_string()),
+            ),
+            Activity::Spawning { .. } => (ServiceState::Starting, None),
+            Activity::Starting { .. } => (
+                ServiceState::Starting,
+                Some("its ports do not answer yet".to_string()),
+            ),
+            Activity::Up {
+                approved,
+                unreachable,
+                ..
+            } => self.describe_up(service, *approved, *unreachable),
+            Activity::Stopping { why, kill_at, .. } => {
+                let how = if kill_at.is_some() {
+                    ""
+                } else {
+                    ", killed after its grace"
+                };
+                (
+                    ServiceState::Stopping,
+                    Some(alloc::format!("{}{how}", stop_text(why))),
+                )
+            }
+        }
+    }
+
+    fn describe_up(
+        &self,
+        service: &Service,
+        approved: bool,
+        unreachable: u32,
+    ) -> (ServiceState, Option<String>) {
+        match (&service.claim, approved) {
+            (Claim::Approved, _) => (ServiceState::Running, None),
+            (Claim::Responding { .. } | Claim::Held { .. }, false) => {
+                let reason = (unreachable > 0).then(|| {
+                    alloc::format!("the LanManager reached none of its ports ({unreachable} times)")
+                });
+                (ServiceState::Checking, reason)
+            }
+            (
+                Claim::Responding { .. }
+                | Claim::Held { .. }
+                | Claim::Bidding { .. }
+                | Claim::Paused { .. },
+                _,
+            ) => (
+                ServiceState::Running,
+                Some("being announced to the LanManager".to_string()),
+            ),
+            (Claim::None, _) => {
+                let reason = match &self.lan {
+                    Lan::Up { .. } => "runs, but the LanManager does not ask for it",
+                    Lan::Away { .. } | Lan::Dialing { .. } => {
+                        "runs; the LanManager is away and will be told when it is back"
+                    }
+                };
+                (ServiceState::Running, Some(reason.to_string()))
+            }
+        }
+    }
+
+    fn wait_text(&self, wait: Wait, service: &Service) -> String {
+        let before = match &service.history.last_trouble {
+            Some((_, trouble)) => alloc::format!(" (before: {})", trouble_text(trouble, service)),
+            None => String::new(),
+        };
+        let text = match wait {
+            Wait::Lan => "the LanManager is away",
+            Wait::Asked { .. } => "the LanManager does not ask for it",
+            Wait::Bid { .. } => "waits for its turn to bid",
+            Wait::Answer => "waits for the LanManager's answer to the bid",
+            Wait::Start { .. } => "waits for its turn to start",
+            Wait::DownReport => "the LanManager has yet to hear that it went down",
+            Wait::OtherMachine => {
+                return alloc::format!(
+                    "the need is for the address {}",
+                    service.need.address.as_deref().unwrap_or_default()
+                );
+            }
+            Wait::Shutdown => "the master is stopping",
+        };
+        alloc::format!("{text}{before}")
+    }
+
+    fn repeated(&self, why: &Trouble, service: &Service) -> String {
+        let text = trouble_text(why, service);
+        match service.history.failures {
+            0 | 1 => text,
+            failures => alloc::format!("{text}; {failures} failures in a row"),
+        }
+    }
+
+    /// The LanManager.
+    #[must_use]
+    pub fn lan_status(&self) -> LanStatus {
+        let unreported = self.services.unreported().count();
+        match &self.lan {
+            Lan::Away { since, reason, .. } => LanStatus {
+                state: "away",
+                endpoint: None,
+                since: *since,
+                reason: reason.clone(),
+                unreported,
+            },
+            Lan::Dialing { since, reason, .. } => LanStatus {
+                state: "connecting",
+                endpoint: None,
+                since: *since,
+                reason: reason.clone(),
+                unreported,
+            },
+            Lan::Up {
+                since, endpoint, ..
+            } => LanStatus {
+                state: "connected",
+                endpoint: Some(Arc::clone(endpoint)),
+                since: *since,
+                reason: None,
+                unreported,
+            },
+        }
+    }
+}
+
+fn trouble_text(trouble: &Trouble, service: &Service) -> String {
+    match trouble {
+        Trouble::Ended(outcome) => alloc::format!("its child {}", outcome_text(outcome)),
+        Trouble::NotSpawned(why) => alloc::format!("could not be started: {why}"),
+        Trouble::NotReady => "its ports did not answer in time".to_string(),
+        Trouble::Refused(why) | Trouble::BidFailed(why) => why.to_string(),
+        Trouble::RangeFull(protocol) => {
+            alloc::format!("all {protocol} ports of the configured range are in use")
+        }
+        Trouble::PortTaken(port) => {
+            alloc::format!("port {port}, which its need prescribes, is in use")
+        }
+        Trouble::NoLauncher => alloc::format!(
+            "the configuration of this machine has no launcher for the module {}",
+            service.need.module
+        ),
+    }
+}
+
+fn stop_text(why: &StopReason) -> String {
+    match why {
+        StopReason::Withdrawn => "its need was withdrawn".to_string(),
+        StopReason::Refused(why) => alloc::format!("refused: {why}"),
+        StopReason::NotReady => "its ports did not answer in time".to_string(),
+        StopReason::Restart => "a restart was asked for".to_string(),
+        StopReason::ModuleChanged => "its need now names another module".to_string(),
+        StopReason::Shutdown => "the master is stopping".to_string(),
+    }
+}
