@@ -1,1 +1,52 @@
-//! See the README.
+//! The memory of allexmaster: the event journal, and the loop that obeys it.
+//!
+//! # Theory of operation
+//!
+//! A program is a pure state machine ([`Machine`]) and hands that do what it decides ([`Performer`]).
+//! Between them stands this crate, which keeps one promise: **nothing is done before the event that
+//! caused it is on disk**. So the process can be killed at any instruction and come back with the
+//! same state, because the state is nothing but the sum of the recorded events.
+//!
+//! ```text
+//!            ┌──────────────────────── engine ────────────────────────┐
+//!            │                                                        │
+//!  Inbox ───►│ receive ──► append ──► sync ──► step ──► perform ──► settled
+//!            │    ▲           │         │        │                    │
+//!            └────┼───────────┼─────────┼────────┼────────────────────┘
+//!            next_deadline    ▼         ▼        ▼
+//!                           Store: written    State ──► checkpoint
+//!                                  durable
+//!                                     │ every 4096 events
+//!                                     ▼
+//!                           sealed history, compressed, never changed
+//! ```
+//!
+//! A record ([`record`]) carries its number, time, randomness, kind and event, and a checksum that is
+//! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`Live`]
+//! adds the state; [`engine`] adds the loop.
+//!
+//! When a journal is opened, whatever verifies is used; whatever does not is set aside under a name,
+//! and told as a [`Recovery`]. Nothing is ever deleted, and nothing repaired silently.
+
+mod checkpoint;
+pub mod clock;
+pub mod engine;
+pub mod error;
+pub mod failpoint;
+pub mod journal;
+pub mod live;
+pub mod machine;
+mod reader;
+pub mod record;
+pub mod recovery;
+pub mod store;
+
+pub use clock::{Clock, SystemClock};
+pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
+pub use error::Error;
+pub use failpoint::{BadFailpoint, Failpoint, Point};
+pub use journal::{Journal, MAX_BATCH, Options, Recorded, Records};
+pub use live::{Live, Opened};
+pub use machine::{Machine, Stamp};
+pub use reader::Position;
+pub use recovery::Recovery;

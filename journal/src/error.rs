@@ -1,0 +1,128 @@
+//! What can go wrong with a journal, and what to do about it.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::record::{FORMAT, MAX_PAYLOAD};
+use crate::store::StoreError;
+
+/// Why a journal could not be opened, read or written.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Another process has the journal open. Terminal for this process: it must not touch anything.
+    #[error(
+        "the journal {} is held by {}: stop that one first, or work in another folder",
+        path.display(),
+        holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Held {
+        /// The journal's folder.
+        path: PathBuf,
+        /// The process that holds it, as it wrote itself down.
+        holder: Option<u32>,
+    },
+    /// The folder has the journal of another program.
+    #[error("the journal is of {found}, not of {expected}: give this program a folder of its own")]
+    OtherProgram {
+        /// Whose it is.
+        found: String,
+        /// Who asked.
+        expected: &'static str,
+    },
+    /// The journal is from the future. Nothing in it was touched.
+    #[error(
+        "the journal has format {major}.{minor} and this program reads up to {}.x: start the version \
+         that wrote it, or a newer one",
+        FORMAT.0
+    )]
+    NewerFormat {
+        /// The major version found.
+        major: u8,
+        /// The minor version found.
+        minor: u8,
+    },
+    /// What the journal says of itself makes no sense, though it is there.
+    #[error(
+        "the journal's description of itself (journal.json) is not readable: put it back from a \
+         backup, or move the journal's folder away to begin a new one"
+    )]
+    Header {
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+    /// A record is whole, but this version does not know the event. Nothing was touched.
+    #[error(
+        "event {sequence} of kind {kind} is not known to this version: start the version that wrote \
+         it, or a newer one"
+    )]
+    UnknownEvent {
+        /// Its place.
+        sequence: u64,
+        /// The number of its kind.
+        kind: u16,
+        /// What is not understood.
+        source: serde_json::Error,
+    },
+    /// A record does not verify or is missing.
+    #[error(
+        "event {sequence} cannot be used ({why}): open the journal again to set the damage aside"
+    )]
+    Damaged {
+        /// The first event that cannot be used.
+        sequence: u64,
+        /// What is wrong with it.
+        why: String,
+        /// True where nothing follows it, as after a torn write.
+        torn: bool,
+    },
+    /// The event cannot be put down so that it could be read again. Nothing was written.
+    #[error("an event of kind {kind} cannot be recorded: its JSON form does not read back")]
+    NotRecordable {
+        /// The number of its kind.
+        kind: u16,
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// The event is larger than any may be. Nothing was written.
+    #[error(
+        "an event of kind {kind} takes {length} bytes, more than the {MAX_PAYLOAD} that one may"
+    )]
+    EventTooLarge {
+        /// The number of its kind.
+        kind: u16,
+        /// The length of its JSON form in bytes.
+        length: usize,
+    },
+    /// The state cannot be put down as a checkpoint.
+    #[error("the state cannot be written as a checkpoint: its JSON form cannot be made")]
+    Checkpoint {
+        /// Why not.
+        source: serde_json::Error,
+    },
+    /// The loop cannot sleep until a deadline.
+    #[error("the loop cannot start its timer: check the limits on open files and threads")]
+    Runtime {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An earlier write failed, so nobody knows what is on disk. Opening the journal again finds out.
+    #[error("the journal failed before and takes nothing more: start the program again")]
+    Failed,
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(StoreError),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Held { path, holder } => Self::Held { path, holder },
+            StoreError::Io { .. }
+            | StoreError::Database { .. }
+            | StoreError::Panicked { .. }
+            | StoreError::Sealed { .. }
+            | StoreError::Simulated => Self::Storage(error),
+        }
+    }
+}

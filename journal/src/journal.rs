@@ -1,0 +1,478 @@
+//! The journal: records that are durable before anybody hears of them.
+
+use std::marker::PhantomData;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::failpoint::{self, Failpoint, Point};
+use crate::machine::{Machine, Stamp};
+use crate::reader::{Position, Reader};
+use crate::record::{self, Checksum, FORMAT, MAX_PAYLOAD, Record};
+use crate::recovery::Recovery;
+use crate::store::{Block, FolderStore, Store};
+
+/// The most events made durable by one sync. More would only let the first ones wait: at this
+/// number the sync itself is already a small part of the time.
+pub const MAX_BATCH: usize = 256;
+
+/// The most bytes made durable by one sync, unless a single event has more: a bound on memory.
+pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// After so many events the unsealed ones are sealed and a checkpoint is made. They are what a start
+/// has to replay, so this number bounds its time (some milliseconds), and sled never has more.
+pub const SEAL_EVENTS: u64 = 4096;
+
+/// After so many bytes they are sealed, however few events they are: the tail is read into memory
+/// to be sealed.
+pub const SEAL_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How a journal is opened. `default()` is for production.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Where a test wants the process to die.
+    pub failpoint: Option<Failpoint>,
+}
+
+/// An event as it stands in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded<Event> {
+    /// Place, time and randomness.
+    pub stamp: Stamp,
+    /// The number of the event's kind.
+    pub kind: u16,
+    /// What happened.
+    pub event: Event,
+    /// Vouches for this record and all before it.
+    pub checksum: Checksum,
+}
+
+/// What the journal says of itself.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: [u8; 2],
+    program: String,
+    identity: Uuid,
+}
+
+/// The records of one machine `M`, of which this process is the only writer.
+pub struct Journal<M> {
+    store: Box<dyn Store>,
+    identity: Uuid,
+    created: bool,
+    position: Position,
+    /// The last sealed record, once it is known.
+    sealed: Option<Position>,
+    /// Set for good by the first failure of a write.
+    failed: bool,
+    options: Options,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Journal<M> {
+    /// Opens or begins the journal in a folder, and verifies every record. Tells what was repaired.
+    ///
+    /// A program that wants its state uses [`Live::open`](crate::Live::open), which starts from the
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Held`] at once if another process has it; [`Error::NewerFormat`] and
+    /// [`Error::OtherProgram`] where it is not ours to touch; otherwise what the disk says. Damage is
+    /// no error: it is set aside and told.
+    pub fn open(folder: &Path, options: Options) -> Result<(Self, Vec<Recovery>), Error> {
+        let (store, mut recoveries) = FolderStore::open(folder)?;
+        let mut journal = Self::with_store(Box::new(store), options)?;
+        recoveries.extend(journal.scan(None, |_| Ok(()))?);
+        Ok((journal, recoveries))
+    }
+
+    /// Begins to open: the header is read or made, the records are not looked at yet.
+    pub(crate) fn with_store(mut store: Box<dyn Store>, options: Options) -> Result<Self, Error> {
+        let found = store.header()?;
+        let created = found.is_none() && store.block_from(0)?.is_none();
+        let header = if created {
+            let header = Header {
+                format: [FORMAT.0, FORMAT.1],
+                program: M::PROGRAM.to_owned(),
+                identity: Uuid::new_v4(),
+            };
+            let bytes = serde_json::to_vec(&header).map_err(|source| Error::Header { source })?;
+            store.put_header(&bytes)?;
+            header
+        } else {
+            // Records without a header cannot be verified; an empty one makes the error say so.
+            let bytes = found.unwrap_or_default();
+            serde_json::from_slice(&bytes).map_err(|source| Error::Header { source })?
+        };
+        let [major, minor] = header.format;
+        if major > FORMAT.0 {
+            return Err(Error::NewerFormat { major, minor });
+        }
+        if header.program != M::PROGRAM {
+            return Err(Error::OtherProgram {
+                found: header.program,
+                expected: M::PROGRAM,
+            });
+        }
+        let identity = header.identity;
+        Ok(Self {
+            position: Position {
+                sequence: 0,
+                checksum: record::genesis(M::PROGRAM, &identity.to_string()),
+                at: 0,
+            },
+            store,
+            identity,
+            created,
+            sealed: None,
+            failed: false,
+            options,
+            machine: PhantomData,
+        })
+    }
+
+    /// The identity that the journal was given when it was begun. Never changes.
+    #[must_use]
+    pub fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    /// True where the journal was begun by this opening.
+    #[must_use]
+    pub fn created(&self) -> bool {
+        self.created
+    }
+
+    /// The last record: its number, checksum and time. Number 0 in an empty journal.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Records the events: durable on return, with one sync for up to [`MAX_BATCH`] of them.
+    ///
+    /// Gives them back as they stand in the journal: what a replay will see is what `step` shall see.
+    ///
+    /// # Errors
+    /// [`Error::NotRecordable`] and [`Error::EventTooLarge`] before anything is written. After any
+    /// other error it is not known what is on disk, and the journal takes nothing more.
+    pub fn append(
+        &mut self,
+        clock: &mut dyn Clock,
+        events: Vec<M::Event>,
+    ) -> Result<Vec<(Stamp, M::Event)>, Error> {
+        if self.failed {
+            return Err(Error::Failed);
+        }
+        let at = clock.now().max(self.position.at);
+        let mut batches = Vec::new();
+        let mut recorded = Vec::with_capacity(events.len());
+        let mut position = self.position;
+        for event in events {
+            let stamp = Stamp {
+                sequence: position.sequence + 1,
+                at,
+                noise: clock.noise(),
+            };
+            let (kind, payload, event) = put_down::<M>(&event)?;
+            let batch = Batch::with_room(&mut batches, stamp.sequence);
+            batch.last = stamp.sequence;
+            position = Position {
+                sequence: stamp.sequence,
+                checksum: record::encode(
+                    &mut batch.block.bytes,
+                    position.checksum,
+                    stamp,
+                    kind,
+                    &payload,
+                ),
+                at,
+            };
+            recorded.push((stamp, event));
+        }
+        for batch in &batches {
+            self.make_durable(batch)?;
+        }
+        self.position = position;
+        Ok(recorded)
+    }
+
+    /// The records from a number on, each verified.
+    ///
+    /// # Errors
+    /// The record before the first one is missing or damaged, or the storage cannot be read.
+    pub fn records(&mut self, from: u64) -> Result<Records<'_, M>, Error> {
+        let genesis = self.genesis();
+        Ok(Records {
+            reader: Reader::from(self.store.as_mut(), genesis, from)?,
+            ended: false,
+            machine: PhantomData,
+        })
+    }
+
+    /// Reads every record and makes sure that they are those that were written.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] with the first one that is not; or the storage cannot be read.
+    pub fn verify(&mut self) -> Result<(), Error> {
+        let genesis = self.genesis();
+        let mut reader = Reader::from_start(self.store.as_mut(), genesis);
+        while reader.next()?.is_some() {}
+        let found = reader.position();
+        if found == self.position {
+            return Ok(());
+        }
+        Err(Error::Damaged {
+            sequence: found.sequence.saturating_add(1),
+            why: format!("the journal ends before event {}", self.position.sequence),
+            torn: false,
+        })
+    }
+
+    /// True when enough is unsealed for [`Journal::seal`] to be worth its while.
+    #[must_use]
+    pub fn wants_seal(&self) -> bool {
+        let unsealed = self
+            .position
+            .sequence
+            .saturating_sub(self.store.sealed_through());
+        unsealed >= SEAL_EVENTS || self.store.unsealed_bytes() >= SEAL_BYTES
+    }
+
+    /// Moves all records that are not sealed into a sealed file, verifying them on the way.
+    ///
+    /// # Errors
+    /// The records on disk are not those that were written, or the storage failed. Either way the
+    /// journal takes nothing more.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::Failed);
+        }
+        let sealed = self.try_seal();
+        self.failed = sealed.is_err();
+        sealed
+    }
+
+    /// Reads the records after `start` (all of them, where it is none), and sets aside what does not
+    /// verify. The caller knows that the journal has such a start.
+    pub(crate) fn scan(
+        &mut self,
+        start: Option<Position>,
+        mut visit: impl FnMut(Record<'_>) -> Result<(), Error>,
+    ) -> Result<Vec<Recovery>, Error> {
+        let genesis = self.genesis();
+        let first = start.map_or(0, |start| start.sequence).saturating_add(1);
+        let mut reader = Reader::from(self.store.as_mut(), genesis, first)?;
+        let (sequence, why, torn) = loop {
+            match reader.next() {
+                Ok(Some(record)) => visit(record)?,
+                Ok(None) => {
+                    self.position = reader.position();
+                    return Ok(Vec::new());
+                }
+                Err(Error::Damaged {
+                    sequence,
+                    why,
+                    torn,
+                }) => break (sequence, why, torn),
+                Err(error) => return Err(error),
+            }
+        };
+        let kept = reader.good_part();
+        self.position = reader.position();
+        let from = kept.as_ref().map_or(sequence, |block| block.first);
+        let kept = kept.filter(|block| !block.bytes.is_empty());
+        let path = self.store.set_aside(from, kept.as_ref())?;
+        Ok(vec![if torn {
+            Recovery::TornTail { sequence, path }
+        } else {
+            Recovery::Damaged {
+                sequence,
+                why,
+                path,
+            }
+        }])
+    }
+
+    /// True where the journal has a record at this position.
+    pub(crate) fn has(&mut self, position: Position) -> Result<bool, Error> {
+        Ok(
+            position.sequence == 0 && position.checksum == self.genesis()
+                || Reader::has(self.store.as_mut(), position)?,
+        )
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
+    pub(crate) fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.store.checkpoint()?)
+    }
+
+    pub(crate) fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        Ok(self.store.put_checkpoint(bytes)?)
+    }
+
+    fn genesis(&self) -> Checksum {
+        record::genesis(M::PROGRAM, &self.identity.to_string())
+    }
+
+    fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {
+        let failpoint = self.options.failpoint;
+        let (first, last) = (batch.block.first, batch.last);
+        let written = self.store.write(&batch.block).and_then(|()| {
+            failpoint::pass(failpoint, Point::Appended, first, last);
+            self.store.sync()
+        });
+        self.failed = written.is_err();
+        written?;
+        failpoint::pass(failpoint, Point::Durable, first, last);
+        Ok(())
+    }
+
+    fn try_seal(&mut self) -> Result<(), Error> {
+        let genesis = self.genesis();
+        let through = self.store.sealed_through();
+        let before = match self.sealed {
+            Some(sealed) => sealed,
+            None => Reader::from(self.store.as_mut(), genesis, through + 1)?.position(),
+        };
+        let mut sealing = Block {
+            first: through + 1,
+            bytes: Vec::new(),
+        };
+        let mut position = before;
+        while position.sequence < self.position.sequence {
+            let next = position.sequence + 1;
+            let block = self.store.block_from(next)?;
+            let bytes = block.map_or_else(Vec::new, |block| block.bytes);
+            position = walk(&bytes, position)?;
+            sealing.bytes.extend_from_slice(&bytes);
+        }
+        if position == before {
+            return Ok(());
+        }
+        self.store.seal(&sealing, position.sequence)?;
+        self.sealed = Some(position);
+        Ok(())
+    }
+}
+
+/// The position after the records in `bytes`, of which there has to be at least one.
+fn walk(bytes: &[u8], start: Position) -> Result<Position, Error> {
+    let mut position = start;
+    let mut offset = 0;
+    while offset < bytes.len() || position == start {
+        let sequence = position.sequence + 1;
+        let damaged = |why: String| Error::Damaged {
+            sequence,
+            why,
+            torn: false,
+        };
+        let (record, length) = record::decode(&bytes[offset..], Some(position.checksum))
+            .map_err(|error| damaged(error.to_string()))?;
+        if record.stamp.sequence != sequence {
+            return Err(damaged("another event stands in its place".to_owned()));
+        }
+        position = Position {
+            sequence,
+            checksum: record.checksum,
+            at: record.stamp.at,
+        };
+        offset += length;
+    }
+    Ok(position)
+}
+
+/// What one sync makes durable.
+struct Batch {
+    block: Block,
+    last: u64,
+}
+
+impl Batch {
+    /// The batch that takes the next event: the last one, or a new one where that is full.
+    fn with_room(batches: &mut Vec<Self>, sequence: u64) -> &mut Self {
+        let full = batches.last().is_none_or(|batch| {
+            let events = batch.last - batch.block.first + 1;
+            events >= MAX_BATCH as u64 || batch.block.bytes.len() >= MAX_BATCH_BYTES
+        });
+        if full {
+            batches.push(Self {
+                block: Block {
+                    first: sequence,
+                    bytes: Vec::new(),
+                },
+                last: sequence,
+            });
+        }
+        let index = batches.len() - 1;
+        &mut batches[index]
+    }
+}
+
+/// The kind and the recorded form of an event, and the event as it reads back from that form.
+fn put_down<M: Machine>(event: &M::Event) -> Result<(u16, Vec<u8>, M::Event), Error> {
+    let kind = M::kind(event);
+    let not_recordable = |source| Error::NotRecordable { kind, source };
+    let payload = serde_json::to_vec(event).map_err(not_recordable)?;
+    if payload.len() > MAX_PAYLOAD {
+        return Err(Error::EventTooLarge {
+            kind,
+            length: payload.len(),
+        });
+    }
+    let event = M::decode(kind, &payload).map_err(not_recordable)?;
+    Ok((kind, payload, event))
+}
+
+/// The records of a journal in their order; ends after the first error.
+pub struct Records<'journal, M> {
+    reader: Reader<'journal>,
+    ended: bool,
+    machine: PhantomData<fn() -> M>,
+}
+
+impl<M: Machine> Iterator for Records<'_, M> {
+    type Item = Result<Recorded<M::Event>, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.reader.next().and_then(|record| {
+            record
+                .map(|record| read_event::<M>(&record).map(|event| (record, event)))
+                .transpose()
+        });
+        match next {
+            Ok(Some((record, event))) => Some(Ok(Recorded {
+                stamp: record.stamp,
+                kind: record.kind,
+                event,
+                checksum: record.checksum,
+            })),
+            Ok(None) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => {
+                self.ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// The event of a record that verified.
+pub(crate) fn read_event<M: Machine>(record: &Record<'_>) -> Result<M::Event, Error> {
+    M::decode(record.kind, record.payload).map_err(|source| Error::UnknownEvent {
+        sequence: record.stamp.sequence,
+        kind: record.kind,
+        source,
+    })
+}

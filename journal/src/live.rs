@@ -1,0 +1,205 @@
+//! A machine that lives: its journal, and its state after the last record.
+
+use std::path::Path;
+
+use uuid::Uuid;
+
+use crate::checkpoint;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::failpoint::{self, Point};
+use crate::journal::{Journal, Options, read_event};
+use crate::machine::Machine;
+use crate::reader::Position;
+use crate::recovery::Recovery;
+use crate::store::{FolderStore, Store};
+
+/// How a journal was found when it was opened.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The journal's identity, from which identifiers are derived.
+    pub identity: Uuid,
+    /// True where there was none and one was begun.
+    pub created: bool,
+    /// The number of the last event; 0 in an empty journal.
+    pub last: u64,
+    /// The number of the event whose checkpoint the state was built from.
+    pub checkpoint: Option<u64>,
+    /// How many events were replayed after it.
+    pub replayed: u64,
+    /// What had to be repaired. Each belongs in the log.
+    pub recoveries: Vec<Recovery>,
+}
+
+/// A journal and the state that its records lead to.
+pub struct Live<M: Machine> {
+    journal: Journal<M>,
+    state: M::State,
+    /// The event whose checkpoint is the newest one.
+    checkpoint: u64,
+}
+
+impl<M: Machine> Live<M> {
+    /// Opens or begins the journal in a folder and brings the state up to its last record, from the
+    /// newest checkpoint if that fits and from the first record if not.
+    ///
+    /// Effects of replayed events are dropped: the program feeds an event that says that it started,
+    /// and `step` derives what must be true now.
+    ///
+    /// # Errors
+    /// As [`Journal::open`]; and [`Error::UnknownEvent`] where a newer version wrote an event.
+    pub fn open(folder: &Path, options: Options) -> Result<(Self, Opened), Error> {
+        let (store, recoveries) = FolderStore::open(folder)?;
+        Self::open_store(Box::new(store), options, recoveries)
+    }
+
+    /// The same on any store: for simulations.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn with_store(store: Box<dyn Store>, options: Options) -> Result<(Self, Opened), Error> {
+        Self::open_store(store, options, Vec::new())
+    }
+
+    /// The state after the last event.
+    #[must_use]
+    pub fn state(&self) -> &M::State {
+        &self.state
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn identity(&self) -> Uuid {
+        self.journal.identity()
+    }
+
+    /// The last record: its number, checksum and time.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.journal.position()
+    }
+
+    /// The journal, to read its records.
+    pub fn journal(&mut self) -> &mut Journal<M> {
+        &mut self.journal
+    }
+
+    /// Takes the events in: makes them durable, then steps the state over each, and gives what has
+    /// to be done.
+    ///
+    /// # Errors
+    /// As [`Journal::append`]. Then the state is as it was before, and nothing has to be done.
+    pub fn commit(
+        &mut self,
+        clock: &mut dyn Clock,
+        events: Vec<M::Event>,
+    ) -> Result<Vec<M::Effect>, Error> {
+        let failpoint = self.journal.options().failpoint;
+        let first = self.position().sequence + 1;
+        let last = self.position().sequence + events.len() as u64;
+        failpoint::pass(failpoint, Point::Received, first, last);
+        let recorded = self.journal.append(clock, events)?;
+        let mut effects = Vec::new();
+        for (stamp, event) in recorded {
+            let state = std::mem::take(&mut self.state);
+            let (state, caused) = M::step(state, stamp, event);
+            self.state = state;
+            effects.extend(caused);
+        }
+        failpoint::pass(failpoint, Point::Stepped, first, last);
+        Ok(effects)
+    }
+
+    /// Makes a checkpoint and seals, if it is time for that. Call it when nothing waits for the disk.
+    ///
+    /// # Errors
+    /// The storage failed. What was committed is safe; nothing more can be.
+    pub fn maintain(&mut self) -> Result<(), Error> {
+        if self.journal.wants_seal() {
+            self.make_checkpoint()?;
+            self.journal.seal()?;
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint now.
+    ///
+    /// # Errors
+    /// The storage failed, or the state cannot be written as JSON.
+    pub fn make_checkpoint(&mut self) -> Result<(), Error> {
+        let position = self.journal.position();
+        let identity = self.journal.identity().to_string();
+        let bytes = checkpoint::encode::<M>(&identity, position, &self.state)?;
+        self.journal.put_checkpoint(&bytes)?;
+        self.checkpoint = position.sequence;
+        Ok(())
+    }
+
+    /// Ends cleanly: with a checkpoint, so that the next start replays nothing.
+    ///
+    /// # Errors
+    /// As [`Live::make_checkpoint`]. The journal is closed all the same, and complete.
+    pub fn close(mut self) -> Result<(), Error> {
+        if self.checkpoint < self.position().sequence {
+            self.make_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn open_store(
+        store: Box<dyn Store>,
+        options: Options,
+        mut recoveries: Vec<Recovery>,
+    ) -> Result<(Self, Opened), Error> {
+        let mut journal = Journal::<M>::with_store(store, options)?;
+        let start = load_checkpoint(&mut journal, &mut recoveries)?;
+        let (start, mut state) = match start {
+            Some((position, state)) => (Some(position), state),
+            None => (None, M::State::default()),
+        };
+        let mut replayed = 0;
+        recoveries.extend(journal.scan(start, |record| {
+            let event = read_event::<M>(&record)?;
+            // The effects were performed in life, or will be derived again.
+            (state, _) = M::step(std::mem::take(&mut state), record.stamp, event);
+            replayed += 1;
+            Ok(())
+        })?);
+        let checkpoint = start.map(|position| position.sequence);
+        let opened = Opened {
+            identity: journal.identity(),
+            created: journal.created(),
+            last: journal.position().sequence,
+            checkpoint,
+            replayed,
+            recoveries,
+        };
+        let live = Self {
+            journal,
+            state,
+            checkpoint: checkpoint.unwrap_or(0),
+        };
+        Ok((live, opened))
+    }
+}
+
+/// The newest checkpoint, if everything about it fits.
+fn load_checkpoint<M: Machine>(
+    journal: &mut Journal<M>,
+    recoveries: &mut Vec<Recovery>,
+) -> Result<Option<(Position, M::State)>, Error> {
+    let Some(bytes) = journal.checkpoint()? else {
+        return Ok(None);
+    };
+    let why = match checkpoint::decode::<M>(&journal.identity().to_string(), &bytes) {
+        Ok((position, state)) => {
+            if journal.has(position)? {
+                return Ok(Some((position, state)));
+            }
+            format!("the journal has no such event {}", position.sequence)
+        }
+        Err(why) => why,
+    };
+    recoveries.push(Recovery::CheckpointDiscarded { why });
+    Ok(None)
+}

@@ -1,0 +1,205 @@
+//! Reads records in their order and lets nothing pass that does not verify.
+
+use crate::error::Error;
+use crate::machine::Stamp;
+use crate::record::{self, Checksum, Record, RecordError};
+use crate::store::{Block, Store};
+
+/// A place between two records: what the next one has to fit to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The record before; 0 at the start.
+    pub sequence: u64,
+    /// Its checksum; the genesis at the start.
+    pub checksum: Checksum,
+    /// Its time in milliseconds since the Unix epoch; 0 at the start.
+    pub at: u64,
+}
+
+/// Walks over the records after a position.
+pub(crate) struct Reader<'store> {
+    store: &'store mut dyn Store,
+    position: Position,
+    block: Option<Block>,
+    offset: usize,
+}
+
+impl<'store> Reader<'store> {
+    /// Reads from the first record on.
+    pub(crate) fn from_start(store: &'store mut dyn Store, genesis: Checksum) -> Self {
+        let position = Position {
+            sequence: 0,
+            checksum: genesis,
+            at: 0,
+        };
+        Self {
+            store,
+            position,
+            block: None,
+            offset: 0,
+        }
+    }
+
+    /// Reads the record with this number and those after it. The checksum of the record before is
+    /// taken from the journal itself.
+    pub(crate) fn from(
+        store: &'store mut dyn Store,
+        genesis: Checksum,
+        sequence: u64,
+    ) -> Result<Self, Error> {
+        if sequence <= 1 {
+            return Ok(Self::from_start(store, genesis));
+        }
+        match Self::find(store, sequence - 1)? {
+            Some((position, block, offset)) => Ok(Self {
+                store,
+                position,
+                block: Some(block),
+                offset,
+            }),
+            None => Err(Error::Damaged {
+                sequence: sequence - 1,
+                why: "it is not there".to_owned(),
+                torn: false,
+            }),
+        }
+    }
+
+    /// True where the journal has a record at this position, with this checksum.
+    pub(crate) fn has(store: &mut dyn Store, position: Position) -> Result<bool, Error> {
+        let found = Self::find(store, position.sequence)?;
+        Ok(found.is_some_and(|(found, _, _)| found == position))
+    }
+
+    /// The record that was read last.
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The start of the block that the next record would come from, and the good bytes of it.
+    pub(crate) fn good_part(&self) -> Option<Block> {
+        self.block.as_ref().map(|block| Block {
+            first: block.first,
+            bytes: block.bytes[..self.offset.min(block.bytes.len())].to_vec(),
+        })
+    }
+
+    /// The next record, or nothing at the end of the journal.
+    pub(crate) fn next(&mut self) -> Result<Option<Record<'_>>, Error> {
+        if !self.load()? {
+            return Ok(None);
+        }
+        let expected = self.position.sequence.saturating_add(1);
+        let rest = match &self.block {
+            Some(block) => block.bytes.get(self.offset..).unwrap_or_default(),
+            None => return Ok(None),
+        };
+        let damaged = |why: String, torn| Error::Damaged {
+            sequence: expected,
+            why,
+            torn,
+        };
+        match record::decode(rest, Some(self.position.checksum)) {
+            Ok((record, _)) if record.stamp.sequence != expected => Err(damaged(
+                format!("event {} stands in its place", record.stamp.sequence),
+                false,
+            )),
+            Ok((record, length)) => {
+                self.position = Position {
+                    sequence: expected,
+                    checksum: record.checksum,
+                    at: record.stamp.at,
+                };
+                self.offset += length;
+                Ok(Some(record))
+            }
+            Err(RecordError::Newer { major, minor }) => Err(Error::NewerFormat { major, minor }),
+            Err(error @ RecordError::Truncated) => {
+                let first = self.block.as_ref().map_or(0, |block| block.first);
+                let more = first
+                    .checked_add(1)
+                    .map_or(Ok(None), |next| self.store.block_from(next));
+                let torn = matches!(more, Ok(None));
+                Err(damaged(error.to_string(), torn))
+            }
+            Err(error @ (RecordError::Checksum | RecordError::Impossible { .. })) => {
+                Err(damaged(error.to_string(), false))
+            }
+        }
+    }
+
+    /// Sees to it that a record is next in the block; false at the end of the journal.
+    fn load(&mut self) -> Result<bool, Error> {
+        let left = self
+            .block
+            .as_ref()
+            .is_some_and(|block| self.offset < block.bytes.len());
+        if left {
+            return Ok(true);
+        }
+        let expected = self.position.sequence.saturating_add(1);
+        let damaged = |why: String| Error::Damaged {
+            sequence: expected,
+            why,
+            torn: false,
+        };
+        let next = match self.store.block_from(expected) {
+            Ok(next) => next,
+            Err(error) if error.is_damage() => {
+                // Not even its start is known, so there is no good part.
+                self.block = None;
+                return Err(damaged(error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.offset = 0;
+        self.block = next;
+        match &self.block {
+            None => Ok(false),
+            Some(block) if block.first == expected => Ok(true),
+            Some(block) => {
+                let why = format!("the next event that is there is {}", block.first);
+                self.block = None;
+                Err(damaged(why))
+            }
+        }
+    }
+
+    /// The position of the record with this number, by the word of the block that it is in.
+    fn find(
+        store: &mut dyn Store,
+        sequence: u64,
+    ) -> Result<Option<(Position, Block, usize)>, Error> {
+        let block = match store.block_holding(sequence) {
+            Ok(Some(block)) => block,
+            Ok(None) => return Ok(None),
+            Err(error) if error.is_damage() => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut previous = None;
+        let mut expected = block.first;
+        let mut offset = 0;
+        while let Ok((record, length)) = record::decode(&block.bytes[offset..], previous) {
+            let Stamp {
+                sequence: found,
+                at,
+                noise: _,
+            } = record.stamp;
+            if found != expected {
+                return Ok(None);
+            }
+            offset += length;
+            if found == sequence {
+                let position = Position {
+                    sequence,
+                    checksum: record.checksum,
+                    at,
+                };
+                return Ok(Some((position, block, offset)));
+            }
+            previous = Some(record.checksum);
+            expected = expected.wrapping_add(1);
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,123 @@
+//! What had to be repaired when a journal was opened: never done silently.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing that was not as a clean stop leaves it. `Display` is a line for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// sled died while it wrote a snapshot; the unfinished file, which would make every later open
+    /// fail, was moved aside.
+    UnfinishedSnapshot {
+        /// Where it is now.
+        path: PathBuf,
+    },
+    /// sled could not start from its snapshots; it was made to read its whole log instead.
+    SnapshotsSetAside {
+        /// Where a copy of the database as it was found is.
+        path: PathBuf,
+        /// What sled said.
+        why: String,
+    },
+    /// sled could not open its database at all. A fresh one was begun: events after the last sealed
+    /// one are lost to the program, but not to people.
+    DatabaseSetAside {
+        /// Where it is now.
+        path: PathBuf,
+        /// What sled said.
+        why: String,
+    },
+    /// The last write was cut off, as a power cut does it: nothing of it had been acted on.
+    TornTail {
+        /// The first event that is gone.
+        sequence: u64,
+        /// Where its bytes are now.
+        path: Option<PathBuf>,
+    },
+    /// The records from here on do not verify or are missing. What comes before is used.
+    Damaged {
+        /// The first event that cannot be used.
+        sequence: u64,
+        /// What is wrong with it.
+        why: String,
+        /// Where the bytes are now.
+        path: Option<PathBuf>,
+    },
+    /// The checkpoint knows of later events than the journal has: they were lost.
+    EventsLost {
+        /// The last event that is there.
+        last: u64,
+        /// The last event that the checkpoint had seen.
+        checkpoint: u64,
+    },
+    /// The checkpoint was not used and the state rebuilt from the events. Costs time, loses nothing.
+    CheckpointDiscarded {
+        /// Why it does not fit.
+        why: String,
+    },
+}
+
+impl Recovery {
+    /// True where events that had been acknowledged may be lost, so that somebody should look.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::DatabaseSetAside { .. } | Self::Damaged { .. } | Self::EventsLost { .. } => true,
+            Self::UnfinishedSnapshot { .. }
+            | Self::SnapshotsSetAside { .. }
+            | Self::TornTail { .. }
+            | Self::CheckpointDiscarded { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Recovery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |path: &Option<PathBuf>| match path {
+            Some(path) => format!("its bytes are in {}", path.display()),
+            None => "nothing of it is there".to_owned(),
+        };
+        match self {
+            Self::UnfinishedSnapshot { path } => write!(
+                formatter,
+                "an unfinished snapshot of the database was moved to {}",
+                path.display()
+            ),
+            Self::SnapshotsSetAside { path, why } => write!(
+                formatter,
+                "the database was rebuilt from its log ({why}); a copy as it was found is in {}",
+                path.display()
+            ),
+            Self::DatabaseSetAside { path, why } => write!(
+                formatter,
+                "EVENTS MAY BE LOST: the database could not be opened ({why}) and is now {}; the \
+                 journal goes on from the last sealed event",
+                path.display()
+            ),
+            Self::TornTail { sequence, path } => write!(
+                formatter,
+                "the last write was cut off at event {sequence}, before anything acted on it; {}",
+                place(path)
+            ),
+            Self::Damaged {
+                sequence,
+                why,
+                path,
+            } => write!(
+                formatter,
+                "EVENTS ARE LOST: from event {sequence} on the journal does not verify ({why}); {}; \
+                 the journal goes on from the event before",
+                place(path)
+            ),
+            Self::EventsLost { last, checkpoint } => write!(
+                formatter,
+                "EVENTS ARE LOST: the journal ends with event {last}, but event {checkpoint} had \
+                 been written"
+            ),
+            Self::CheckpointDiscarded { why } => write!(
+                formatter,
+                "the checkpoint was not used ({why}); the state was rebuilt from the events"
+            ),
+        }
+    }
+}

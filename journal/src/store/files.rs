@@ -1,0 +1,88 @@
+//! Files that are there whole or not at all, also after a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// The extension of a file that is not finished. Such a file is ignored and overwritten.
+pub(super) const UNFINISHED: &str = "unfinished";
+
+/// Writes `path` so that it has either its old content or `bytes`, and is durable on return.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let unfinished = path.with_extension(UNFINISHED);
+    let written = File::create(&unfinished).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(failed("write", &unfinished))?;
+    fs::rename(&unfinished, path).map_err(failed("put in place", path))?;
+    sync_folder(parent(path))
+}
+
+/// The content of `path`, or nothing where it does not exist.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
+}
+
+/// Makes `path` and its parents, each durable in the folder that it is in.
+pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = parent(path);
+    create_folder(above)?;
+    match fs::create_dir(path) {
+        Ok(()) => sync_folder(above),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(failed("create the folder", path)(error)),
+    }
+}
+
+/// Makes the names in a folder durable: its own fsync, which the files' fsync does not imply.
+pub(super) fn sync_folder(path: &Path) -> Result<(), StoreError> {
+    // A folder cannot be opened as a file on Windows, which needs no such call.
+    if cfg!(unix) {
+        let synced = File::open(path).and_then(|folder| folder.sync_all());
+        synced.map_err(failed("make durable the folder", path))?;
+    }
+    Ok(())
+}
+
+/// The folder that `path` is in; the current one for a bare name.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => path,
+    }
+}
+
+/// A name in `folder` that nobody has: `name`, or `name-2` and so on.
+pub(super) fn free_name(folder: &Path, name: &str) -> PathBuf {
+    let mut candidate = folder.join(name);
+    let mut number = 2_u32;
+    while candidate.exists() {
+        candidate = folder.join(format!("{name}-{number}"));
+        number += 1;
+    }
+    candidate
+}
+
+/// Names the action and the file in an error of the system.
+pub(super) fn failed(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Io {
+        action,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,278 @@
+//! A journal in a folder on disk.
+//!
+//! ```text
+//! journal/
+//!   lock         held while open; has the number of the process that holds it
+//!   journal.json what the journal says of itself, written once
+//!   tail/        sled: the newest records
+//!   history/     sealed files: all older ones
+//!   checkpoint   the state as of some event; only a cache
+//!   set-aside/   whatever could not be used; made when needed, never read, never deleted
+//! ```
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use fs4::{FileExt, TryLockError};
+
+use super::files::{self, failed};
+use super::history::History;
+use super::tail::Tail;
+use super::{Block, Store, StoreError};
+use crate::clock::{Clock, SystemClock};
+use crate::recovery::Recovery;
+
+const LOCK: &str = "lock";
+const HEADER: &str = "journal.json";
+const TAIL: &str = "tail";
+const HISTORY: &str = "history";
+const CHECKPOINT: &str = "checkpoint";
+const SET_ASIDE: &str = "set-aside";
+/// The files in which sled keeps the place of its pages.
+const SNAPSHOT_PREFIX: &str = "snap.";
+/// What the name of a snapshot ends with while sled writes it.
+const SNAPSHOT_UNFINISHED: &str = ".generating";
+
+/// The storage of a journal in a folder. See the module.
+pub struct FolderStore {
+    folder: PathBuf,
+    tail: Tail,
+    history: History,
+    /// Dropped last, when the database is closed.
+    _lock: File,
+}
+
+impl FolderStore {
+    /// Opens or begins the storage in `folder`, and tells what it had to repair.
+    ///
+    /// # Errors
+    /// [`StoreError::Held`] at once if another process has it; otherwise what the disk says.
+    pub fn open(folder: &Path) -> Result<(Self, Vec<Recovery>), StoreError> {
+        files::create_folder(folder)?;
+        let lock = take_lock(folder)?;
+        let mut recoveries = Vec::new();
+        let history = History::open(folder.join(HISTORY))?;
+        let mut tail = open_tail(folder, &mut recoveries)?;
+        // sled made its files without a sync of the folders that name them.
+        files::sync_folder(&folder.join(TAIL))?;
+        files::sync_folder(folder)?;
+        // A crash between a seal and the removal of what it sealed leaves both.
+        if history.sealed_through() > 0 {
+            tail.replace(0..=history.sealed_through(), None)?;
+        }
+        let store = Self {
+            folder: folder.to_owned(),
+            tail,
+            history,
+            _lock: lock,
+        };
+        Ok((store, recoveries))
+    }
+}
+
+impl Store for FolderStore {
+    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        files::read_if_there(&self.folder.join(HEADER))
+    }
+
+    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        files::write_whole(&self.folder.join(HEADER), bytes)
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StoreError> {
+        self.tail.write(block)
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        self.tail.sync()
+    }
+
+    fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
+        match self.history.block_from(first)? {
+            Some(block) => Ok(Some(block)),
+            None => self.tail.block_from(first),
+        }
+    }
+
+    fn block_holding(&mut self, sequence: u64) -> Result<Option<Block>, StoreError> {
+        match self.tail.block_holding(sequence)? {
+            Some(block) => Ok(Some(block)),
+            None => self.history.block_holding(sequence),
+        }
+    }
+
+    fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError> {
+        self.history.seal(block, last)?;
+        self.tail.replace(block.first..=last, None)?;
+        // Nothing depends on the removal, but what sled has not written stays in its memory.
+        self.tail.sync()
+    }
+
+    fn sealed_through(&self) -> u64 {
+        self.history.sealed_through()
+    }
+
+    fn unsealed_bytes(&self) -> u64 {
+        self.tail.bytes()
+    }
+
+    fn set_aside(
+        &mut self,
+        from: u64,
+        kept: Option<&Block>,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let place = new_place(&self.folder, &format!("from-event-{from}"))?;
+        let mut moved = 0;
+        let mut next = Some(from);
+        while let Some(first) = next
+            && let Some(block) = self.tail.block_from(first)?
+        {
+            let name = format!("{:020}.records", block.first);
+            files::write_whole(&place.join(name), &block.bytes)?;
+            moved += 1;
+            next = block.first.checked_add(1);
+        }
+        self.tail.replace(from..=u64::MAX, kept)?;
+        self.tail.sync()?;
+        // Last, and backwards: after a crash the damage is still there to be found, and `kept`, which
+        // lies within what is still sealed, is dropped and made again.
+        moved += self.history.move_away(from, &place)?;
+        if moved == 0 {
+            fs::remove_dir(&place).map_err(failed("remove the empty folder", &place))?;
+            return Ok(None);
+        }
+        Ok(Some(place))
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        files::read_if_there(&self.folder.join(CHECKPOINT))
+    }
+
+    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        files::write_whole(&self.folder.join(CHECKPOINT), bytes)
+    }
+}
+
+/// The single-instance guard. The kernel lets it go with the process, however that ends.
+fn take_lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join(LOCK);
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut lock = options.open(&path).map_err(failed("open", &path))?;
+    match FileExt::try_lock(&lock) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            // Who holds it is a help for people; without it the answer is still "held".
+            let read = lock.read_to_string(&mut text).ok();
+            return Err(StoreError::Held {
+                path: folder.to_owned(),
+                holder: read.and_then(|_| text.trim().parse().ok()),
+            });
+        }
+        Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+    }
+    let written = lock
+        .set_len(0)
+        .and_then(|()| writeln!(lock, "{}", std::process::id()));
+    written.map_err(failed("write", &path))?;
+    Ok(lock)
+}
+
+/// Opens sled's database by the gentlest means that works, and tells which it was.
+fn open_tail(folder: &Path, recoveries: &mut Vec<Recovery>) -> Result<Tail, StoreError> {
+    let path = folder.join(TAIL);
+    remove_unfinished_snapshots(folder, &path, recoveries)?;
+    let why = match Tail::open(&path) {
+        Ok(tail) => return Ok(tail),
+        Err(error) if error.is_damage() => said(&error),
+        Err(error) => return Err(error),
+    };
+    // Without snapshots sled reads its whole log. It may overwrite what it does not understand, so
+    // a copy comes first.
+    let copy = new_place(folder, "database-copy")?;
+    copy_files(&path, &copy)?;
+    for snapshot in snapshots(&path)? {
+        fs::remove_file(&snapshot).map_err(failed("remove", &snapshot))?;
+    }
+    let why_again = match Tail::open(&path) {
+        Ok(tail) => {
+            recoveries.push(Recovery::SnapshotsSetAside { path: copy, why });
+            return Ok(tail);
+        }
+        Err(error) if error.is_damage() => said(&error),
+        Err(error) => return Err(error),
+    };
+    let aside = new_place(folder, "database")?.join(TAIL);
+    fs::rename(&path, &aside).map_err(failed("move aside", &path))?;
+    recoveries.push(Recovery::DatabaseSetAside {
+        path: aside,
+        why: why_again,
+    });
+    Tail::open(&path)
+}
+
+/// sled takes an unfinished snapshot for the newest one and fails for ever; without it, it is well.
+fn remove_unfinished_snapshots(
+    folder: &Path,
+    tail: &Path,
+    recoveries: &mut Vec<Recovery>,
+) -> Result<(), StoreError> {
+    for snapshot in snapshots(tail)? {
+        let name = snapshot.file_name().unwrap_or_default().to_owned();
+        if !name.to_string_lossy().ends_with(SNAPSHOT_UNFINISHED) {
+            continue;
+        }
+        let path = new_place(folder, "unfinished-snapshot")?.join(name);
+        fs::rename(&snapshot, &path).map_err(failed("move aside", &snapshot))?;
+        recoveries.push(Recovery::UnfinishedSnapshot { path });
+    }
+    Ok(())
+}
+
+fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    if !tail.exists() {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(tail).map_err(failed("read", tail))? {
+        let entry = entry.map_err(failed("read", tail))?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(SNAPSHOT_PREFIX) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Copies the files of the database; its only folder, `blobs`, stays empty as values are small.
+fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(from).map_err(failed("read", from))? {
+        let source = entry.map_err(failed("read", from))?.path();
+        if source.is_file() {
+            let target = to.join(source.file_name().unwrap_or_default());
+            fs::copy(&source, &target).map_err(failed("copy", &source))?;
+            let synced = File::open(&target).and_then(|file| file.sync_all());
+            synced.map_err(failed("make durable", &target))?;
+        }
+    }
+    files::sync_folder(to)
+}
+
+/// A new folder for what cannot be used, with the reason and the time in its name.
+fn new_place(folder: &Path, reason: &str) -> Result<PathBuf, StoreError> {
+    let all = folder.join(SET_ASIDE);
+    files::create_folder(&all)?;
+    let place = files::free_name(&all, &format!("{reason}-{}", SystemClock.now()));
+    files::create_folder(&place)?;
+    Ok(place)
+}
+
+/// An error with its cause, in one line.
+fn said(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

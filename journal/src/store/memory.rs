@@ -1,0 +1,230 @@
+//! A journal in memory, whose disk can fail and whose machine can crash.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{Block, Store, StoreError};
+
+/// The operation that fails next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is taken in.
+    Write,
+    /// What was taken in may be durable or not: see [`MemoryStore::crash`].
+    Sync,
+    /// The seal is not made.
+    Seal,
+}
+
+/// A disk for simulations. Clones share it, so one can outlive the journal that crashed.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    header: Option<Vec<u8>>,
+    checkpoint: Option<Vec<u8>>,
+    sealed: BTreeMap<u64, Sealed>,
+    /// Durable blocks, by their first sequence number.
+    acknowledged: BTreeMap<u64, Vec<u8>>,
+    /// Blocks that a crash may lose or tear, in the order of their writing.
+    pending: Vec<Block>,
+    aside: Vec<Block>,
+    fault: Option<Fault>,
+}
+
+#[derive(Debug)]
+struct Sealed {
+    last: u64,
+    bytes: Vec<u8>,
+}
+
+impl MemoryStore {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The machine loses its power: of what no sync confirmed, the first `kept` bytes survive, so a
+    /// block may be torn. Open the journal again on a clone.
+    pub fn crash(&self, kept: usize) {
+        let mut disk = self.disk();
+        let mut left = kept;
+        for mut block in std::mem::take(&mut disk.pending) {
+            block.bytes.truncate(left);
+            left -= block.bytes.len();
+            if !block.bytes.is_empty() {
+                disk.acknowledged.insert(block.first, block.bytes);
+            }
+        }
+        disk.fault = None;
+    }
+
+    /// How many bytes no sync has confirmed.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        let disk = self.disk();
+        disk.pending.iter().map(|block| block.bytes.len()).sum()
+    }
+
+    /// Makes the next operation of that sort fail, once.
+    pub fn fail_next(&self, fault: Fault) {
+        self.disk().fault = Some(fault);
+    }
+
+    /// Changes the bytes of the durable blocks and sealed ones, as a bad disk does.
+    pub fn damage(&self, mut change: impl FnMut(u64, &mut Vec<u8>)) {
+        let mut disk = self.disk();
+        for (first, sealed) in &mut disk.sealed {
+            change(*first, &mut sealed.bytes);
+        }
+        for (first, bytes) in &mut disk.acknowledged {
+            change(*first, bytes);
+        }
+        disk.acknowledged.retain(|_, bytes| !bytes.is_empty());
+    }
+
+    /// What was taken out of the journal because it could not be used.
+    #[must_use]
+    pub fn aside(&self) -> Vec<Block> {
+        self.disk().aside.clone()
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fails(disk: &mut Disk, fault: Fault) -> Result<(), StoreError> {
+        if disk.fault == Some(fault) {
+            disk.fault = None;
+            return Err(StoreError::Simulated);
+        }
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn sealed_through(&self) -> u64 {
+        self.sealed
+            .last_key_value()
+            .map_or(0, |(_, sealed)| sealed.last)
+    }
+
+    /// A process sees what it wrote, durable or not.
+    fn visible(&self) -> BTreeMap<u64, Vec<u8>> {
+        let pending = self
+            .pending
+            .iter()
+            .map(|block| (block.first, block.bytes.clone()));
+        let sealed = self
+            .sealed
+            .iter()
+            .map(|(first, sealed)| (*first, sealed.bytes.clone()));
+        self.acknowledged
+            .clone()
+            .into_iter()
+            .chain(pending)
+            .chain(sealed)
+            .collect()
+    }
+}
+
+impl Store for MemoryStore {
+    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.disk().header.clone())
+    }
+
+    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.disk().header = Some(bytes.to_vec());
+        Ok(())
+    }
+
+    fn write(&mut self, block: &Block) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        Self::fails(&mut disk, Fault::Write)?;
+        disk.pending.push(block.clone());
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        Self::fails(&mut disk, Fault::Sync)?;
+        for block in std::mem::take(&mut disk.pending) {
+            disk.acknowledged.insert(block.first, block.bytes);
+        }
+        Ok(())
+    }
+
+    fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
+        let visible = self.disk().visible();
+        let found = visible.into_iter().find(|(start, _)| *start >= first);
+        Ok(found.map(|(first, bytes)| Block { first, bytes }))
+    }
+
+    fn block_holding(&mut self, sequence: u64) -> Result<Option<Block>, StoreError> {
+        let visible = self.disk().visible();
+        let found = visible.into_iter().rfind(|(start, _)| *start <= sequence);
+        Ok(found.map(|(first, bytes)| Block { first, bytes }))
+    }
+
+    fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        Self::fails(&mut disk, Fault::Seal)?;
+        let bytes = block.bytes.clone();
+        disk.sealed.insert(block.first, Sealed { last, bytes });
+        disk.acknowledged.retain(|first, _| *first > last);
+        Ok(())
+    }
+
+    fn sealed_through(&self) -> u64 {
+        self.disk().sealed_through()
+    }
+
+    fn unsealed_bytes(&self) -> u64 {
+        let disk = self.disk();
+        let acknowledged = disk.acknowledged.values().map(Vec::len);
+        let pending = disk.pending.iter().map(|block| block.bytes.len());
+        acknowledged.chain(pending).sum::<usize>() as u64
+    }
+
+    fn set_aside(
+        &mut self,
+        from: u64,
+        kept: Option<&Block>,
+    ) -> Result<Option<PathBuf>, StoreError> {
+        let mut disk = self.disk();
+        let sealed = disk.sealed.split_off(&from);
+        let mut aside: Vec<Block> = sealed
+            .into_iter()
+            .map(|(first, sealed)| Block {
+                first,
+                bytes: sealed.bytes,
+            })
+            .collect();
+        let unsealed = disk.acknowledged.split_off(&from);
+        aside.extend(
+            unsealed
+                .into_iter()
+                .map(|(first, bytes)| Block { first, bytes }),
+        );
+        if let Some(kept) = kept {
+            disk.acknowledged.insert(kept.first, kept.bytes.clone());
+        }
+        let moved = !aside.is_empty();
+        disk.aside.extend(aside);
+        Ok(moved.then(|| PathBuf::from("memory")))
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.disk().checkpoint.clone())
+    }
+
+    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.disk().checkpoint = Some(bytes.to_vec());
+        Ok(())
+    }
+}

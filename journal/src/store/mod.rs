@@ -1,0 +1,173 @@
+//! Where the bytes of a journal are: behind one trait, with two implementations.
+//!
+//! [`FolderStore`] keeps them in a folder on disk (sled for what is new, sealed files for what is
+//! old); [`MemoryStore`] keeps them in memory and can crash in every way that a disk can. One suite
+//! of tests holds both to this contract.
+
+mod files;
+mod folder;
+mod history;
+mod memory;
+mod tail;
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use folder::FolderStore;
+pub use memory::{Fault, MemoryStore};
+
+/// Whole records, one after the other, that were written together or sealed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The sequence number of the first record.
+    pub first: u64,
+    /// The records. The last one may be torn, if the store was.
+    pub bytes: Vec<u8>,
+}
+
+/// The storage of one journal. Knows places and bytes; nothing of records, events or states.
+pub trait Store: Send {
+    /// What the journal says of itself, if it was begun.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Begins the journal. Durable on return; done once in its life.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Takes in a block. It need not be durable before [`Store::sync`] returns.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn write(&mut self, block: &Block) -> Result<(), StoreError>;
+
+    /// Makes everything that was written durable: against a kill and against a power cut.
+    ///
+    /// # Errors
+    /// The storage cannot be written; what was written since the last sync may be there or not.
+    fn sync(&mut self) -> Result<(), StoreError>;
+
+    /// The block with the smallest first sequence number at or above `first`.
+    ///
+    /// # Errors
+    /// The storage, or that block, cannot be read.
+    fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError>;
+
+    /// The block with the greatest first sequence number at or below `sequence`.
+    ///
+    /// # Errors
+    /// The storage, or that block, cannot be read.
+    fn block_holding(&mut self, sequence: u64) -> Result<Option<Block>, StoreError>;
+
+    /// Puts the blocks that follow the sealed ones up to `block`'s last record into a sealed one.
+    /// Durable before the old ones are let go.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError>;
+
+    /// The last sealed sequence number; 0 where nothing is sealed.
+    fn sealed_through(&self) -> u64;
+
+    /// How many bytes of records are not sealed.
+    fn unsealed_bytes(&self) -> u64;
+
+    /// Takes every block that begins at or after `from` out of the journal, keeping the bytes for
+    /// people in a place that it names, and puts `kept` (records that still verify) in.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn set_aside(&mut self, from: u64, kept: Option<&Block>)
+    -> Result<Option<PathBuf>, StoreError>;
+
+    /// The newest checkpoint, if there is one.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Replaces the checkpoint, whole or not at all.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+}
+
+/// What can go wrong in the storage.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Another process has the journal open.
+    #[error(
+        "the journal {} is held by {}: stop that one first, or work in another folder",
+        path.display(),
+        holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    )]
+    Held {
+        /// The journal's folder.
+        path: PathBuf,
+        /// The process that holds it, as it wrote itself down.
+        holder: Option<u32>,
+    },
+    /// The operating system refused.
+    #[error("cannot {action} {}: check its permissions, and that the disk works and is not full", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// sled refused.
+    #[error("cannot {action} in the database {}: check that the disk works and is not full", path.display())]
+    Database {
+        /// What was tried.
+        action: &'static str,
+        /// The database's folder.
+        path: PathBuf,
+        /// What sled said.
+        source: sled::Error,
+    },
+    /// sled panicked, which its 0.34 line does on some corruptions.
+    #[error("the database {} broke down while it tried to {action}: {message}", path.display())]
+    Panicked {
+        /// What was tried.
+        action: &'static str,
+        /// The database's folder.
+        path: PathBuf,
+        /// What the panic said.
+        message: String,
+    },
+    /// A sealed file is not what was written.
+    #[error("the sealed file {} is damaged: {why}", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// A simulated fault.
+    #[error("the simulated disk failed")]
+    Simulated,
+}
+
+impl StoreError {
+    /// True where the bytes are bad, as against a disk that did not answer.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Sealed { .. } | Self::Panicked { .. } => true,
+            Self::Database { source, .. } => matches!(
+                source,
+                sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)
+            ),
+            Self::Held { .. } | Self::Io { .. } | Self::Simulated => false,
+        }
+    }
+}

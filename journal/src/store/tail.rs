@@ -1,0 +1,223 @@
+//! What is new: the records that are not sealed yet, in sled.
+//!
+//! sled `=0.34.7` is used as its source says, not as its documentation does:
+//!
+//! - `flush` writes and calls `sync_file_range`, which survives a kill but not a power cut. So every
+//!   [`Tail::sync`] is followed by an fdatasync of the file `db` through a descriptor of our own.
+//! - A value that makes a leaf longer than a quarter of a segment goes to a file of its own, which
+//!   that fdatasync would not reach. So blocks are cut into chunks of [`CHUNK`] bytes.
+//! - `generate_id` repeats itself after a crash. So keys are our own: the first sequence number of
+//!   the block and the number of the chunk, both big-endian, so that their order is sled's.
+//! - It panics on some corruptions. So every call is made where a panic is caught.
+//! - Its background flusher would write when it likes, and only logs when it fails. It is off.
+
+use std::any::Any;
+use std::fs::File;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::files::failed;
+use super::{Block, StoreError};
+
+/// 16 entries make a leaf split, and up to 10 more can come before it does; 26 chunks are well
+/// below the 128 KiB (a quarter of sled's segment of 512 KiB) from which on a leaf leaves the log.
+const CHUNK: usize = 4096;
+
+/// The tail is a few MiB; more cache would only hold what is never read again.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// sled's own file of all data, in the database's folder.
+const DATA_FILE: &str = "db";
+const TREE: &[u8] = b"records";
+const KEY_LENGTH: usize = 12;
+
+/// The open database of one journal's unsealed blocks.
+pub(super) struct Tail {
+    path: PathBuf,
+    database: sled::Db,
+    records: sled::Tree,
+    /// The second descriptor that makes flushes durable.
+    data: File,
+    /// How long all values are together.
+    bytes: u64,
+}
+
+impl Tail {
+    /// Opens or begins the database. The caller has made sure that nobody else has it open.
+    ///
+    /// Reads every key and value once, so that damage shows here and not later.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let owned = path.to_owned();
+        // On a thread of its own: a panic in sled's recovery ends that thread and nothing else.
+        let opening = std::thread::Builder::new()
+            .name("journal-open".to_owned())
+            .spawn(move || Self::open_unguarded(&owned))
+            .map_err(failed("start a thread to open", path))?;
+        match opening.join() {
+            Ok(opened) => opened,
+            Err(panic) => Err(panicked("open it", path, panic.as_ref())),
+        }
+    }
+
+    fn open_unguarded(path: &Path) -> Result<Self, StoreError> {
+        let refused = refused("open it", path);
+        let database = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(None)
+            .open()
+            .map_err(&refused)?;
+        let records = database.open_tree(TREE).map_err(&refused)?;
+        let mut bytes = 0;
+        for entry in records.iter() {
+            bytes += entry.map_err(&refused)?.1.len() as u64;
+        }
+        let data_path = path.join(DATA_FILE);
+        // Windows wants the right to write for a sync.
+        let data = File::options().read(true).write(true).open(&data_path);
+        Ok(Self {
+            data: data.map_err(failed("open", &data_path))?,
+            path: path.to_owned(),
+            database,
+            records,
+            bytes,
+        })
+    }
+
+    /// Puts a block in. One atomic batch, whatever its length.
+    pub(super) fn write(&mut self, block: &Block) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        insert(&mut batch, block);
+        self.guarded("append to it", || self.records.apply_batch(batch))?;
+        self.bytes += block.bytes.len() as u64;
+        Ok(())
+    }
+
+    /// How many bytes the blocks have together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        self.guarded("flush it", || self.database.flush())?;
+        let data_path = self.path.join(DATA_FILE);
+        self.data
+            .sync_data()
+            .map_err(failed("make durable", &data_path))
+    }
+
+    /// The block with the smallest first sequence number at or above `first`.
+    pub(super) fn block_from(&self, first: u64) -> Result<Option<Block>, StoreError> {
+        self.guarded("read it", || {
+            let mut entries = self.records.range(key(first, 0)..);
+            let Some(entry) = entries.next() else {
+                return Ok(None);
+            };
+            let (start, value) = entry?;
+            let first = first_of(&start);
+            let mut bytes = value.to_vec();
+            for entry in entries {
+                let (key, value) = entry?;
+                if first_of(&key) != first {
+                    break;
+                }
+                bytes.extend_from_slice(&value);
+            }
+            Ok(Some(Block { first, bytes }))
+        })
+    }
+
+    /// The block with the greatest first sequence number at or below `sequence`.
+    pub(super) fn block_holding(&self, sequence: u64) -> Result<Option<Block>, StoreError> {
+        let last = self.guarded("read it", || {
+            let up_to = key(sequence, u32::MAX);
+            self.records.range(..=up_to).next_back().transpose()
+        })?;
+        match last {
+            Some((key, _)) => self.block_from(first_of(&key)),
+            None => Ok(None),
+        }
+    }
+
+    /// Lets go of the blocks whose first sequence number is in the range, and puts `kept` in: one
+    /// atomic batch, not yet durable.
+    pub(super) fn replace(
+        &mut self,
+        range: RangeInclusive<u64>,
+        kept: Option<&Block>,
+    ) -> Result<(), StoreError> {
+        let removed = self.guarded("remove from it", || {
+            let keys = key(*range.start(), 0)..=key(*range.end(), u32::MAX);
+            let mut removed = 0;
+            let mut batch = sled::Batch::default();
+            for entry in self.records.range(keys) {
+                let (key, value) = entry?;
+                removed += value.len() as u64;
+                batch.remove(key);
+            }
+            if let Some(kept) = kept {
+                insert(&mut batch, kept);
+            }
+            self.records.apply_batch(batch)?;
+            Ok(removed)
+        })?;
+        let added = kept.map_or(0, |kept| kept.bytes.len() as u64);
+        self.bytes = self.bytes.saturating_sub(removed) + added;
+        Ok(())
+    }
+
+    fn guarded<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce() -> sled::Result<T>,
+    ) -> Result<T, StoreError> {
+        // After a panic the journal is not used again, so no broken invariant is ever seen.
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => result.map_err(refused(action, &self.path)),
+            Err(panic) => Err(panicked(action, &self.path, panic.as_ref())),
+        }
+    }
+}
+
+fn insert(batch: &mut sled::Batch, block: &Block) {
+    for (number, chunk) in (0_u32..).zip(block.bytes.chunks(CHUNK)) {
+        batch.insert(&key(block.first, number), chunk);
+    }
+}
+
+fn key(first: u64, chunk: u32) -> [u8; KEY_LENGTH] {
+    let mut key = [0; KEY_LENGTH];
+    key[..8].copy_from_slice(&first.to_be_bytes());
+    key[8..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// A key of another length is none of ours; as 0 it shows as damage where it is read.
+fn first_of(key: &[u8]) -> u64 {
+    key.first_chunk::<8>()
+        .map_or(0, |first| u64::from_be_bytes(*first))
+}
+
+fn refused(action: &'static str, path: &Path) -> impl Fn(sled::Error) -> StoreError + use<> {
+    let path = path.to_owned();
+    move |source| StoreError::Database {
+        action,
+        path: path.clone(),
+        source,
+    }
+}
+
+fn panicked(action: &'static str, path: &Path, panic: &(dyn Any + Send)) -> StoreError {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it gave no reason".to_owned());
+    StoreError::Panicked {
+        action,
+        path: path.to_owned(),
+        message,
+    }
+}

@@ -1,0 +1,6 @@
+//! The journal from the outside: everything that a program may rely on.
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
+mod support;
+
+mod live;
