@@ -1,0 +1,84 @@
+//! Why a connection ends, one list for the sessions and the carriers.
+
+use thiserror::Error;
+
+use crate::frame::FrameError;
+use crate::framing::FramingError;
+
+/// Which carrier a connection uses: it decides who pings whom, and how a request that is not
+/// understood is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CarrierKind {
+    /// A Unix or TCP socket with length prefixes: the one who dials pings, and only pings count.
+    Socket,
+    /// A plain WebSocket: the one who dials pings, and everything counts.
+    WebSocket,
+    /// SignalR: the one who accepts pings.
+    SignalR,
+    /// The IPC channel of a child: no pings.
+    Ipc,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Error)]
+pub enum CloseReason {
+    /// The peer closed it in an orderly way.
+    #[error("the peer closed the connection")]
+    ByPeer,
+    /// This side closed it.
+    #[error("this side closed the connection")]
+    ByUs,
+    /// The peer gave no sign of life for 20 seconds.
+    #[error("the peer was silent for {seconds} seconds")]
+    Silent {
+        /// How long.
+        seconds: u64,
+    },
+    /// The peer stopped in the middle of a message.
+    #[error("the peer closed the connection in the middle of a message")]
+    HalfMessage,
+    /// The bytes cannot be taken apart.
+    #[error(transparent)]
+    Framing(#[from] FramingError),
+    /// The texts are not frames.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The peer opens more sessions than one connection may have.
+    #[error("the peer opened more than {limit} sessions on one connection")]
+    TooManySessions {
+        /// The bound.
+        limit: usize,
+    },
+    /// The peer has more unanswered calls than one connection may have.
+    #[error("the peer left more than {limit} calls open on one connection")]
+    TooManyCalls {
+        /// The bound.
+        limit: usize,
+    },
+    /// The peer has more open queries than one connection may have.
+    #[error("the peer left more than {limit} queries open on one connection")]
+    TooManyQueries {
+        /// The bound.
+        limit: usize,
+    },
+    /// The peer does not read what it is sent.
+    #[error("the peer does not read: {queued} bytes wait for it, more than the {limit} allowed")]
+    SlowPeer {
+        /// What waits.
+        queued: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// The connection could not be opened as the carrier demands.
+    #[error("the peer did not complete the handshake: {reason}")]
+    Handshake {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The operating system reports an error.
+    #[error("the connection failed: {reason}")]
+    Io {
+        /// What it reports.
+        reason: String,
+    },
+}

@@ -1,0 +1,80 @@
+//! Unix and TCP sockets: a length of 4 bytes, little-endian, then a batch of that many bytes.
+
+use std::collections::VecDeque;
+
+use super::{FramingError, check_size, text_batch};
+
+const LENGTH_BYTES: usize = 4;
+
+/// Bytes in, texts out.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    buffer: Vec<u8>,
+    texts: VecDeque<String>,
+    refused: Option<FramingError>,
+}
+
+impl Decoder {
+    /// Takes what arrived. After an error every further call gives the same error.
+    ///
+    /// # Errors
+    /// [`FramingError`]; a length above the limit is refused before any of its bytes is kept.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        self.buffer.extend_from_slice(bytes);
+        let outcome = self.take_complete();
+        if let Err(error) = &outcome {
+            self.refused = Some(error.clone());
+            self.buffer = Vec::new();
+        }
+        outcome
+    }
+
+    /// The next complete text.
+    pub fn next_text(&mut self) -> Option<String> {
+        self.texts.pop_front()
+    }
+
+    /// Whether the bytes so far end in the middle of a message.
+    #[must_use]
+    pub fn is_inside_message(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    fn take_complete(&mut self) -> Result<(), FramingError> {
+        let mut consumed = 0;
+        while let Some((length, rest)) = self
+            .buffer
+            .get(consumed..)
+            .and_then(<[u8]>::split_first_chunk::<LENGTH_BYTES>)
+        {
+            // A u32 that does not fit is too large on any machine.
+            let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+            check_size(length)?;
+            if length == 0 {
+                return Err(FramingError::Empty);
+            }
+            let Some(payload) = rest.get(..length) else {
+                break;
+            };
+            let batch = std::str::from_utf8(payload).map_err(|_| FramingError::NotUtf8)?;
+            self.texts.extend(text_batch::split(batch)?);
+            consumed += LENGTH_BYTES + length;
+        }
+        self.buffer.drain(..consumed);
+        Ok(())
+    }
+}
+
+/// Takes texts from the front of a queue and gives one message; none when the queue is empty.
+pub fn encode(texts: &mut VecDeque<String>) -> Option<Vec<u8>> {
+    let batch = text_batch::join(texts)?;
+    // A batch longer than 4 GiB cannot exist: the queues in front of it are bounded far below.
+    let length = u32::try_from(batch.len()).ok()?;
+    let mut message = Vec::with_capacity(LENGTH_BYTES + batch.len());
+    message.extend_from_slice(&length.to_le_bytes());
+    message.extend_from_slice(batch.as_bytes());
+    Some(message)
+}

@@ -1,0 +1,62 @@
+//! From bytes to JSON texts and back, one module per carrier.
+//!
+//! Every decoder is incremental: bytes go in as they arrive, complete texts come out, half a frame
+//! waits. Every decoder has a limit, and what exceeds it is refused as soon as it is announced,
+//! before anything is kept. A decoder that has refused something stays closed.
+
+pub mod length_prefixed;
+pub mod lines;
+pub mod signalr;
+pub mod text_batch;
+
+use thiserror::Error;
+
+/// The largest text, batch or record that is accepted, in bytes. The largest seen is below 100 KiB;
+/// the rest is room for the property hashes of services.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
+/// A batch is closed when it has reached this many bytes, as in JavaScript.
+pub const MAX_BATCH_BYTES: usize = 64 * 1_024;
+
+/// Why the bytes of a peer are refused; the connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FramingError {
+    /// A message that is or announces to be larger than [`MAX_MESSAGE_BYTES`].
+    #[error(
+        "the peer sends a message of {announced} bytes, more than the {limit} allowed; check that it speaks AllexJS on this port"
+    )]
+    TooLarge {
+        /// The size that was announced, or has been reached.
+        announced: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Bytes that are not UTF-8.
+    #[error("the peer sends bytes that are not UTF-8; check that it speaks AllexJS on this port")]
+    NotUtf8,
+    /// A message without content.
+    #[error("the peer sends an empty message; check that it speaks AllexJS on this port")]
+    Empty,
+    /// A SignalR record that is not one.
+    #[error("the peer sends something else than the SignalR JSON protocol: {reason}")]
+    NotSignalR {
+        /// What was expected.
+        reason: &'static str,
+    },
+    /// The peer closes the SignalR connection.
+    #[error("the peer closed the SignalR connection{}", reason.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]
+    ClosedByPeer {
+        /// What it says.
+        reason: Option<String>,
+    },
+}
+
+/// A message with its length, refused when it is too large.
+fn check_size(size: usize) -> Result<(), FramingError> {
+    if size > MAX_MESSAGE_BYTES {
+        return Err(FramingError::TooLarge {
+            announced: size,
+            limit: MAX_MESSAGE_BYTES,
+        });
+    }
+    Ok(())
+}

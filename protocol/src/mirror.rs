@@ -1,0 +1,161 @@
+//! A copy of a remote table, kept in step by the progress of a query.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::filter::{Filter, Row};
+use crate::table::{DataEvent, DataEventError, RowKey};
+
+/// The most rows that a copy takes; a hundred times what one network is expected to have.
+pub const MAX_MIRROR_ROWS: usize = 100_000;
+
+/// What changed in the copy.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MirrorChange {
+    /// The copy is empty: a reading begins.
+    Reset,
+    /// The reading is complete: the copy is now what the table was.
+    Complete,
+    /// The row is new or has changed; here it is whole.
+    Upserted(Row),
+    /// The row is gone; here it is as it was last.
+    Removed(Row),
+}
+
+/// Why the copy cannot follow any longer; the query has to be opened again.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum MirrorError {
+    /// Something that is not an event.
+    #[error(transparent)]
+    Event(#[from] DataEventError),
+    /// More than [`MAX_MIRROR_ROWS`] rows.
+    #[error("the remote table has more than {MAX_MIRROR_ROWS} rows; check what fills it")]
+    TooManyRows,
+}
+
+/// The copy.
+#[derive(Clone, Debug, Default)]
+pub struct Mirror {
+    key: Vec<String>,
+    rows: BTreeMap<RowKey, Row>,
+    query: Option<String>,
+}
+
+impl Mirror {
+    /// An empty copy of a table with these key fields.
+    pub fn new(key: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            key: key.into_iter().map(Into::into).collect(),
+            rows: BTreeMap::new(),
+            query: None,
+        }
+    }
+
+    /// The rows in the order of their keys.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    /// The row with a key.
+    #[must_use]
+    pub fn get(&self, key: &RowKey) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    /// The identifier of the open query, for `closeQuery`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Takes the data of one progress frame and says what changed. An update that changes nothing
+    /// and a deletion that matches nothing give nothing: servers send both.
+    ///
+    /// # Errors
+    /// [`MirrorError`]; the copy stays as it was.
+    pub fn apply(&mut self, data: Value) -> Result<Vec<MirrorChange>, MirrorError> {
+        match DataEvent::from_value(data)? {
+            DataEvent::Opened { query } => {
+                self.query = Some(query);
+                Ok(Vec::new())
+            }
+            DataEvent::ReadBegins { reading: _ } => {
+                self.rows.clear();
+                Ok(vec![MirrorChange::Reset])
+            }
+            DataEvent::ReadEnds { reading: _ } => Ok(vec![MirrorChange::Complete]),
+            DataEvent::ReadOne { reading: _, row } | DataEvent::Created { row } => self.upsert(row),
+            DataEvent::Replaced { new, old } => {
+                let mut changes = Vec::new();
+                if RowKey::of(&self.key, &old) != RowKey::of(&self.key, &new) {
+                    changes.extend(
+                        self.rows
+                            .remove(&RowKey::of(&self.key, &old))
+                            .map(MirrorChange::Removed),
+                    );
+                }
+                changes.extend(self.upsert(new)?);
+                Ok(changes)
+            }
+            DataEvent::Updated { filter, fields } => Ok(self.update(&filter, &fields)),
+            DataEvent::Deleted { filter } => Ok(self.delete(&filter)),
+        }
+    }
+
+    fn upsert(&mut self, row: Row) -> Result<Vec<MirrorChange>, MirrorError> {
+        let key = RowKey::of(&self.key, &row);
+        if self.rows.len() >= MAX_MIRROR_ROWS && !self.rows.contains_key(&key) {
+            return Err(MirrorError::TooManyRows);
+        }
+        let unchanged = self.rows.get(&key) == Some(&row);
+        if unchanged {
+            return Ok(Vec::new());
+        }
+        self.rows.insert(key, row.clone());
+        Ok(vec![MirrorChange::Upserted(row)])
+    }
+
+    fn update(&mut self, filter: &Filter, fields: &Row) -> Vec<MirrorChange> {
+        let mut changes = Vec::new();
+        for key in self.matching(filter) {
+            let Some(mut row) = self.rows.remove(&key) else {
+                continue;
+            };
+            let before = row.clone();
+            row.extend(fields.clone());
+            let new_key = RowKey::of(&self.key, &row);
+            if new_key != key {
+                changes.push(MirrorChange::Removed(before.clone()));
+            }
+            if row != before {
+                changes.push(MirrorChange::Upserted(row.clone()));
+            }
+            self.rows.insert(new_key, row);
+        }
+        changes
+    }
+
+    fn delete(&mut self, filter: &Filter) -> Vec<MirrorChange> {
+        self.matching(filter)
+            .iter()
+            .filter_map(|key| self.rows.remove(key))
+            .map(MirrorChange::Removed)
+            .collect()
+    }
+
+    /// The keys of the rows that match; found at once when the filter demands the key.
+    fn matching(&self, filter: &Filter) -> Vec<RowKey> {
+        let matches = |(key, row): (&RowKey, &Row)| filter.matches(row).then(|| key.clone());
+        match (self.key.as_slice(), filter.demanded_text()) {
+            ([key_field], Some((field, text))) if key_field == field => self
+                .rows
+                .get_key_value(&RowKey::of_text(text))
+                .and_then(matches)
+                .into_iter()
+                .collect(),
+            _ => self.rows.iter().filter_map(matches).collect(),
+        }
+    }
+}
