@@ -23,14 +23,23 @@
 //! be sent or known is fetched. Nothing here blocks, sleeps, reads a clock, or panics on any input, and
 //! everything that a peer can make grow has a limit with a name.
 
+pub mod frame;
+
+pub mod framing;
+
+pub mod state_stream;
+
+pub mod filter;
+
+pub mod table;
+
+pub mod mirror;
+
+pub mod close;
+
+pub mod client;
+
+pub mod server;
+
 #[cfg(feature = "tokio")]
 pub mod carrier;
-pub mod client;
-pub mod close;
-pub mod filter;
-pub mod frame;
-pub mod framing;
-pub mod mirror;
-pub mod server;
-pub mod state_stream;
-pub mod table;

@@ -11,10 +11,15 @@
 //!   socket ◄─write── encoder ◄── Outgoing (bounded bytes, never blocks) ◄──┘
 //! ```
 
-pub mod length_prefixed;
-pub mod lines;
 mod queue;
+
+pub mod length_prefixed;
+
 pub mod web_socket;
+
+pub mod signalr;
+
+pub mod lines;
 
 pub use queue::{Delivery, Inbox, Incoming, Outgoing, SendError};
 
