@@ -1,1 +1,4 @@
-//! See the README.
+//! The LanManager of AllexJS.
+
+pub mod files;
+pub mod rules;

@@ -1,0 +1,78 @@
+//! What can be wrong with a file, said so that it can be mended.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{problem}", path.display())]
+pub struct FileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What is wrong.
+    #[source]
+    pub problem: Problem,
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// It is not what it must be.
+    #[error(":{line}:{column}: {found}; expected {expected}")]
+    Content {
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1 (0 at the beginning of a line).
+        column: usize,
+        /// What stands there.
+        found: String,
+        /// What should stand there, with an example or a suggestion.
+        expected: String,
+    },
+    /// It is larger than any such file should be.
+    #[error(": {0} bytes are too many, the limit is {limit}", limit = super::read::MAX_FILE_BYTES)]
+    TooLarge(u64),
+    /// It cannot be read.
+    #[error(": cannot be read; check its permissions")]
+    Read(#[source] io::Error),
+    /// It cannot be written.
+    #[error(": cannot be written; check the permissions of its folder and the space on the disk")]
+    Write(#[source] io::Error),
+}
+
+impl FileError {
+    pub(super) fn read(path: &Path, source: io::Error) -> Self {
+        Self::new(path, Problem::Read(source))
+    }
+
+    pub(super) fn create(path: &Path, source: io::Error) -> Self {
+        Self::new(path, Problem::Write(source))
+    }
+
+    pub(super) fn too_large(path: &Path, bytes: u64) -> Self {
+        Self::new(path, Problem::TooLarge(bytes))
+    }
+
+    /// A parser's complaint, with what would have been right.
+    pub(super) fn content(path: &Path, error: &serde_json::Error, expected: &str) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let whole = error.to_string();
+        let place = format!(" at line {line} column {column}");
+        let found = whole.strip_suffix(&place).unwrap_or(&whole).to_owned();
+        let expected = expected.to_owned();
+        let problem = Problem::Content {
+            line,
+            column,
+            found,
+            expected,
+        };
+        Self::new(path, problem)
+    }
+
+    fn new(path: &Path, problem: Problem) -> Self {
+        Self {
+            path: path.to_owned(),
+            problem,
+        }
+    }
+}

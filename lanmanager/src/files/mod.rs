@@ -1,0 +1,109 @@
+//! The files of the LanManager: the folder `.allexlanmanager`, as AllexJS has it.
+//!
+//! | file | content | where missing |
+//! |---|---|---|
+//! | `boot` | `portcorrection`, `reconnectgrace` (ms), and keys of AllexJS | `{"portcorrection":0,"httpmonitorport":0}` |
+//! | `nat` | the nat table | an example row |
+//! | `subnets` | the networks that are let in, besides loopback | `["192.168.1.0/8"]` |
+//! | `needs` | what is needed | the time service |
+//! | `needs.overlay` | extends entries of `needs` | `[]` |
+//! | `needs.runtime` | written by `addNeed` and `removeNeed` | `[]` |
+//!
+//! Defaults and format (JSON, two spaces of indent, no newline at the end) are those
+//! of the JavaScript LanManager, which can be started in the same folder. A file
+//! that cannot be understood is never overwritten.
+
+mod boot;
+mod error;
+mod read;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+pub use boot::{Boot, DEFAULT_RECONNECT_GRACE};
+pub use error::{FileError, Problem};
+pub use write::write_atomically;
+
+use crate::rules;
+
+/// The folder that holds all files, inside the folder the LanManager runs in.
+pub const FOLDER: &str = ".allexlanmanager";
+
+/// The folder of the journal, inside [`FOLDER`].
+pub const JOURNAL: &str = "journal";
+
+/// What the files say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Configuration {
+    /// `boot`.
+    pub boot: Boot,
+    /// `subnets`.
+    pub subnets: Vec<IpNet>,
+    /// The texts of `subnets`, as they go into the needs' strategies.
+    pub subnet_texts: Vec<String>,
+    /// The needs and the nat table.
+    pub files: rules::Files,
+}
+
+/// The folder `.allexlanmanager` in the given one.
+#[must_use]
+pub fn folder(directory: &Path) -> PathBuf {
+    directory.join(FOLDER)
+}
+
+/// Reads all files; those that are missing are created with their defaults.
+///
+/// # Errors
+/// [`FileError`] names the file, the place in it, what was expected and a remedy.
+/// A broken file is left as it is, and the files after it are not touched.
+pub fn read(directory: &Path) -> Result<Configuration, FileError> {
+    let folder = folder(directory);
+    std::fs::create_dir_all(&folder).map_err(|source| FileError::create(&folder, source))?;
+    let boot = read::boot(&folder.join("boot"), &default_boot())?;
+    let nat = read::nat(&folder.join("nat"), &default_nat())?;
+    let subnets = read::subnets(&folder.join("subnets"), &json!([DEFAULT_SUBNET]))?;
+    let needs = read::needs(&folder.join("needs"), &default_needs())?;
+    let overlay = read::needs(&folder.join("needs.overlay"), &json!([]))?;
+    let runtime = read::needs(&folder.join(RUNTIME_NEEDS), &json!([]))?;
+    Ok(Configuration {
+        boot,
+        subnets: subnets.iter().map(|(_, network)| *network).collect(),
+        subnet_texts: subnets.into_iter().map(|(text, _)| text).collect(),
+        files: rules::Files {
+            needs,
+            overlay,
+            runtime,
+            nat,
+        },
+    })
+}
+
+/// Replaces `needs.runtime`: wholly or not at all.
+///
+/// # Errors
+/// [`FileError`] when the file cannot be written.
+pub fn write_runtime_needs(directory: &Path, needs: Vec<rules::Row>) -> Result<(), FileError> {
+    let path = folder(directory).join(RUNTIME_NEEDS);
+    let needs = needs.into_iter().map(Value::Object).collect();
+    write_atomically(&path, &Value::Array(needs))
+}
+
+const RUNTIME_NEEDS: &str = "needs.runtime";
+
+/// AllexJS's default. With host bits set and 8 bits of mask it means 192.0.0.0/8.
+const DEFAULT_SUBNET: &str = "192.168.1.0/8";
+
+fn default_boot() -> Value {
+    json!({"portcorrection": 0, "httpmonitorport": 0})
+}
+
+fn default_nat() -> Value {
+    json!([{"iaddress": "192.168.1.1", "iport": 12345, "eaddress": "1.2.3.4", "eport": 80}])
+}
+
+fn default_needs() -> Value {
+    json!([{"modulename": "allex_timeservice", "instancename": "Time", "propertyhash": {}}])
+}

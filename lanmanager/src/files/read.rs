@@ -1,0 +1,219 @@
+//! Reading the files, and creating those that are missing.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use super::boot::Boot;
+use super::error::FileError;
+use super::write::write_atomically;
+use crate::rules::{MAX_NEEDS, Need, Row};
+
+/// Largest file. The needs of the largest allowed number and usual size fit.
+pub(super) const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
+
+const EXPECTED_BOOT: &str = r#"an object such as {"portcorrection":0,"reconnectgrace":3000}"#;
+const EXPECTED_NAT: &str = r#"an array of rows such as [{"iaddress":"192.168.1.1","iport":12345,"eaddress":"1.2.3.4","eport":80}]"#;
+const EXPECTED_SUBNETS: &str =
+    r#"an array of networks or addresses such as ["192.168.1.0/24","10.0.0.7"]"#;
+const EXPECTED_NEEDS: &str = r#"an array of needs such as [{"instancename":"Time","modulename":"allex_timeservice","propertyhash":{}}]"#;
+
+pub(super) fn boot(path: &Path, default: &Value) -> Result<Boot, FileError> {
+    read_or_create(path, default, EXPECTED_BOOT)
+}
+
+pub(super) fn nat(path: &Path, default: &Value) -> Result<Vec<Row>, FileError> {
+    let rows: Vec<NatRow> = read_or_create(path, default, EXPECTED_NAT)?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+pub(super) fn subnets(path: &Path, default: &Value) -> Result<Vec<(String, IpNet)>, FileError> {
+    let subnets: Vec<Subnet> = read_or_create(path, default, EXPECTED_SUBNETS)?;
+    Ok(subnets.into_iter().map(|one| (one.0, one.1)).collect())
+}
+
+pub(super) fn needs(path: &Path, default: &Value) -> Result<Vec<Need>, FileError> {
+    let needs: NeedList = read_or_create(path, default, EXPECTED_NEEDS)?;
+    Ok(needs.0)
+}
+
+fn read_or_create<T: DeserializeOwned>(
+    path: &Path,
+    default: &Value,
+    expected: &str,
+) -> Result<T, FileError> {
+    let bytes = match read_bounded(path) {
+        Ok(bytes) => bytes,
+        Err(Unreadable::TooLarge(bytes)) => return Err(FileError::too_large(path, bytes)),
+        Err(Unreadable::Failed(error)) if error.kind() == io::ErrorKind::NotFound => {
+            write_atomically(path, default)?;
+            default.to_string().into_bytes()
+        }
+        Err(Unreadable::Failed(error)) => return Err(FileError::read(path, error)),
+    };
+    parse(&bytes).map_err(|error| FileError::content(path, &error, expected))
+}
+
+/// Parses the bytes of a file.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(bytes)
+}
+
+enum Unreadable {
+    TooLarge(u64),
+    Failed(io::Error),
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, Unreadable> {
+    let length = std::fs::metadata(path).map_err(Unreadable::Failed)?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(Unreadable::TooLarge(length));
+    }
+    std::fs::read(path).map_err(Unreadable::Failed)
+}
+
+/// A row of the nat table: an address, a port or a range of ports, and the rest.
+struct NatRow(Row);
+
+impl<'de> Deserialize<'de> for NatRow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = Row::deserialize(deserializer)?;
+        if !row.get("iaddress").is_some_and(Value::is_string) {
+            return Err(de::Error::custom("a row needs an \"iaddress\" (a text)"));
+        }
+        let is_port = |value: &Value| value.as_u64().is_some_and(|port| port <= 0xffff);
+        let is_range = |value: &Value| {
+            let ends = value.as_array();
+            ends.is_some_and(|ends| ends.len() == 2 && ends.iter().all(is_port))
+        };
+        if !row
+            .get("iport")
+            .is_some_and(|value| is_port(value) || is_range(value))
+        {
+            return Err(de::Error::custom(
+                "a row needs an \"iport\" (a port, or a range as in [1000,2000])",
+            ));
+        }
+        Ok(Self(row))
+    }
+}
+
+/// A network, as text and understood. A plain address is a network of one.
+struct Subnet(String, IpNet);
+
+impl<'de> Deserialize<'de> for Subnet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let network = text.parse::<IpNet>().ok();
+        let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(network) => Ok(Self(text, network)),
+            None => Err(de::Error::custom(format!(
+                "\"{text}\" is neither a network nor an address"
+            ))),
+        }
+    }
+}
+
+/// A file of needs, no longer than there may be needs.
+struct NeedList(Vec<Need>);
+
+impl<'de> Deserialize<'de> for NeedList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries: Vec<NeedEntry> = Vec::deserialize(deserializer)?;
+        if entries.len() > MAX_NEEDS {
+            return Err(de::Error::custom(format!(
+                "{} needs are too many, the limit is {MAX_NEEDS}",
+                entries.len()
+            )));
+        }
+        Ok(Self(entries.into_iter().map(|entry| entry.0).collect()))
+    }
+}
+
+struct NeedEntry(Need);
+
+impl<'de> Deserialize<'de> for NeedEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let row = Row::deserialize(deserializer)?;
+        if !row.contains_key("instancename") {
+            let meant = row.keys().find(|key| is_like_instancename(key));
+            return Err(de::Error::custom(match meant {
+                Some(meant) => {
+                    format!("a need without \"instancename\", is \"{meant}\" meant to be it?")
+                }
+                None => "a need without \"instancename\"".to_owned(),
+            }));
+        }
+        Need::from_json(Value::Object(row))
+            .map(Self)
+            .map_err(de::Error::custom)
+    }
+}
+
+/// How similar (Jaro-Winkler, 0 to 1) a key must be to be named as a likely slip.
+const SLIP_SIMILARITY: f64 = 0.85;
+
+fn is_like_instancename(key: &str) -> bool {
+    strsim::jaro_winkler(&key.to_lowercase(), "instancename") >= SLIP_SIMILARITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_text() -> impl Strategy<Value = Vec<u8>> {
+        let fragments = prop::sample::select(vec![
+            "[",
+            "]",
+            "{",
+            "}",
+            ",",
+            ":",
+            "\"instancename\"",
+            "\"A\"",
+            "\"\"",
+            "\"iport\"",
+            "\"iaddress\"",
+            "\"portcorrection\"",
+            "\"reconnectgrace\"",
+            "1",
+            "-1",
+            "1e99",
+            "70000",
+            "null",
+            "true",
+            "\n",
+            " ",
+            "\"10.0.0.0/8\"",
+            "\"10.0.0.0/99\"",
+            "\u{feff}",
+        ]);
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            prop::collection::vec(fragments, 0..24).prop_map(|parts| parts.concat().into_bytes()),
+        ]
+    }
+
+    fn has_a_place<T>(outcome: &Result<T, serde_json::Error>) -> bool {
+        outcome.as_ref().err().is_none_or(|error| error.line() > 0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_bytes_are_a_value_or_an_error_with_a_place(bytes in any_text()) {
+            prop_assert!(has_a_place(&parse::<Boot>(&bytes)));
+            prop_assert!(has_a_place(&parse::<Vec<NatRow>>(&bytes)));
+            prop_assert!(has_a_place(&parse::<Vec<Subnet>>(&bytes)));
+            prop_assert!(has_a_place(&parse::<NeedList>(&bytes)));
+        }
+    }
+}

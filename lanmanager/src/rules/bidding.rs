@@ -1,0 +1,242 @@
+//! Bids, responses and port checks for open needs.
+
+use std::collections::VecDeque;
+
+use super::effect::{Effect, Refusal, Reply};
+use super::event::PortsCheck;
+use super::names::{MasterId, SessionId, Ticket};
+use super::need::Descriptor;
+use super::state::{
+    Bid, OpenNeed, Opening, Presence, Progress, RequestId, Service, State, Waiting,
+};
+use super::step::Change;
+
+/// Most bids that wait for one need. A network has some tens of masters; each of
+/// them bids once.
+pub(super) const MAX_WAITING_BIDS: usize = 256;
+
+/// A response as it came.
+pub(super) struct Response {
+    pub(super) request: RequestId,
+    pub(super) bidder: SessionId,
+    pub(super) master: MasterId,
+    pub(super) ticket: Ticket,
+    pub(super) descriptor: Option<Descriptor>,
+}
+
+/// A bid: the first one is the active one, later ones wait. Who bids again while
+/// its bid is active gets the same answer again.
+pub(super) fn placed(
+    change: &mut Change<'_>,
+    request: RequestId,
+    opening: &Opening,
+    bidder: SessionId,
+    offered: Option<&str>,
+) {
+    let sequence = change.stamp.sequence;
+    let accepted = change
+        .state
+        .configured
+        .get(&opening.name)
+        .is_some_and(|need| need.accepts_address(offered));
+    let Some(need) = open_need(change.state, opening) else {
+        return change.refuse(request, Refusal::AlreadyDestroyed);
+    };
+    if !accepted {
+        return change.reply(request, Reply::BidRejected);
+    }
+    match &need.active {
+        None => {
+            let ticket = activate(need, bidder, sequence);
+            change.reply(request, Reply::BidActive { ticket });
+        }
+        Some(active) if active.bidder == bidder => {
+            let ticket = active.ticket.clone();
+            change.reply(request, Reply::BidActive { ticket });
+        }
+        Some(_) => {
+            if need.waiting.iter().any(|waiting| waiting.bidder == bidder) {
+                return change.refuse(request, Refusal::BidAlreadyWaiting);
+            }
+            if need.waiting.len() >= MAX_WAITING_BIDS {
+                return change.refuse(request, Refusal::TooManyBids);
+            }
+            need.waiting.push_back(Waiting { bidder, request });
+        }
+    }
+}
+
+/// A bidder is gone: its bid does not wait any more, or the next one has its turn.
+pub(super) fn bidder_gone(change: &mut Change<'_>, opening: &Opening, bidder: &SessionId) {
+    let Some(need) = open_need(change.state, opening) else {
+        return;
+    };
+    if need
+        .active
+        .as_ref()
+        .is_some_and(|bid| bid.bidder == *bidder)
+    {
+        next_bid(change, opening);
+    } else {
+        need.waiting.retain(|waiting| waiting.bidder != *bidder);
+    }
+}
+
+/// The active bidder says that the service runs: its ports are checked.
+pub(super) fn responded(change: &mut Change<'_>, opening: &Opening, response: Response) {
+    let sequence = change.stamp.sequence;
+    let Response {
+        request,
+        bidder,
+        master,
+        ticket,
+        descriptor,
+    } = response;
+    let connected = is_connected(change.state, &master);
+    let Some(need) = open_need(change.state, opening) else {
+        return change.refuse(request, Refusal::AlreadyDestroyed);
+    };
+    let Some(active) = need.active.as_mut().filter(|_| connected) else {
+        return change.refuse(request, Refusal::AlreadyDestroyed);
+    };
+    if active.bidder != bidder || active.ticket != ticket {
+        return change.refuse(request, Refusal::BiddingMismatch);
+    }
+    match active.progress {
+        Progress::Checking { .. } => change.refuse(request, Refusal::CheckUnderWay),
+        Progress::Preparing => {
+            let Some(descriptor) = descriptor else {
+                return change.refuse(request, Refusal::IncompleteResponse);
+            };
+            if descriptor.ports().is_empty() {
+                return change.refuse(request, Refusal::NoPortsReachable);
+            }
+            let check = Effect::CheckPorts {
+                check: PortsCheck {
+                    opening: opening.clone(),
+                    response: sequence,
+                },
+                address: descriptor.address,
+                ports: descriptor.ports(),
+            };
+            active.progress = Progress::Checking {
+                response: sequence,
+                request,
+                master,
+                descriptor,
+            };
+            change.perform(check);
+        }
+    }
+}
+
+/// A check is done. The ports answer: the need is satisfied. They do not: the
+/// bidder may respond again with the same ticket.
+pub(super) fn ports_checked(change: &mut Change<'_>, check: &PortsCheck, reachable: bool) {
+    let opening = &check.opening;
+    let Some(need) = open_need(change.state, opening) else {
+        return;
+    };
+    let Some(active) = need.active.as_mut() else {
+        return;
+    };
+    let Progress::Checking { response, .. } = &active.progress else {
+        return;
+    };
+    if *response != check.response {
+        return;
+    }
+    let ticket = active.ticket.clone();
+    let Progress::Checking {
+        request,
+        master,
+        descriptor,
+        ..
+    } = std::mem::replace(&mut active.progress, Progress::Preparing)
+    else {
+        return;
+    };
+    if !reachable {
+        return change.refuse(request, Refusal::NoPortsReachable);
+    }
+    // A service without an owner would never become a need again. The end of the
+    // bidder's own session follows and passes the need on.
+    if !is_connected(change.state, &master) {
+        return change.refuse(request, Refusal::AlreadyDestroyed);
+    }
+    change.reply(request, Reply::Accepted { ticket });
+    satisfy(change, opening, master, &descriptor);
+}
+
+/// Whether an opening is still the current one; if so, its need.
+fn open_need<'state>(state: &'state mut State, opening: &Opening) -> Option<&'state mut OpenNeed> {
+    state
+        .open
+        .get_mut(&opening.name)
+        .filter(|need| need.since == opening.since)
+}
+
+fn is_connected(state: &State, master: &MasterId) -> bool {
+    state
+        .masters
+        .get(master)
+        .is_some_and(|master| master.presence == Presence::Connected)
+}
+
+fn activate(need: &mut OpenNeed, bidder: SessionId, sequence: u64) -> Ticket {
+    let ticket = Ticket::from_sequence(sequence);
+    need.active = Some(Bid {
+        bidder,
+        ticket: ticket.clone(),
+        progress: Progress::Preparing,
+    });
+    ticket
+}
+
+/// Ends the active bid and answers the one that waited longest.
+fn next_bid(change: &mut Change<'_>, opening: &Opening) {
+    let sequence = change.stamp.sequence;
+    let Some(need) = open_need(change.state, opening) else {
+        return;
+    };
+    need.active = None;
+    if let Some(Waiting { bidder, request }) = need.waiting.pop_front() {
+        let ticket = activate(need, bidder, sequence);
+        change.reply(request, Reply::BidActive { ticket });
+    }
+}
+
+/// Turns an open need into a service.
+fn satisfy(change: &mut Change<'_>, opening: &Opening, owner: MasterId, descriptor: &Descriptor) {
+    let name = &opening.name;
+    let Some(need) = change.state.configured.get(name) else {
+        return;
+    };
+    let satisfied = need.satisfied_row(descriptor);
+    let row = need.service_row(descriptor, change.stamp.at);
+    change.state.open.remove(name);
+    if let Some(master) = change.state.masters.get_mut(&owner) {
+        master.services.insert(name.clone());
+    }
+    let service = Service {
+        row: row.clone(),
+        owner,
+    };
+    change.state.services.insert(name.clone(), service);
+    change.perform(Effect::NeedSatisfied {
+        opening: opening.clone(),
+        row: satisfied,
+    });
+    change.perform(Effect::ServiceUp { row });
+}
+
+impl OpenNeed {
+    /// A need that nobody has bid for yet.
+    pub(super) fn new(since: u64) -> Self {
+        Self {
+            since,
+            active: None,
+            waiting: VecDeque::new(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What must be done. Effects are plain data; they are not journaled, because the
+//! state says what must be true: after a restart `Started` tells it all again.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::event::PortsCheck;
+use super::names::{InstanceName, ModuleName, Ticket};
+use super::need::Row;
+use super::state::{Opening, RequestId};
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub enum Effect {
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// With what.
+        reply: Reply,
+    },
+    /// Show a need in the `needs` table and let masters bid for it.
+    NeedOpened {
+        /// Which need, in which of its openings.
+        opening: Opening,
+        /// Its row.
+        row: Row,
+    },
+    /// Show a need as satisfied, take it away, and end the sessions of all bidders.
+    NeedSatisfied {
+        /// Which need, in which of its openings.
+        opening: Opening,
+        /// Its last row.
+        row: Row,
+    },
+    /// Take a need away unsatisfied, and end the sessions of all bidders.
+    NeedClosed {
+        /// Which need, in which of its openings.
+        opening: Opening,
+    },
+    /// Show a service in the `services` table.
+    ServiceUp {
+        /// Its row.
+        row: Row,
+    },
+    /// Take a service away.
+    ServiceDown {
+        /// Which.
+        name: InstanceName,
+    },
+    /// Show a row in the `nat` table.
+    NatListed {
+        /// The row.
+        row: Row,
+    },
+    /// Show a module in the `engaged_modules` table.
+    ModuleListed {
+        /// Which.
+        module: ModuleName,
+    },
+    /// Find out whether one of the ports answers, and tell it.
+    CheckPorts {
+        /// What to tell it as.
+        check: PortsCheck,
+        /// The machine.
+        address: IpAddr,
+        /// The ports; the first that answers is enough.
+        ports: Vec<u16>,
+    },
+    /// Write the runtime needs of the state into their file, and tell it.
+    WriteRuntimeNeeds {
+        /// The revision to be told, or a later one.
+        revision: u64,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Reply {
+    /// The bid is the active one: start the service and respond with the ticket.
+    BidActive {
+        /// To respond with.
+        ticket: Ticket,
+    },
+    /// The need is for other machines.
+    BidRejected,
+    /// The response is good; the service stands.
+    Accepted {
+        /// The ticket of the bid.
+        ticket: Ticket,
+    },
+    /// Done.
+    Done,
+    /// So many services were taken away.
+    Count(usize),
+    /// The module is noted.
+    Module(ModuleName),
+    /// Not done.
+    Refused(Refusal),
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub enum Refusal {
+    /// There is nothing (any more) to bid or respond for.
+    #[error("this need is no longer open, or you have no active bid for it")]
+    AlreadyDestroyed,
+    /// Another bid is active, or the ticket belongs to another bid.
+    #[error("this ticket does not belong to the active bid")]
+    BiddingMismatch,
+    /// The session's bid waits already.
+    #[error("your bid for this need already waits for its turn")]
+    BidAlreadyWaiting,
+    /// Too many bids wait for one need.
+    #[error("too many bids wait for this need; try again later")]
+    TooManyBids,
+    /// The ports of an earlier response are still being checked.
+    #[error("an earlier response is still being checked; wait for its answer")]
+    CheckUnderWay,
+    /// The response does not say where the service runs.
+    #[error("a response must have \"ipaddress\" (an IP address), \"pid\" and usable ports")]
+    IncompleteResponse,
+    /// None of the ports answered.
+    #[error("none of the ports could be reached; respond again when they listen")]
+    NoPortsReachable,
+    /// There are as many needs as there may be.
+    #[error("too many needs; remove some before adding others")]
+    TooManyNeeds,
+    /// There are as many modules as there may be.
+    #[error("too many engaged modules")]
+    TooManyModules,
+}
+
+impl Refusal {
+    /// The stable code that goes over the wire. `ALREADY_DESTROYED`,
+    /// `BIDDING_MISMATCH` and `NO_PORTS_REACHABLE` are AllexJS's own.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::AlreadyDestroyed => "ALREADY_DESTROYED",
+            Self::BiddingMismatch => "BIDDING_MISMATCH",
+            Self::BidAlreadyWaiting => "BID_ALREADY_WAITING",
+            Self::TooManyBids => "TOO_MANY_BIDS",
+            Self::CheckUnderWay => "CHECK_UNDER_WAY",
+            Self::IncompleteResponse => "INCOMPLETE_RESPONSE",
+            Self::NoPortsReachable => "NO_PORTS_REACHABLE",
+            Self::TooManyNeeds => "TOO_MANY_NEEDS",
+            Self::TooManyModules => "TOO_MANY_MODULES",
+        }
+    }
+}

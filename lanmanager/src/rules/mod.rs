@@ -1,0 +1,47 @@
+//! The rules: what happened goes in, what must be done comes out.
+//!
+//! Nothing here reads a clock, a file or a socket. [`step()`] takes the state and
+//! one event and gives the new state and the effects; the journal makes the event
+//! durable before that, the hands in `serve` perform the effects after it.
+//!
+//! ```text
+//!   configured ──► open need ──bid──► preparing ──respond──► checking ──reachable──► service
+//!                     ▲  ▲                ▲                     │                      │
+//!                     │  └── bidder gone ─┴──── unreachable ────┘                      │
+//!                     └── reported down, master gone for too long, master is back ─────┘
+//! ```
+//!
+//! A configured need is either open (somebody must start it) or a service
+//! (somebody runs it), never both and never neither. An open need has at most one
+//! active bid; later bids wait unanswered.
+
+mod bidding;
+mod effect;
+mod event;
+mod invariants;
+mod layers;
+mod masters;
+mod names;
+mod need;
+mod needs;
+mod state;
+mod step;
+
+pub use effect::{Effect, Refusal, Reply};
+pub use event::{Event, Files, IpStrategy, PortsCheck, Settings};
+pub use invariants::Broken;
+pub use layers::merge_layers;
+pub use names::{
+    Address, InstanceName, MAX_NAME_BYTES, MasterId, ModuleName, NameError, SessionId, Ticket,
+};
+pub use need::{Descriptor, DescriptorError, Endpoint, MAX_NEED_BYTES, Need, NeedError, Row};
+pub use needs::MAX_NEEDS;
+pub use state::{DeadlineReason, Opening, RequestId, State};
+pub use step::{kind, step};
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod transcript;

@@ -1,0 +1,204 @@
+//! What is needed, and what becomes of it: the files, requests, services that end.
+
+use serde_json::Value;
+
+use super::effect::{Effect, Refusal, Reply};
+use super::event::{Files, IpStrategy, Settings};
+use super::layers::merge_layers;
+use super::masters;
+use super::names::{InstanceName, ModuleName};
+use super::need::Need;
+use super::state::{OpenNeed, Opening, RequestId, RuntimeFile, State};
+use super::step::Change;
+
+/// Most needs. Each costs some kilobytes of memory and a row in every master.
+pub const MAX_NEEDS: usize = 100_000;
+
+/// Most engaged modules: the table only grows.
+const MAX_ENGAGED_MODULES: usize = 10_000;
+
+/// The modules that AllexJS lists from the start.
+const FIRST_MODULES: [&str; 2] = ["allexcore", "allex_dataservice"];
+
+/// A part of the files was read for a start that comes.
+pub(super) fn files_read(change: &mut Change<'_>, first: bool, files: Files) {
+    let read = &mut change.state.read;
+    if first {
+        *read = files;
+    } else {
+        read.extend(files);
+    }
+}
+
+/// The LanManager started: whoever was connected is gone, the files say what is
+/// needed, and all tables are told from the beginning.
+pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
+    let files = std::mem::take(&mut change.state.read);
+    change.state.settings = settings;
+    change.state.nat = files.nat;
+    let RuntimeFile { revision, written } = change.state.runtime_file;
+    let runtime = if written < revision {
+        // The run before ended between an acknowledged change and its file: what
+        // was acknowledged counts.
+        change.perform(Effect::WriteRuntimeNeeds { revision });
+        let acknowledged = std::mem::take(&mut change.state.configured);
+        acknowledged.into_values().collect()
+    } else {
+        files.runtime
+    };
+    let list = strategies(change.state);
+    let merged = merge_layers(files.needs, files.overlay, runtime);
+    let named = merged.into_iter().map(|mut need| {
+        need.set_ip_strategies(&list, true);
+        (need.name().clone(), need)
+    });
+    change.state.configured = named.collect();
+    for module in FIRST_MODULES {
+        if let Ok(module) = ModuleName::parse(module) {
+            change.state.engaged.insert(module);
+        }
+    }
+    masters::all_gone(change);
+    tell_everything(change);
+}
+
+/// A need is added. Where a service of that name runs, the need is satisfied: it is
+/// only kept for the time after that, if nobody wanted it any more (AllexJS forgets
+/// it then). A need that is open and now asks for something else is opened anew.
+pub(super) fn added(change: &mut Change<'_>, request: RequestId, mut need: Need) {
+    let name = need.name().clone();
+    let running = change.state.services.contains_key(&name);
+    let list = strategies(change.state);
+    need.set_ip_strategies(&list, false);
+    match change.state.configured.get(&name) {
+        Some(present) if running || *present == need => {
+            return change.reply(request, Reply::Done);
+        }
+        Some(_) => close(change, &name),
+        None if change.state.configured.len() >= MAX_NEEDS => {
+            return change.refuse(request, Refusal::TooManyNeeds);
+        }
+        None => {}
+    }
+    change.state.configured.insert(name.clone(), need);
+    write_runtime_needs(change);
+    if !running {
+        open(change, &name);
+    }
+    change.reply(request, Reply::Done);
+}
+
+/// A need is removed. A service that runs for it goes on, but does not come back.
+pub(super) fn removed(change: &mut Change<'_>, request: RequestId, name: &InstanceName) {
+    if change.state.configured.remove(name).is_some() {
+        write_runtime_needs(change);
+        close(change, name);
+    }
+    change.reply(request, Reply::Done);
+}
+
+/// A service is reported down: it leaves the table, and its need comes back.
+pub(super) fn service_down_reported(
+    change: &mut Change<'_>,
+    request: RequestId,
+    name: &InstanceName,
+) {
+    let count = usize::from(service_ended(change, name));
+    change.reply(request, Reply::Count(count));
+}
+
+/// A module is in use somewhere.
+pub(super) fn module_engaged(change: &mut Change<'_>, request: RequestId, module: ModuleName) {
+    let engaged = &mut change.state.engaged;
+    if !engaged.contains(&module) {
+        if engaged.len() >= MAX_ENGAGED_MODULES {
+            return change.refuse(request, Refusal::TooManyModules);
+        }
+        engaged.insert(module.clone());
+        change.perform(Effect::ModuleListed {
+            module: module.clone(),
+        });
+    }
+    change.reply(request, Reply::Module(module));
+}
+
+/// The file of the runtime needs is written.
+pub(super) fn runtime_needs_written(change: &mut Change<'_>, revision: u64) {
+    let file = &mut change.state.runtime_file;
+    file.written = file.written.max(revision.min(file.revision));
+}
+
+/// Takes a service away; where it is still wanted, its need is open again.
+/// Whether there was one.
+pub(super) fn service_ended(change: &mut Change<'_>, name: &InstanceName) -> bool {
+    let Some(service) = change.state.services.remove(name) else {
+        return false;
+    };
+    masters::disown(change.state, &service.owner, name);
+    change.perform(Effect::ServiceDown { name: name.clone() });
+    open(change, name);
+    true
+}
+
+/// Opens a configured need.
+fn open(change: &mut Change<'_>, name: &InstanceName) {
+    let since = change.stamp.sequence;
+    let Some(need) = change.state.configured.get(name) else {
+        return;
+    };
+    let opened = Effect::NeedOpened {
+        opening: Opening {
+            name: name.clone(),
+            since,
+        },
+        row: need.open_row(),
+    };
+    change.state.open.insert(name.clone(), OpenNeed::new(since));
+    change.perform(opened);
+}
+
+/// Closes an open need unsatisfied.
+fn close(change: &mut Change<'_>, name: &InstanceName) {
+    if let Some(need) = change.state.open.remove(name) {
+        change.perform(Effect::NeedClosed {
+            opening: Opening {
+                name: name.clone(),
+                since: need.since,
+            },
+        });
+    }
+}
+
+fn strategies(state: &State) -> Vec<Value> {
+    let list = state.settings.ip_strategies.iter();
+    list.map(IpStrategy::to_json).collect()
+}
+
+fn write_runtime_needs(change: &mut Change<'_>) {
+    let file = &mut change.state.runtime_file;
+    file.revision += 1;
+    let revision = file.revision;
+    change.perform(Effect::WriteRuntimeNeeds { revision });
+}
+
+/// Fills the tables, which are empty after a start.
+fn tell_everything(change: &mut Change<'_>) {
+    for row in change.state.nat.clone() {
+        change.perform(Effect::NatListed { row });
+    }
+    for module in change.state.engaged.clone() {
+        change.perform(Effect::ModuleListed { module });
+    }
+    let rows = change.state.services.values();
+    let rows: Vec<_> = rows.map(|service| service.row.clone()).collect();
+    for row in rows {
+        change.perform(Effect::ServiceUp { row });
+    }
+    change.state.open.clear();
+    let wanted: Vec<_> = change.state.configured.keys().cloned().collect();
+    for name in wanted {
+        if !change.state.services.contains_key(&name) {
+            open(change, &name);
+        }
+    }
+}

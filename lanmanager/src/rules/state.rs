@@ -1,0 +1,167 @@
+//! All that the LanManager knows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Files, Settings};
+use super::names::{Address, InstanceName, MasterId, ModuleName, SessionId, Ticket};
+use super::need::{Descriptor, Need, Row};
+
+/// The state that events change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(super) settings: Settings,
+    /// What was read of the files for a start that has not come yet.
+    pub(super) read: Files,
+    /// What is wanted, all layers merged.
+    pub(super) configured: BTreeMap<InstanceName, Need>,
+    /// The configured needs that nobody satisfies.
+    pub(super) open: BTreeMap<InstanceName, OpenNeed>,
+    pub(super) services: BTreeMap<InstanceName, Service>,
+    /// Root sessions: the connected ones, and those gone ones that own services.
+    pub(super) masters: BTreeMap<MasterId, Master>,
+    /// Index: the gone masters of an address.
+    pub(super) gone: BTreeMap<Address, BTreeSet<MasterId>>,
+    /// Index: when the services of gone masters become needs.
+    pub(super) deadlines: BTreeSet<(u64, MasterId)>,
+    pub(super) nat: Vec<Row>,
+    pub(super) engaged: BTreeSet<ModuleName>,
+    pub(super) runtime_file: RuntimeFile,
+}
+
+/// A need that masters may bid for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct OpenNeed {
+    /// Sequence number of the event that opened it.
+    pub(super) since: u64,
+    pub(super) active: Option<Bid>,
+    pub(super) waiting: VecDeque<Waiting>,
+}
+
+/// The one bid that counts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Bid {
+    pub(super) bidder: SessionId,
+    pub(super) ticket: Ticket,
+    pub(super) progress: Progress,
+}
+
+/// How far the active bid is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum Progress {
+    /// The bidder starts the service.
+    Preparing,
+    /// The bidder responded; its ports are being checked.
+    Checking {
+        /// Sequence number of the response.
+        response: u64,
+        request: RequestId,
+        master: MasterId,
+        descriptor: Descriptor,
+    },
+}
+
+/// A bid that is answered when it is its turn.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Waiting {
+    pub(super) bidder: SessionId,
+    pub(super) request: RequestId,
+}
+
+/// A satisfied need.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Service {
+    pub(super) row: Row,
+    pub(super) owner: MasterId,
+}
+
+/// A root session of role `user`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Master {
+    pub(super) address: Address,
+    pub(super) presence: Presence,
+    pub(super) services: BTreeSet<InstanceName>,
+}
+
+/// Whether a master is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Presence {
+    Connected,
+    /// Its services become needs then, in milliseconds since the epoch.
+    Gone {
+        until: u64,
+    },
+}
+
+/// What is known of the file `needs.runtime`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RuntimeFile {
+    /// Counts the changes that the file must show.
+    pub(super) revision: u64,
+    /// The revision that the file is known to show.
+    pub(super) written: u64,
+}
+
+/// One opening of a need. A need that comes back after it was satisfied or removed
+/// has another one, so that a late bid or check for the old one is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Opening {
+    /// The need.
+    pub name: InstanceName,
+    /// Sequence number of the event that opened it.
+    pub since: u64,
+}
+
+impl fmt::Display for Opening {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}@{}", self.name, self.since)
+    }
+}
+
+/// Names a request of this run that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+/// What happens at a deadline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadlineReason {
+    /// The services of a master that did not come back become needs.
+    ReconnectGraceEnds {
+        /// The master.
+        master: MasterId,
+        /// Where it was.
+        address: Address,
+    },
+}
+
+impl State {
+    /// The earliest deadline, in milliseconds since the epoch, and its reason.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(u64, DeadlineReason)> {
+        let (at, master) = self.deadlines.first()?;
+        let address = self.masters.get(master)?.address.clone();
+        let reason = DeadlineReason::ReconnectGraceEnds {
+            master: master.clone(),
+            address,
+        };
+        Some((*at, reason))
+    }
+
+    /// The revision of the runtime needs, and the needs: what the file
+    /// `needs.runtime` must hold. As in AllexJS these are all configured needs.
+    #[must_use]
+    pub fn runtime_needs(&self) -> (u64, Vec<Row>) {
+        let rows = self.configured.values();
+        let rows = rows.map(|need| need.fields().clone()).collect();
+        (self.runtime_file.revision, rows)
+    }
+
+    /// How many needs are open and how many services stand.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.open.len(), self.services.len())
+    }
+}
