@@ -45,10 +45,13 @@ pub(crate) fn started(
     };
     lan::lose_claims(state, turn);
 
-    let mut alive: BTreeMap<Incarnation, Identity> = survivors
-        .into_iter()
-        .map(|found| (found.incarnation, found.identity))
-        .collect();
+    let mut alive: BTreeMap<Incarnation, Vec<Identity>> = BTreeMap::new();
+    for found in survivors {
+        alive
+            .entry(found.incarnation)
+            .or_default()
+            .push(found.identity);
+    }
     let mut ended: BTreeMap<Incarnation, Outcome> = ended
         .into_iter()
         .map(|end| (end.incarnation, end.outcome))
@@ -60,27 +63,39 @@ pub(crate) fn started(
         let Some((incarnation, _)) = service.activity.attempt() else {
             continue;
         };
-        match alive.remove(&incarnation) {
-            Some(identity) => adopt(state, turn, &instance, incarnation, identity),
-            None => lose(
-                state,
-                turn,
-                &instance,
-                incarnation,
-                ended.remove(&incarnation),
-                same_boot,
-            ),
+        let found = alive
+            .get(&incarnation)
+            .and_then(|found| child_among(found, service.activity.process()));
+        if let Some(identity) = found {
+            // Others that bear its name are its own children.
+            alive.remove(&incarnation);
+            adopt(state, turn, &instance, incarnation, identity);
+        } else {
+            let outcome = ended.remove(&incarnation);
+            lose(state, turn, &instance, incarnation, outcome, same_boot);
         }
     }
-    // Children of this journal that it does not know of (any more): nobody would ever end them.
-    for (incarnation, identity) in alive {
-        turn.effect(Effect::Signal {
-            incarnation,
-            identity,
-            signal: Signal::Kill,
-        });
+    // Processes of this journal that it does not know of (any more): nobody would ever end them.
+    for (incarnation, strays) in alive {
+        for identity in strays {
+            turn.effect(Effect::Signal {
+                incarnation,
+                identity,
+                signal: Signal::Kill,
+            });
+        }
     }
     lan::dial(state, turn);
+}
+
+/// The child itself, among the processes that bear its name (its own children
+/// inherit that): the one that was recorded, or else the first that started.
+fn child_among(found: &[Identity], recorded: Option<&Process>) -> Option<Identity> {
+    match recorded {
+        Some(process) => found.iter().find(|found| **found == process.identity),
+        None => found.iter().min_by_key(|found| (found.started, found.pid)),
+    }
+    .cloned()
 }
 
 /// A child of an earlier run lives.

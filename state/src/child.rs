@@ -107,6 +107,8 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
         return;
     }
     match lease_others(state, turn, incarnation, ports, &need.ports, taken) {
+        // A report on ports that were exchanged before: that on the present ones is to come.
+        Ok((_, fresh)) if fresh.is_empty() => {}
         Ok((ports, fresh)) => {
             state
                 .services
@@ -310,6 +312,7 @@ pub(crate) fn exited(
         return;
     };
     let activity = service.activity.clone();
+    let listed = service.claim.may_be_listed();
     let Some((_, ports)) = activity.attempt() else {
         return;
     };
@@ -333,7 +336,7 @@ pub(crate) fn exited(
                         service.history.failures = 0;
                     });
             }
-            report_down(state, turn, &instance, approved);
+            report_down(state, turn, &instance, approved || listed);
             back_off(state, turn, &instance, trouble, approved);
         }
         Activity::Stopping {
@@ -372,9 +375,9 @@ pub(crate) fn exited(
     }
 }
 
-/// The LanManager must hear that an approved service is down: now, or when it is back.
-fn report_down(state: &mut State, turn: &mut Turn, instance: &InstanceName, approved: bool) {
-    if !approved {
+/// The LanManager must hear that a service which it may list is down: now, or when it is back.
+fn report_down(state: &mut State, turn: &mut Turn, instance: &InstanceName, listed: bool) {
+    if !listed {
         return;
     }
     state
@@ -390,7 +393,7 @@ fn report_down(state: &mut State, turn: &mut Turn, instance: &InstanceName, appr
     }
 }
 
-/// Tells a child to end; or sees to it that there will be none.
+/// Tells a child to end, or sees to it that there will be none; its bid is given up.
 pub(crate) fn stop(
     state: &mut State,
     turn: &mut Turn,
@@ -401,7 +404,12 @@ pub(crate) fn stop(
     let Some(service) = state.services.get(instance) else {
         return;
     };
-    match service.activity.clone() {
+    let listed = service.claim.may_be_listed();
+    let activity = service.activity.clone();
+    if activity.attempt().is_some() {
+        claim::abandon(state, turn, instance);
+    }
+    match activity {
         Activity::Probing { ports, .. } => {
             for (_, port) in ports.iter() {
                 state.ports.give_back(*port);
@@ -431,6 +439,7 @@ pub(crate) fn stop(
             turn.effect(Effect::Retract {
                 instance: instance.clone(),
             });
+            let approved = approved || listed;
             terminate(state, turn, instance, process, why, next, approved);
         }
         Activity::Waiting(_)
@@ -498,7 +507,6 @@ pub(crate) fn deadline(state: &mut State, turn: &mut Turn, instance: &InstanceNa
     };
     match &service.activity {
         Activity::Starting { ready_by, .. } if *ready_by <= turn.at => {
-            claim::abandon(state, turn, instance);
             stop(state, turn, instance, StopReason::NotReady, Next::BackOff);
         }
         Activity::Stopping {

@@ -56,6 +56,16 @@ impl Claim {
         }
     }
 
+    /// Whether the LanManager may list the service as running, as far as this claim tells:
+    /// while a response is open, its approval may be on the way.
+    #[must_use]
+    pub const fn may_be_listed(&self) -> bool {
+        match self {
+            Self::Responding { .. } | Self::Approved => true,
+            Self::None | Self::Bidding { .. } | Self::Held { .. } | Self::Paused { .. } => false,
+        }
+    }
+
     /// The bid, where there is an open one.
     #[must_use]
     pub const fn bid(&self) -> Option<Incarnation> {
@@ -186,11 +196,19 @@ pub(crate) fn response_answered(
     if present != bid {
         return;
     }
+    // Answered: nothing is open any more, but the bid is still ours.
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Held {
+                bid,
+                respond_at: None,
+            };
+        });
     match answer {
         ResponseAnswer::Approved => approve(state, turn, instance, relisted),
         ResponseAnswer::Unreachable => unreachable(state, turn, instance, bid),
         ResponseAnswer::Refused(why) => {
-            abandon(state, turn, instance);
             child::stop(
                 state,
                 turn,
@@ -252,7 +270,6 @@ fn unreachable(state: &mut State, turn: &mut Turn, instance: &InstanceName, bid:
             true
         });
     if again == Some(false) {
-        abandon(state, turn, instance);
         let why = Arc::from("the LanManager could reach none of its ports");
         child::stop(
             state,

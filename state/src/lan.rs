@@ -4,7 +4,6 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::Activity;
 use crate::step::Turn;
 use crate::{
     Claim, Connection, Deadline, Effect, InstanceName, Shutdown, State, Timestamp, needs, requests,
@@ -176,7 +175,7 @@ fn schedule_dial(state: &mut State, turn: &Turn, failures: u32) {
     let jitter = (pause / 4).saturating_mul(u64::from(turn.noise)) / u64::from(u32::MAX);
     state
         .deadlines
-        .set(Deadline::Dial, turn.at.plus(pause + jitter));
+        .set(Deadline::Dial, turn.at.plus(pause.saturating_add(jitter)));
 }
 
 /// With the connection end all bids, all approvals, and all that was listed.
@@ -233,9 +232,6 @@ pub(crate) fn may_bid(state: &State, instance: &InstanceName) -> bool {
     state.lan.connection().is_some()
         && state.shutdown == Shutdown::No
         && state.services.get(instance).is_some_and(|service| {
-            service.wanted
-                && !service.down_unreported
-                && service.claim == Claim::None
-                && !matches!(service.activity, Activity::Stopping { .. })
+            service.wanted && !service.down_unreported && service.claim == Claim::None
         })
 }

@@ -55,7 +55,7 @@ pub(crate) fn appeared(
     let known = state
         .services
         .change(&instance, &mut state.deadlines, |service| {
-            let module_changed = service.need.module != need.module;
+            let change = Change::between(&service.need, &need);
             service.need = Arc::clone(&need);
             service.wanted = true;
             match &mut service.claim {
@@ -65,36 +65,85 @@ pub(crate) fn appeared(
                 Claim::None | Claim::Bidding { .. } | Claim::Held { .. } | Claim::Paused { .. } => {
                 }
             }
-            module_changed && service.activity.attempt().is_some()
+            change
         });
-    if known == Some(true) {
-        claim::abandon(state, turn, &instance);
-        child::stop(
-            state,
-            turn,
-            &instance,
-            StopReason::ModuleChanged,
-            Next::Again,
-        );
-        return;
-    }
-    if known.is_none() {
-        if state.services.len() >= SERVICES_MOST {
-            return;
+    match known {
+        Some(Change::No) => engage(state, turn, &instance),
+        Some(Change::Address) => review(state, turn, &instance),
+        Some(Change::Module) => replace(state, turn, &instance),
+        None if state.services.len() >= SERVICES_MOST => {}
+        None => {
+            let service = Service {
+                need,
+                wanted: true,
+                claim: Claim::None,
+                activity: Activity::Waiting(Wait::Lan),
+                down_unreported: false,
+                history: History::default(),
+            };
+            state
+                .services
+                .insert(instance.clone(), service, &mut state.deadlines);
+            engage(state, turn, &instance);
         }
-        let service = Service {
-            need,
-            wanted: true,
-            claim: Claim::None,
-            activity: Activity::Waiting(Wait::Lan),
-            down_unreported: false,
-            history: History::default(),
-        };
-        state
-            .services
-            .insert(instance.clone(), service, &mut state.deadlines);
     }
-    engage(state, turn, &instance);
+}
+
+/// How a need that was listed again differs from what it was, as far as a rule cares.
+enum Change {
+    No,
+    Address,
+    Module,
+}
+
+impl Change {
+    fn between(before: &Need, after: &Need) -> Self {
+        if before.module != after.module {
+            Self::Module
+        } else if before.address != after.address {
+            Self::Address
+        } else {
+            Self::No
+        }
+    }
+}
+
+/// Where there is no process yet, the decision to bid was made for another need.
+fn review(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let waits = state
+        .services
+        .get(instance)
+        .is_some_and(|service| matches!(service.activity, Activity::Waiting(_)));
+    if waits {
+        claim::abandon(state, turn, instance);
+    }
+    engage(state, turn, instance);
+}
+
+/// What runs, or failed, under this name is not what is wanted any more.
+fn replace(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    match &service.activity {
+        Activity::Waiting(_) => review(state, turn, instance),
+        Activity::BackingOff { .. } | Activity::Failed { .. } => {
+            wait_to_be_asked(state, turn, instance);
+        }
+        Activity::Probing { .. }
+        | Activity::Spawning { .. }
+        | Activity::Starting { .. }
+        | Activity::Up { .. }
+        | Activity::Stopping { .. } => {
+            child::stop(
+                state,
+                turn,
+                instance,
+                StopReason::ModuleChanged,
+                Next::Again,
+            );
+        }
+    }
 }
 
 /// A need is no longer listed.
@@ -150,14 +199,22 @@ pub(crate) fn engage(state: &mut State, turn: &mut Turn, instance: &InstanceName
     match &service.activity {
         Activity::Waiting(_) => reconsider(state, turn, instance),
         Activity::Probing { .. }
-        | Activity::Spawning { .. }
+        | Activity::Spawning {
+            cancelled: None, ..
+        }
         | Activity::Starting { .. }
         | Activity::Up { .. } => {
             if lan::may_bid(state, instance) {
                 claim::bid(state, turn, instance);
             }
         }
-        Activity::BackingOff { .. } | Activity::Failed { .. } | Activity::Stopping { .. } => {}
+        // A child that is to end is not announced: the next one will be.
+        Activity::Spawning {
+            cancelled: Some(_), ..
+        }
+        | Activity::Stopping { .. }
+        | Activity::BackingOff { .. }
+        | Activity::Failed { .. } => {}
     }
 }
 
@@ -222,6 +279,7 @@ fn waits_for(state: &State, service: &Service) -> Result<Wait, Trouble> {
     Ok(Wait::Bid { queued: 0 })
 }
 
+/// Nothing that failed before counts any longer.
 fn wait_to_be_asked(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     state
         .services

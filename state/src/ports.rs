@@ -77,7 +77,7 @@ impl Ports {
             };
             // Ranges may overlap, and leases may be older than the ranges.
             if !self.leases.contains_key(&port) && !self.blocked.contains_key(&port) {
-                self.leases.insert(port, holder);
+                self.lease(port, holder);
                 return Some(port);
             }
         }
@@ -97,11 +97,16 @@ impl Ports {
         if self.blocked.remove(&port).is_some() {
             deadlines.clear(&Deadline::PortUsable(port));
         }
+        self.lease(port, holder);
+        true
+    }
+
+    /// A leased port is free in no range, not even in one that overlaps.
+    fn lease(&mut self, port: Port, holder: Incarnation) {
         for protocol in Protocol::ALL {
             self.pools.get_mut(protocol).released.remove(&port);
         }
         self.leases.insert(port, holder);
-        true
     }
 
     /// Ends a lease; the port is not given out again before `until`.

@@ -7,7 +7,7 @@ use crate::service::{Activity, Next, StopReason, Trouble, Wait};
 use crate::step::Turn;
 use crate::{
     Deadline, Effect, InstanceName, LanAnswer, Rejection, Reply, RequestId, Shutdown, State, child,
-    claim, needs,
+    needs,
 };
 
 /// So many calls may wait for the LanManager at once.
@@ -153,7 +153,6 @@ pub(crate) fn restart(
         .map(|process| process.identity.pid.0);
     match service.activity {
         Activity::Starting { .. } | Activity::Up { .. } | Activity::Spawning { .. } => {
-            claim::abandon(state, turn, &instance);
             child::stop(state, turn, &instance, StopReason::Restart, Next::Again);
         }
         Activity::BackingOff { .. } | Activity::Failed { .. } => retry(state, turn, &instance),
@@ -185,19 +184,19 @@ fn retry(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     needs::reconsider(state, turn, instance);
 }
 
-/// The configuration changed: what it refused before is decided anew.
+/// The configuration changed: what it refused before, or would refuse now, is decided anew.
 pub(crate) fn settings_changed(state: &mut State, turn: &mut Turn) {
     for instance in state.services.names() {
         let Some(service) = state.services.get(&instance) else {
             continue;
         };
-        if matches!(
-            service.activity,
-            Activity::Failed {
-                why: Trouble::NoLauncher
-            }
-        ) {
+        let refused = Activity::Failed {
+            why: Trouble::NoLauncher,
+        };
+        if service.activity == refused {
             retry(state, turn, &instance);
+        } else {
+            needs::reconsider(state, turn, &instance);
         }
     }
 }

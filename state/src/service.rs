@@ -105,7 +105,7 @@ pub enum Activity {
         why: StopReason,
         /// What comes then.
         next: Next,
-        /// Whether the LanManager had approved this child.
+        /// Whether the LanManager had approved this child, or was about to.
         approved: bool,
     },
 }

@@ -41,8 +41,8 @@ fn begin(state: &mut State, turn: &mut Turn) {
     state.deadlines.clear(&Deadline::Dial);
     requests::reject_all(state, turn);
     for instance in state.services.names() {
-        claim::abandon(state, turn, &instance);
         child::stop(state, turn, &instance, StopReason::Shutdown, Next::Again);
+        claim::abandon(state, turn, &instance);
         calm(state, &instance);
         needs::reconsider(state, turn, &instance);
     }
