@@ -122,6 +122,7 @@ impl From<StoreError> for Error {
             | StoreError::Database { .. }
             | StoreError::Panicked { .. }
             | StoreError::Sealed { .. }
+            | StoreError::Packed { .. }
             | StoreError::Simulated => Self::Storage(error),
         }
     }

@@ -200,6 +200,6 @@ fn chain(previous: Checksum, content: &[u8]) -> Checksum {
 
 fn truncate(hasher: &blake3::Hasher) -> Checksum {
     let mut checksum = [0; CHECKSUM_LENGTH];
-    hasher.finalize_xof().fill(&mut checksum);
+    checksum.copy_from_slice(&hasher.finalize().as_bytes()[..CHECKSUM_LENGTH]);
     Checksum(checksum)
 }

@@ -126,9 +126,9 @@ impl Store for FolderStore {
         let mut moved = 0;
         let mut next = Some(from);
         while let Some(first) = next
-            && let Some(block) = self.tail.block_from(first)?
+            && let Some(block) = self.tail.stored_from(first)?
         {
-            let name = format!("{:020}.records", block.first);
+            let name = format!("{:020}.block", block.first);
             files::write_whole(&place.join(name), &block.bytes)?;
             moved += 1;
             next = block.first.checked_add(1);

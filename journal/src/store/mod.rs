@@ -152,6 +152,16 @@ pub enum StoreError {
         /// What does not fit.
         why: &'static str,
     },
+    /// A block of new records is not what was written.
+    #[error("the records from {first} on in {} are damaged: {why}", path.display())]
+    Packed {
+        /// The database's folder.
+        path: PathBuf,
+        /// The first of them.
+        first: u64,
+        /// What does not fit.
+        why: &'static str,
+    },
     /// A simulated fault.
     #[error("the simulated disk failed")]
     Simulated,
@@ -162,7 +172,7 @@ impl StoreError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Sealed { .. } | Self::Panicked { .. } => true,
+            Self::Sealed { .. } | Self::Packed { .. } | Self::Panicked { .. } => true,
             Self::Database { source, .. } => matches!(
                 source,
                 sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)
