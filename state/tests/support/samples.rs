@@ -1,0 +1,224 @@
+//! One event of each kind, and one of each variant that a kind has within.
+
+use std::sync::Arc;
+
+use allexmaster_state::{
+    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
+    LanAnswer, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Port, RequestId,
+    ResponseAnswer, Settings, StopSource, Survivor,
+};
+use serde_json::{Map, Value, json};
+
+const CONNECTION: Connection = Connection(2);
+const REQUEST: RequestId = RequestId(41);
+const BID: Incarnation = Incarnation {
+    sequence: 5,
+    index: 1,
+};
+
+/// The first of the chain.
+pub(crate) fn first() -> Event {
+    let serves = PerProtocol {
+        tcp: false,
+        http: true,
+        ws: false,
+    };
+    let mut settings = Settings::default();
+    settings
+        .launchers
+        .insert(ModuleName::from("exec:web"), Launcher { serves });
+    Event::SettingsLoaded { settings }
+}
+
+/// The one after `event`; the chain ends after the last kind. A new kind of
+/// event does not compile here before it has its sample.
+#[expect(clippy::too_many_lines, reason = "a table, one entry for each kind")]
+pub(crate) fn after(event: &Event) -> Option<Event> {
+    Some(match event {
+        Event::SettingsLoaded { .. } => started(),
+        Event::MasterStarted { .. } => Event::LanConnected {
+            connection: CONNECTION,
+            endpoint: Arc::from("ws://127.0.0.1:23552"),
+            address: Arc::from("192.168.1.7"),
+        },
+        Event::LanConnected { .. } => Event::LanClosed {
+            connection: CONNECTION,
+            reason: Arc::from("no pong within 10 s"),
+        },
+        Event::LanClosed { .. } => Event::NeedsListed {
+            connection: CONNECTION,
+            needs: vec![bare_need(), full_need()],
+        },
+        Event::NeedsListed { .. } => Event::NeedAppeared {
+            connection: CONNECTION,
+            need: full_need(),
+        },
+        Event::NeedAppeared { .. } => Event::NeedWithdrawn {
+            connection: CONNECTION,
+            instance: instance(),
+        },
+        Event::NeedWithdrawn { .. } => bid_answered(BidAnswer::Challenged),
+        Event::BidAnswered { answer, .. } => match answer {
+            BidAnswer::Challenged => bid_answered(BidAnswer::Rejected),
+            BidAnswer::Rejected => bid_answered(BidAnswer::Failed(Arc::from("timeout"))),
+            BidAnswer::Failed(_) => response_answered(ResponseAnswer::Approved),
+        },
+        Event::ResponseAnswered { answer, .. } => match answer {
+            ResponseAnswer::Approved => response_answered(ResponseAnswer::Unreachable),
+            ResponseAnswer::Unreachable => {
+                response_answered(ResponseAnswer::Refused(Arc::from("NOT_ACCEPTED")))
+            }
+            ResponseAnswer::Refused(_) => {
+                response_answered(ResponseAnswer::Failed(Arc::from("timeout")))
+            }
+            ResponseAnswer::Failed(_) => Event::ServiceDownAcknowledged {
+                connection: CONNECTION,
+                instance: instance(),
+            },
+        },
+        Event::ServiceDownAcknowledged { .. } => Event::PortsProbed {
+            incarnation: BID,
+            taken: vec![Port(15_000), Port(17_000)],
+        },
+        Event::PortsProbed { .. } => Event::ChildSpawned {
+            incarnation: BID,
+            identity: identity(),
+        },
+        Event::ChildSpawned { .. } => Event::ChildNotSpawned {
+            incarnation: BID,
+            reason: Arc::from("python3: not found"),
+        },
+        Event::ChildNotSpawned { .. } => Event::ChildReady { incarnation: BID },
+        Event::ChildReady { .. } => exited(Outcome::Exited(1)),
+        Event::ChildExited { outcome, .. } => match outcome {
+            Outcome::Exited(_) => exited(Outcome::Signaled(9)),
+            Outcome::Signaled(_) => exited(Outcome::Lost(Arc::from("not our child"))),
+            Outcome::Lost(_) => Event::ModuleEngaged {
+                module: ModuleName::from("allex_timeservice"),
+            },
+        },
+        Event::ModuleEngaged { .. } => Event::StopRequested {
+            request: Some(REQUEST),
+            source: StopSource::Operator,
+        },
+        Event::StopRequested { source, .. } => match source {
+            StopSource::Operator => Event::StopRequested {
+                request: None,
+                source: StopSource::Signal,
+            },
+            StopSource::Signal => Event::RestartRequested {
+                request: REQUEST,
+                instance: instance(),
+            },
+        },
+        Event::RestartRequested { .. } => Event::AddNeedRequested {
+            request: REQUEST,
+            need: json!({ "instancename": "Web", "modulename": "exec:web" }),
+        },
+        Event::AddNeedRequested { .. } => Event::RemoveNeedRequested {
+            request: REQUEST,
+            instance: instance(),
+        },
+        Event::RemoveNeedRequested { .. } => lan_answered(LanAnswer::Done(json!("Web"))),
+        Event::LanCallAnswered { answer, .. } => match answer {
+            LanAnswer::Done(_) => lan_answered(LanAnswer::Refused {
+                code: Some(Arc::from("ALREADY_EXISTS")),
+                message: Arc::from("there is a need of this name"),
+            }),
+            LanAnswer::Refused { .. } => Event::DeadlineReached,
+        },
+        Event::DeadlineReached => return None,
+    })
+}
+
+fn started() -> Event {
+    Event::MasterStarted {
+        journal: JournalId::from("6a7c1f7e-3b0e-4f2b-9c55-0a4f1e2d3c4b"),
+        boot: boot(),
+        pid: Pid(100),
+        survivors: vec![Survivor {
+            incarnation: BID,
+            identity: identity(),
+        }],
+        ended: vec![Ended {
+            incarnation: Incarnation {
+                sequence: 7,
+                index: 0,
+            },
+            outcome: Outcome::Exited(0),
+        }],
+    }
+}
+
+fn bid_answered(answer: BidAnswer) -> Event {
+    Event::BidAnswered {
+        instance: instance(),
+        bid: BID,
+        answer,
+    }
+}
+
+fn response_answered(answer: ResponseAnswer) -> Event {
+    Event::ResponseAnswered {
+        instance: instance(),
+        bid: BID,
+        answer,
+    }
+}
+
+fn exited(outcome: Outcome) -> Event {
+    Event::ChildExited {
+        incarnation: BID,
+        outcome,
+    }
+}
+
+fn lan_answered(answer: LanAnswer) -> Event {
+    Event::LanCallAnswered {
+        request: REQUEST,
+        answer,
+    }
+}
+
+fn instance() -> InstanceName {
+    InstanceName::from("Web")
+}
+
+fn boot() -> BootId {
+    BootId::from("f2d2b1f0-5d3e-4b43-8a53-0b6a3e3a1c11")
+}
+
+fn identity() -> Identity {
+    Identity {
+        boot: boot(),
+        pid: Pid(4_242),
+        started: 987_654,
+    }
+}
+
+fn bare_need() -> Arc<Need> {
+    Arc::new(Need {
+        instance: InstanceName::from("Time"),
+        module: ModuleName::from("sample:clock"),
+        address: None,
+        ports: PerProtocol::default(),
+        details: Map::new(),
+    })
+}
+
+fn full_need() -> Arc<Need> {
+    let mut details = Map::new();
+    details.insert("propertyhash".into(), json!({ "color": "blue" }));
+    details.insert("strategies".into(), Value::Null);
+    Arc::new(Need {
+        instance: instance(),
+        module: ModuleName::from("exec:web"),
+        address: Some(Arc::from("192.168.1.0/24")),
+        ports: PerProtocol {
+            tcp: None,
+            http: Some(Port(8_080)),
+            ws: None,
+        },
+        details,
+    })
+}
