@@ -116,15 +116,40 @@ impl<M: Machine> Inbox<M> {
         T: Send + 'static,
         F: FnOnce(&M::State) -> T + Send + 'static,
     {
-        let (answer, answered) = oneshot::channel();
-        let look = Box::new(move |state: &M::State| {
-            // Whoever asked may have gone.
-            let _ = answer.send(read(state));
-        });
+        let (look, answered) = question(read);
         let sent = self.sender.send(Message::Look(look)).await;
         sent.map_err(|_| Stopped)?;
         answered.await.map_err(|_| Stopped)
     }
+
+    /// The same from a thread that may block.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub fn blocking_look<T, F>(&self, read: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce(&M::State) -> T + Send + 'static,
+    {
+        let (look, answered) = question(read);
+        let sent = self.sender.blocking_send(Message::Look(look));
+        sent.map_err(|_| Stopped)?;
+        answered.blocking_recv().map_err(|_| Stopped)
+    }
+}
+
+/// A look, and where its answer arrives.
+fn question<State, T, F>(read: F) -> (Look<State>, oneshot::Receiver<T>)
+where
+    T: Send + 'static,
+    F: FnOnce(&State) -> T + Send + 'static,
+{
+    let (answer, answered) = oneshot::channel();
+    let look = move |state: &State| {
+        // Whoever asked may have gone.
+        let _ = answer.send(read(state));
+    };
+    (Box::new(look), answered)
 }
 
 /// Who does what `step` decided. Called on the loop's thread: no call may block.

@@ -85,7 +85,7 @@ impl<M: Machine> Journal<M> {
     pub fn open(folder: &Path, options: Options) -> Result<(Self, Vec<Recovery>), Error> {
         let (store, mut recoveries) = FolderStore::open(folder)?;
         let mut journal = Self::with_store(Box::new(store), options)?;
-        recoveries.extend(journal.scan(None, |_| Ok(()))?);
+        journal.scan(None, &mut recoveries, |_| Ok(()))?;
         Ok((journal, recoveries))
     }
 
@@ -256,13 +256,31 @@ impl<M: Machine> Journal<M> {
         sealed
     }
 
-    /// Reads the records after `start` (all of them, where it is none), and sets aside what does not
-    /// verify. The caller knows that the journal has such a start.
+    /// Reads the records after `start` (all of them, where it is none), sets aside what does not
+    /// verify, and tells if anything is missing. The caller knows that the journal has such a start.
     pub(crate) fn scan(
         &mut self,
         start: Option<Position>,
+        recoveries: &mut Vec<Recovery>,
+        visit: impl FnMut(Record<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.scan_records(start, recoveries, visit)?;
+        let last = self.position.sequence;
+        let acknowledged = self.store.acknowledged()?;
+        if acknowledged > last {
+            recoveries.push(Recovery::EventsLost { last, acknowledged });
+            // Told once: from now on the journal is what it is.
+            self.store.acknowledge(last)?;
+        }
+        Ok(())
+    }
+
+    fn scan_records(
+        &mut self,
+        start: Option<Position>,
+        recoveries: &mut Vec<Recovery>,
         mut visit: impl FnMut(Record<'_>) -> Result<(), Error>,
-    ) -> Result<Vec<Recovery>, Error> {
+    ) -> Result<(), Error> {
         let genesis = self.genesis();
         let first = start.map_or(0, |start| start.sequence).saturating_add(1);
         let mut reader = Reader::from(self.store.as_mut(), genesis, first)?;
@@ -271,7 +289,7 @@ impl<M: Machine> Journal<M> {
                 Ok(Some(record)) => visit(record)?,
                 Ok(None) => {
                     self.position = reader.position();
-                    return Ok(Vec::new());
+                    return Ok(());
                 }
                 Err(Error::Damaged {
                     sequence,
@@ -286,7 +304,7 @@ impl<M: Machine> Journal<M> {
         let from = kept.as_ref().map_or(sequence, |block| block.first);
         let kept = kept.filter(|block| !block.bytes.is_empty());
         let path = self.store.set_aside(from, kept.as_ref())?;
-        Ok(vec![if torn {
+        recoveries.push(if torn {
             Recovery::TornTail { sequence, path }
         } else {
             Recovery::Damaged {
@@ -294,7 +312,8 @@ impl<M: Machine> Journal<M> {
                 why,
                 path,
             }
-        }])
+        });
+        Ok(())
     }
 
     /// True where the journal has a record at this position.
@@ -331,7 +350,9 @@ impl<M: Machine> Journal<M> {
         self.failed = written.is_err();
         written?;
         failpoint::pass(failpoint, Point::Durable, first, last);
-        Ok(())
+        let noted = self.store.acknowledge(last);
+        self.failed = noted.is_err();
+        Ok(noted?)
     }
 
     fn try_seal(&mut self) -> Result<(), Error> {

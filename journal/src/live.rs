@@ -158,13 +158,13 @@ impl<M: Machine> Live<M> {
             None => (None, M::State::default()),
         };
         let mut replayed = 0;
-        recoveries.extend(journal.scan(start, |record| {
+        journal.scan(start, &mut recoveries, |record| {
             let event = read_event::<M>(&record)?;
             // The effects were performed in life, or will be derived again.
             (state, _) = M::step(std::mem::take(&mut state), record.stamp, event);
             replayed += 1;
             Ok(())
-        })?);
+        })?;
         let checkpoint = start.map(|position| position.sequence);
         let opened = Opened {
             identity: journal.identity(),

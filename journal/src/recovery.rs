@@ -14,7 +14,7 @@ pub enum Recovery {
     },
     /// sled could not start from its snapshots; it was made to read its whole log instead.
     SnapshotsSetAside {
-        /// Where a copy of the database as it was found is.
+        /// Where the database as it was found is.
         path: PathBuf,
         /// What sled said.
         why: String,
@@ -43,12 +43,12 @@ pub enum Recovery {
         /// Where the bytes are now.
         path: Option<PathBuf>,
     },
-    /// The checkpoint knows of later events than the journal has: they were lost.
+    /// More events had been durable than the journal has: the disk or sled lost them.
     EventsLost {
         /// The last event that is there.
         last: u64,
-        /// The last event that the checkpoint had seen.
-        checkpoint: u64,
+        /// The last event that is known to have been there.
+        acknowledged: u64,
     },
     /// The checkpoint was not used and the state rebuilt from the events. Costs time, loses nothing.
     CheckpointDiscarded {
@@ -85,7 +85,7 @@ impl fmt::Display for Recovery {
             ),
             Self::SnapshotsSetAside { path, why } => write!(
                 formatter,
-                "the database was rebuilt from its log ({why}); a copy as it was found is in {}",
+                "the database was rebuilt from its log ({why}); as it was found it is {}",
                 path.display()
             ),
             Self::DatabaseSetAside { path, why } => write!(
@@ -109,10 +109,10 @@ impl fmt::Display for Recovery {
                  the journal goes on from the event before",
                 place(path)
             ),
-            Self::EventsLost { last, checkpoint } => write!(
+            Self::EventsLost { last, acknowledged } => write!(
                 formatter,
-                "EVENTS ARE LOST: the journal ends with event {last}, but event {checkpoint} had \
-                 been written"
+                "EVENTS ARE LOST: the journal ends with event {last}, but event {acknowledged} \
+                 had been written"
             ),
             Self::CheckpointDiscarded { why } => write!(
                 formatter,

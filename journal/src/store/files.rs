@@ -1,13 +1,54 @@
 //! Files that are there whole or not at all, also after a power cut.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
 
 /// The extension of a file that is not finished. Such a file is ignored and overwritten.
 pub(super) const UNFINISHED: &str = "unfinished";
+
+/// A number in a file, written often and never synced: the kernel keeps it over a kill of the process,
+/// a power cut may bring an older one back.
+pub(super) struct Note {
+    path: PathBuf,
+    file: File,
+}
+
+impl Note {
+    pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(&path).map_err(failed("open", &path))?;
+        Ok(Self { path, file })
+    }
+
+    /// Written twice, to know a torn one.
+    pub(super) fn write(&mut self, number: u64) -> Result<(), StoreError> {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        let written = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.write_all(&bytes));
+        written.map_err(failed("write", &self.path))
+    }
+
+    /// The number, or 0 where there is none that can be believed.
+    pub(super) fn read(&mut self) -> Result<u64, StoreError> {
+        let mut bytes = Vec::new();
+        let read = self
+            .file
+            .rewind()
+            .and_then(|()| self.file.read_to_end(&mut bytes));
+        read.map_err(failed("read", &self.path))?;
+        let whole = bytes.len() == 16 && bytes[..8] == bytes[8..];
+        let number = bytes.first_chunk::<8>().filter(|_| whole);
+        Ok(number.map_or(0, |number| u64::from_be_bytes(*number)))
+    }
+}
 
 /// Writes `path` so that it has either its old content or `bytes`, and is durable on return.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 //! ```text
 //! journal/
 //!   lock         held while open; has the number of the process that holds it
+//!   acknowledged the number of the last durable event, noted without a sync
 //!   journal.json what the journal says of itself, written once
 //!   tail/        sled: the newest records
 //!   history/     sealed files: all older ones
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use fs4::{FileExt, TryLockError};
 
-use super::files::{self, failed};
+use super::files::{self, Note, failed};
 use super::history::History;
 use super::tail::Tail;
 use super::{Block, Store, StoreError};
@@ -26,8 +27,11 @@ use crate::recovery::Recovery;
 const LOCK: &str = "lock";
 const HEADER: &str = "journal.json";
 const TAIL: &str = "tail";
+/// The copy of a damaged database from which sled is made to read its log. Gone after the start.
+const REBUILT: &str = "tail-rebuilt";
 const HISTORY: &str = "history";
 const CHECKPOINT: &str = "checkpoint";
+const ACKNOWLEDGED: &str = "acknowledged";
 const SET_ASIDE: &str = "set-aside";
 /// The files in which sled keeps the place of its pages.
 const SNAPSHOT_PREFIX: &str = "snap.";
@@ -39,6 +43,7 @@ pub struct FolderStore {
     folder: PathBuf,
     tail: Tail,
     history: History,
+    acknowledged: Note,
     /// Dropped last, when the database is closed.
     _lock: File,
 }
@@ -57,6 +62,7 @@ impl FolderStore {
         // sled made its files without a sync of the folders that name them.
         files::sync_folder(&folder.join(TAIL))?;
         files::sync_folder(folder)?;
+        let acknowledged = Note::open(folder.join(ACKNOWLEDGED))?;
         // A crash between a seal and the removal of what it sealed leaves both.
         if history.sealed_through() > 0 {
             tail.replace(0..=history.sealed_through(), None)?;
@@ -65,6 +71,7 @@ impl FolderStore {
             folder: folder.to_owned(),
             tail,
             history,
+            acknowledged,
             _lock: lock,
         };
         Ok((store, recoveries))
@@ -86,6 +93,14 @@ impl Store for FolderStore {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.tail.sync()
+    }
+
+    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.acknowledged.write(sequence)
+    }
+
+    fn acknowledged(&mut self) -> Result<u64, StoreError> {
+        self.acknowledged.read()
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -183,34 +198,47 @@ fn take_lock(folder: &Path) -> Result<File, StoreError> {
 /// Opens sled's database by the gentlest means that works, and tells which it was.
 fn open_tail(folder: &Path, recoveries: &mut Vec<Recovery>) -> Result<Tail, StoreError> {
     let path = folder.join(TAIL);
+    let rebuilt = folder.join(REBUILT);
+    finish_rebuild(&path, &rebuilt)?;
     remove_unfinished_snapshots(folder, &path, recoveries)?;
     let why = match Tail::open(&path) {
         Ok(tail) => return Ok(tail),
         Err(error) if error.is_damage() => said(&error),
         Err(error) => return Err(error),
     };
-    // Without snapshots sled reads its whole log. It may overwrite what it does not understand, so
-    // a copy comes first.
-    let copy = new_place(folder, "database-copy")?;
-    copy_files(&path, &copy)?;
-    for snapshot in snapshots(&path)? {
-        fs::remove_file(&snapshot).map_err(failed("remove", &snapshot))?;
-    }
-    let why_again = match Tail::open(&path) {
-        Ok(tail) => {
-            recoveries.push(Recovery::SnapshotsSetAside { path: copy, why });
-            return Ok(tail);
-        }
-        Err(error) if error.is_damage() => said(&error),
-        Err(error) => return Err(error),
-    };
+    // Without snapshots sled reads its whole log. It may overwrite what it does not understand, and
+    // after a panic it never lets go of the file's lock: so it gets a copy.
+    copy_without_snapshots(&path, &rebuilt)?;
+    let opened = Tail::open(&rebuilt).map(drop);
     let aside = new_place(folder, "database")?.join(TAIL);
-    fs::rename(&path, &aside).map_err(failed("move aside", &path))?;
-    recoveries.push(Recovery::DatabaseSetAside {
-        path: aside,
-        why: why_again,
-    });
+    match opened {
+        Ok(()) => {
+            fs::rename(&path, &aside).map_err(failed("move aside", &path))?;
+            finish_rebuild(&path, &rebuilt)?;
+            recoveries.push(Recovery::SnapshotsSetAside { path: aside, why });
+        }
+        Err(error) if error.is_damage() => {
+            fs::remove_dir_all(&rebuilt).map_err(failed("remove the copy", &rebuilt))?;
+            fs::rename(&path, &aside).map_err(failed("move aside", &path))?;
+            let why = said(&error);
+            recoveries.push(Recovery::DatabaseSetAside { path: aside, why });
+        }
+        Err(error) => return Err(error),
+    }
     Tail::open(&path)
+}
+
+/// Puts a rebuilt database in the place of the one that was moved aside; where that is still there,
+/// the rebuild did not come to its end and is made again if it is needed.
+fn finish_rebuild(path: &Path, rebuilt: &Path) -> Result<(), StoreError> {
+    if !rebuilt.exists() {
+        return Ok(());
+    }
+    if path.exists() {
+        return fs::remove_dir_all(rebuilt).map_err(failed("remove the copy", rebuilt));
+    }
+    fs::rename(rebuilt, path).map_err(failed("put in place", path))?;
+    files::sync_folder(files::parent(path))
 }
 
 /// sled takes an unfinished snapshot for the newest one and fails for ever; without it, it is well.
@@ -246,11 +274,14 @@ fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
-/// Copies the files of the database; its only folder, `blobs`, stays empty as values are small.
-fn copy_files(from: &Path, to: &Path) -> Result<(), StoreError> {
+/// Copies the files of the database but its snapshots. Its only folder, `blobs`, stays empty, as
+/// values are small.
+fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), StoreError> {
+    files::create_folder(to)?;
+    let snapshots = snapshots(from)?;
     for entry in fs::read_dir(from).map_err(failed("read", from))? {
         let source = entry.map_err(failed("read", from))?.path();
-        if source.is_file() {
+        if source.is_file() && !snapshots.contains(&source) {
             let target = to.join(source.file_name().unwrap_or_default());
             fs::copy(&source, &target).map_err(failed("copy", &source))?;
             let synced = File::open(&target).and_then(|file| file.sync_all());

@@ -32,6 +32,7 @@ struct Disk {
     acknowledged: BTreeMap<u64, Vec<u8>>,
     /// Blocks that a crash may lose or tear, in the order of their writing.
     pending: Vec<Block>,
+    noted: u64,
     aside: Vec<Block>,
     fault: Option<Fault>,
 }
@@ -86,6 +87,18 @@ impl MemoryStore {
             change(*first, bytes);
         }
         disk.acknowledged.retain(|_, bytes| !bytes.is_empty());
+    }
+
+    /// Makes the checkpoint unusable, if there is one.
+    pub fn spoil_checkpoint(&self) {
+        if let Some(byte) = self
+            .disk()
+            .checkpoint
+            .as_mut()
+            .and_then(|bytes| bytes.last_mut())
+        {
+            *byte ^= 1;
+        }
     }
 
     /// What was taken out of the journal because it could not be used.
@@ -157,6 +170,15 @@ impl Store for MemoryStore {
             disk.acknowledged.insert(block.first, block.bytes);
         }
         Ok(())
+    }
+
+    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
+        self.disk().noted = sequence;
+        Ok(())
+    }
+
+    fn acknowledged(&mut self) -> Result<u64, StoreError> {
+        Ok(self.disk().noted)
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {

@@ -53,6 +53,19 @@ pub trait Store: Send {
     /// The storage cannot be written; what was written since the last sync may be there or not.
     fn sync(&mut self) -> Result<(), StoreError>;
 
+    /// Notes that everything up to `sequence` is durable, to know later if the storage lost some of
+    /// it. The note itself may be lost: it is only ever too low.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError>;
+
+    /// The last sequence number that was noted; 0 where none is known.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    fn acknowledged(&mut self) -> Result<u64, StoreError>;
+
     /// The block with the smallest first sequence number at or above `first`.
     ///
     /// # Errors
@@ -173,10 +186,8 @@ impl StoreError {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Sealed { .. } | Self::Packed { .. } | Self::Panicked { .. } => true,
-            Self::Database { source, .. } => matches!(
-                source,
-                sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)
-            ),
+            // Everything else that sled says comes from bytes that make no sense to it.
+            Self::Database { source, .. } => !matches!(source, sled::Error::Io(_)),
             Self::Held { .. } | Self::Io { .. } | Self::Simulated => false,
         }
     }

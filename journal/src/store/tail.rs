@@ -219,8 +219,9 @@ fn measure(records: &sled::Tree) -> sled::Result<u64> {
             (true, Some((&COMPRESSED, rest))) => rest
                 .first_chunk::<4>()
                 .map_or(0, |length| u64::from(u32::from_be_bytes(*length))),
+            (true, Some((_, rest))) => rest.len() as u64,
             // The further chunks of a compressed block, counted twice, only make the seal earlier.
-            _ => value.len() as u64,
+            (true, None) | (false, _) => value.len() as u64,
         };
     }
     Ok(total)

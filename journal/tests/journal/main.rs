@@ -3,4 +3,10 @@
 
 mod support;
 
+mod contract;
+mod engine;
+mod folder;
+mod format;
+mod kill;
 mod live;
+mod simulation;

@@ -1,0 +1,125 @@
+//! Killed at any moment, by `kill -9` and at each named point: no acknowledged event is lost.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use allexmaster_journal::{Live, Options};
+
+use crate::support::{Shelf, TestClock, put};
+
+const FOLDER: &str = "JOURNAL_TEST_FOLDER";
+const FAILPOINT: &str = "JOURNAL_TEST_FAILPOINT";
+const KILLS: u32 = 30;
+
+/// Not a test but the process that the tests below kill: it appends for ever, and says what was
+/// acknowledged. Without a folder to do it in, it does nothing.
+#[test]
+fn writer_that_is_killed() {
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        return;
+    };
+    let failpoint = std::env::var(FAILPOINT).ok();
+    let options = Options {
+        failpoint: failpoint.map(|setting| setting.parse().unwrap()),
+    };
+    let (mut live, opened) = Live::<Shelf>::open(Path::new(&folder), options).unwrap();
+    let mut clock = TestClock::default();
+    let mut output = std::io::stdout();
+    let tell = |output: &mut std::io::Stdout, last: u64| {
+        // A line of its own: the test harness writes to the same output.
+        writeln!(output, "\nacknowledged {last}").and_then(|()| output.flush())
+    };
+    let mut told = tell(&mut output, opened.last);
+    for size in [1, 64, 3, 200, 1, 1, 30].into_iter().cycle() {
+        live.commit(&mut clock, (0..size).map(put).collect())
+            .unwrap();
+        told = told.and_then(|()| tell(&mut output, live.position().sequence));
+        if told.is_err() {
+            return;
+        }
+        live.maintain().unwrap();
+    }
+}
+
+fn start_writer(folder: &Path, failpoint: Option<&str>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["kill::writer_that_is_killed", "--exact", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    if let Some(failpoint) = failpoint {
+        command.env(FAILPOINT, failpoint);
+    }
+    command.spawn().unwrap()
+}
+
+/// The last number that the writer said before its end, or before it has said `patience` numbers.
+fn last_acknowledged(writer: &mut Child, patience: usize) -> u64 {
+    let output = BufReader::new(writer.stdout.as_mut().unwrap());
+    let numbers = output.lines().map_while(|line| {
+        let line = line.ok()?;
+        Some(
+            line.strip_prefix("acknowledged ")
+                .map(|number| number.parse::<u64>().unwrap()),
+        )
+    });
+    numbers.flatten().take(patience).last().unwrap_or(0)
+}
+
+/// Opens what the killed writer left, and makes sure that nothing acknowledged is missing.
+fn inspect(folder: &Path, acknowledged: u64) -> u64 {
+    let (live, opened) = Live::<Shelf>::open(folder, Options::default()).unwrap();
+    let lost: Vec<String> = opened
+        .recoveries
+        .iter()
+        .filter(|recovery| recovery.is_loss())
+        .map(ToString::to_string)
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+    assert!(
+        opened.last >= acknowledged,
+        "{} < {acknowledged}",
+        opened.last
+    );
+    assert_eq!(live.state().events, opened.last);
+    opened.last
+}
+
+#[test]
+fn thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = 12_345_u32;
+    let mut last = 0;
+    for _ in 0..KILLS {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let patience = (random >> 16) as usize % 30;
+        let mut writer = start_writer(folder.path(), None);
+        let acknowledged = last_acknowledged(&mut writer, patience);
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+        last = inspect(folder.path(), acknowledged.max(last));
+    }
+    assert!(last > 10_000, "enough to seal more than once, but {last}");
+    let (mut live, _) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+    live.journal().verify().unwrap();
+}
+
+#[test]
+fn death_at_each_named_point_is_survived() {
+    // Event 20 is in the second batch; the first ends with event 1.
+    for (failpoint, left) in [
+        ("received:20", 1..=1),
+        ("appended:20", 1..=65),
+        ("durable:20", 65..=65),
+        ("stepped:20", 65..=65),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = start_writer(folder.path(), Some(failpoint));
+        assert_eq!(last_acknowledged(&mut writer, usize::MAX), 1, "{failpoint}");
+        assert!(!writer.wait().unwrap().success());
+        let last = inspect(folder.path(), 1);
+        assert!(left.contains(&last), "{failpoint}: {last}");
+    }
+}
