@@ -1,0 +1,99 @@
+//! The end of a child: waited for, and told as completely as the system can.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use allexmaster_state::{BootId, Identity, Outcome, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use tokio::time::{Instant, sleep};
+
+use super::{group, kernel};
+
+/// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
+/// slow init; three are patience enough, and the service is not started again before.
+const REAPED_WITHIN: Duration = Duration::from_secs(3);
+/// The pause between two questions whether init has reaped it.
+const REAPED_PAUSE: Duration = Duration::from_millis(10);
+/// Where the system cannot tell us that a child ended (it is out of watches), we ask so often.
+const ASKING_PAUSE: Duration = Duration::from_millis(500);
+
+/// Waits until the process ends, kills what is left of its group, and tells how it ended.
+pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Identity) -> Outcome {
+    ended(&pidfd).await;
+    // Looked at, not reaped: as long as it is a zombie, its number, which is that of its group,
+    // belongs to nobody else.
+    let seen = wait(&pidfd, WaitIdOptions::NOWAIT);
+    if let Err(error) = group::signal(&pidfd, boot, identity, Signal::Kill) {
+        tracing::warn!(pid = %identity.pid, %error, "the rest of a group could not be killed");
+    }
+    let Some(status) = seen else {
+        return outcome_of_adopted(&pidfd).await;
+    };
+    wait(&pidfd, WaitIdOptions::empty());
+    if let Some(code) = status.exit_status() {
+        return Outcome::Exited(code);
+    }
+    match status.terminating_signal() {
+        Some(signal) => Outcome::Signaled(signal),
+        None => Outcome::Lost(Arc::from("the system tells neither a code nor a signal")),
+    }
+}
+
+/// Completes when the process has ended (as a zombie, or altogether).
+async fn ended(pidfd: &Arc<OwnedFd>) {
+    let registered = kernel::watch(Arc::clone(pidfd));
+    while !has_ended(pidfd) {
+        let Ok(registered) = &registered else {
+            sleep(ASKING_PAUSE).await;
+            continue;
+        };
+        match registered.readable().await {
+            Ok(mut ready) if !has_ended(pidfd) => ready.clear_ready(),
+            Ok(_) => {}
+            Err(_) => sleep(ASKING_PAUSE).await,
+        }
+    }
+}
+
+fn has_ended(pidfd: &OwnedFd) -> bool {
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut asked = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut asked, Some(&at_once)), Ok(count) if count > 0)
+}
+
+/// The status of a child of ours that has ended; `None` where it is not ours.
+fn wait(pidfd: &OwnedFd, how: WaitIdOptions) -> Option<WaitIdStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | how;
+    waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten()
+}
+
+async fn outcome_of_adopted(pidfd: &OwnedFd) -> Outcome {
+    let patience = Instant::now() + REAPED_WITHIN;
+    loop {
+        match kernel::exit_status(pidfd) {
+            Ok(Some(status)) => return outcome_of_status(status),
+            Ok(None) if Instant::now() < patience => sleep(REAPED_PAUSE).await,
+            Ok(None) => {
+                return Outcome::Lost(Arc::from("its parent did not take its exit code in time"));
+            }
+            Err(_) => {
+                return Outcome::Lost(Arc::from(
+                    "it was started by an earlier run, and this system does not tell its exit code",
+                ));
+            }
+        }
+    }
+}
+
+/// Reads a status as wait(2) describes it.
+fn outcome_of_status(status: i32) -> Outcome {
+    match status & 0x7f {
+        0 => Outcome::Exited((status >> 8) & 0xff),
+        signal => Outcome::Signaled(signal),
+    }
+}

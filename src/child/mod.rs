@@ -1,0 +1,284 @@
+//! Children: forked, watched, adopted, signalled.
+//!
+//! ```text
+//!  Spawn ──► fork thread ──► ChildSpawned ┐
+//!                                         ├──► pidfd ──► one small task waits ──► ChildExited
+//!  Adopt ──► pidfd, identity compared ────┘      ▲
+//!  Signal ───────────────────────────────────────┘  to the whole group
+//! ```
+//!
+//! # Theory of operation
+//!
+//! Each child leads a process group of its own, has `/dev/null` as its input, and writes its output
+//! into its log file itself, so neither a dead master nor a slow one holds it up. A *pidfd* names
+//! it: a descriptor that means this process and never another one with the same number. Waiting for
+//! a child costs one descriptor and one small task, no thread.
+//!
+//! A child of this process is reaped through its pidfd, which tells its end completely. A child of
+//! an earlier run of the master belongs to init: here the kernel (Linux 6.15 and later) keeps the
+//! exit status for whoever holds a pidfd, once init has reaped it; where it does not, the end is
+//! recorded as lost.
+//!
+//! When the leader of a group has ended, what is left of its group is killed. It is done through
+//! the pidfd, so the number cannot have gone to somebody else.
+//!
+//! Children are not ended with the master: they are what the next run adopts.
+
+mod end;
+mod fork;
+mod group;
+mod kernel;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use allexmaster_state::{
+    BootId, Event, Identity, Incarnation, InstanceName, Outcome, Signal, SpawnOrder,
+};
+use rustix::process::{PidfdFlags, pidfd_open};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+
+use crate::launch::{Launchers, MasterFacts};
+use crate::sink::EventSink;
+use crate::{logs, process};
+
+pub use fork::ForkError;
+
+use fork::Forked;
+
+/// Forks at the same time. Each takes a thread until the program runs; the kernel forks one process
+/// at a time anyway, so two are enough to hide the latency of opening files.
+const FORKS_AT_ONCE: usize = 2;
+
+/// A test's wish: the process dies right after so many forks (1: the first), before anybody can
+/// know of the child. Unset in production.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AbortAfterFork(pub u64);
+
+/// The driver of `Spawn`, `Adopt` and `Signal`. No method blocks; clones are the same driver.
+pub struct Children<Sink> {
+    shared: Arc<Shared<Sink>>,
+}
+
+/// What the driver needs to know.
+#[derive(Clone, Debug)]
+pub struct ChildOptions {
+    /// The run of the machine.
+    pub boot: BootId,
+    /// All that this machine may run.
+    pub launchers: Launchers,
+    /// What the children get to know of their master.
+    pub master: MasterFacts,
+    /// The folder of the children's log files.
+    pub log_folder: PathBuf,
+    /// Where to abort, in tests.
+    pub abort_after_fork: Option<AbortAfterFork>,
+}
+
+struct Shared<Sink> {
+    runtime: Handle,
+    sink: Sink,
+    options: ChildOptions,
+    forks: Semaphore,
+    forked: AtomicU64,
+    watched: Mutex<BTreeMap<Incarnation, Watched>>,
+}
+
+/// A child that has not ended, as far as is known.
+struct Watched {
+    identity: Identity,
+    pidfd: Arc<OwnedFd>,
+    /// Dropped with the entry: that is how others hear that the child is gone.
+    gone: watch::Sender<()>,
+}
+
+impl<Sink> Clone for Children<Sink> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<Sink: EventSink> Children<Sink> {
+    /// A driver whose tasks run on `runtime` and report to `sink`.
+    #[must_use]
+    pub fn new(runtime: Handle, sink: Sink, options: ChildOptions) -> Self {
+        let shared = Shared {
+            runtime,
+            sink,
+            options,
+            forks: Semaphore::new(FORKS_AT_ONCE),
+            forked: AtomicU64::new(0),
+            watched: Mutex::new(BTreeMap::new()),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Starts the program that a need asks for. Reports `ChildSpawned` and in the end
+    /// `ChildExited`, or only `ChildNotSpawned`.
+    pub fn spawn(&self, order: SpawnOrder) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.runtime.spawn(async move {
+            let incarnation = order.incarnation;
+            match shared.fork(order).await {
+                Ok(forked) => shared.begin(incarnation, forked).await,
+                Err(error) => {
+                    let reason = Arc::from(error.to_string());
+                    let event = Event::ChildNotSpawned {
+                        incarnation,
+                        reason,
+                    };
+                    shared.sink.send(event).await;
+                }
+            }
+        });
+    }
+
+    /// Looks after a process that an earlier run started. Reports `ChildExited` when it ends; at
+    /// once where it is no longer the process that it was.
+    pub fn adopt(&self, incarnation: Incarnation, instance: InstanceName, identity: Identity) {
+        let shared = Arc::clone(&self.shared);
+        let opened = open(&shared.options.boot, &identity);
+        tracing::debug!(%incarnation, %instance, pid = %identity.pid, lives = opened.is_some(), "adopting");
+        let watched = opened.is_some_and(|pidfd| shared.enter(incarnation, identity, pidfd));
+        self.shared.runtime.spawn(async move {
+            if watched {
+                shared.watch(incarnation).await;
+            } else if !shared.knows(incarnation) {
+                let outcome = Outcome::Lost(Arc::from("it ended before it could be adopted"));
+                shared.report_exit(incarnation, outcome).await;
+            }
+        });
+    }
+
+    /// Sends a signal to the whole group of a child, if the process is the one of `identity`; to
+    /// nobody else.
+    pub fn signal(&self, incarnation: Incarnation, identity: Identity, signal: Signal) {
+        let pidfd = match self.shared.watched().get(&incarnation) {
+            Some(watched) if watched.identity == identity => Some(Arc::clone(&watched.pidfd)),
+            Some(_) | None => open(&self.shared.options.boot, &identity).map(Arc::new),
+        };
+        let Some(pidfd) = pidfd else {
+            tracing::debug!(%incarnation, pid = %identity.pid, "no signal: the process is gone");
+            return;
+        };
+        if let Err(error) = group::signal(&pidfd, &self.shared.options.boot, &identity, signal) {
+            tracing::warn!(%incarnation, pid = %identity.pid, %error, "a signal could not be sent");
+        }
+    }
+
+    /// Completes when the child is gone; at once where there is none of this name.
+    pub fn gone(&self, incarnation: Incarnation) -> impl Future<Output = ()> + Send + use<Sink> {
+        let receiver = self
+            .shared
+            .watched()
+            .get(&incarnation)
+            .map(|watched| watched.gone.subscribe());
+        async move {
+            if let Some(mut receiver) = receiver {
+                // Nothing is ever sent: the wait ends when the sender is dropped.
+                while receiver.changed().await.is_ok() {}
+            }
+        }
+    }
+
+    /// How many children are being looked after.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.watched().len()
+    }
+}
+
+impl<Sink: EventSink> Shared<Sink> {
+    /// Forks on a thread that may block: opening files and starting programs take a while.
+    async fn fork(&self, order: SpawnOrder) -> Result<Forked, ForkError> {
+        let options = &self.options;
+        let command = options.launchers.command_line(&order, &options.master)?;
+        let log_file = logs::file_of(&options.log_folder, &order.need.instance);
+        let boot = options.boot.clone();
+        // The semaphore is never closed.
+        let _permit = self.forks.acquire().await;
+        let forking = self
+            .runtime
+            .spawn_blocking(move || fork::fork(&command, &log_file, &boot));
+        let forked = forking.await.unwrap_or(Err(ForkError::Interrupted))?;
+        let count = self.forked.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.options.abort_after_fork == Some(AbortAfterFork(count)) {
+            std::process::abort();
+        }
+        Ok(forked)
+    }
+
+    async fn begin(&self, incarnation: Incarnation, Forked { identity, pidfd }: Forked) {
+        let entered = self.enter(incarnation, identity.clone(), pidfd);
+        let event = Event::ChildSpawned {
+            incarnation,
+            identity,
+        };
+        self.sink.send(event).await;
+        if entered {
+            self.watch(incarnation).await;
+        }
+    }
+
+    /// False where the incarnation is already being looked after.
+    fn enter(&self, incarnation: Incarnation, identity: Identity, pidfd: OwnedFd) -> bool {
+        let mut all = self.watched();
+        if all.contains_key(&incarnation) {
+            return false;
+        }
+        let watched = Watched {
+            identity,
+            pidfd: Arc::new(pidfd),
+            gone: watch::Sender::new(()),
+        };
+        all.insert(incarnation, watched);
+        true
+    }
+
+    async fn watch(&self, incarnation: Incarnation) {
+        let named = self
+            .watched()
+            .get(&incarnation)
+            .map(|watched| (Arc::clone(&watched.pidfd), watched.identity.clone()));
+        let Some((pidfd, identity)) = named else {
+            return;
+        };
+        let outcome = end::outcome(pidfd, &self.options.boot, &identity).await;
+        self.watched().remove(&incarnation);
+        self.report_exit(incarnation, outcome).await;
+    }
+
+    async fn report_exit(&self, incarnation: Incarnation, outcome: Outcome) {
+        let event = Event::ChildExited {
+            incarnation,
+            outcome,
+        };
+        self.sink.send(event).await;
+    }
+
+    fn knows(&self, incarnation: Incarnation) -> bool {
+        self.watched().contains_key(&incarnation)
+    }
+
+    /// Nobody panics while holding this lock; if it happened, the map would still be whole.
+    fn watched(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A descriptor of exactly this process.
+fn open(boot: &BootId, identity: &Identity) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(kernel::number(identity.pid)?, PidfdFlags::empty()).ok()?;
+    // Whoever has the number now and is the right one has had it since before the descriptor was
+    // opened: so the descriptor means it.
+    process::exists(boot, identity).then_some(pidfd)
+}

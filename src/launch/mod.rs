@@ -1,0 +1,282 @@
+//! Launchers: how a module name of a need becomes a command line of this machine.
+//!
+//! ```text
+//!  need "exec:web" ──► Launchers ──► Launcher ──► CommandLine ──► (child driver)
+//!  ports, properties                 templates    program, arguments, environment, folder
+//! ```
+//!
+//! # Theory of operation
+//!
+//! The configuration names every program that this machine may run; a need can only choose among
+//! these names. What a need says (its name, its properties) gets into a command line solely by
+//! placeholders, each filled in inside one argument: there is no shell, and the program itself is
+//! never a placeholder. So nobody in the LAN can make this machine run anything else.
+//!
+//! One launcher is built in: `sample:clock`, this very program in the role of a small service.
+
+mod descriptor;
+mod template;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use allexmaster_state::{
+    self as state, JournalId, ModuleName, PerProtocol, Pid, Protocol, SpawnOrder,
+};
+use thiserror::Error;
+
+pub(crate) use template::PLACEHOLDERS;
+pub use template::{BadTemplate, Template, Unfillable};
+
+use descriptor::Descriptor;
+
+/// The module name of the built-in sample service.
+pub const SAMPLE_CLOCK: &str = "sample:clock";
+/// The domain of the launchers of the configuration: `exec:web` is the launcher `web`.
+pub const EXEC_DOMAIN: &str = "exec";
+/// The hidden arguments that make this program the sample service.
+pub const SAMPLE_ARGUMENTS: [&str; 2] = ["sample", "clock"];
+/// The environment variable that names the incarnation: `<journal>/<incarnation>`.
+pub const INCARNATION_VARIABLE: &str = "ALLEXMASTER_INCARNATION";
+/// The environment variable with the spawn descriptor, as JSON.
+pub const SPAWN_VARIABLE: &str = "ALLEX_SPAWN";
+/// The environment variable with the folder that a service of AllexJS changes to.
+pub const RUNTIME_FOLDER_VARIABLE: &str = "ALLEX_RUNTIMEDIRECTORY";
+/// The environment variable with the master's process number.
+pub const PARENT_VARIABLE: &str = "parentProcessID";
+
+/// The longest single argument or variable: Linux takes 128 KiB (`MAX_ARG_STRLEN`) with the
+/// variable's name and the terminating zero; a little less leaves room for these.
+const LONGEST_TEXT: usize = 127 * 1024;
+
+/// One way of starting a program, from the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Launcher {
+    /// The program: looked up in `PATH`, or, where it has a slash, seen from the master's folder.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<Template>,
+    /// The folder it runs in, seen from the master's folder; that folder itself where absent.
+    pub folder: Option<PathBuf>,
+    /// Variables on top of the master's own environment and AllexJS's.
+    pub environment: BTreeMap<String, Template>,
+    /// The protocols whose ports must answer, where the configuration says it.
+    pub ready: Option<PerProtocol<bool>>,
+}
+
+impl Launcher {
+    /// The protocols whose ports are tested, told and shown: those that `ready` names; else those
+    /// whose ports appear as placeholders; else all three.
+    #[must_use]
+    pub fn serves(&self) -> PerProtocol<bool> {
+        if let Some(ready) = self.ready {
+            return ready;
+        }
+        let mentioned = |protocol| {
+            self.arguments
+                .iter()
+                .chain(self.environment.values())
+                .any(|template| template.mentions(protocol))
+        };
+        let serves = PerProtocol {
+            tcp: mentioned(Protocol::Tcp),
+            http: mentioned(Protocol::Http),
+            ws: mentioned(Protocol::Ws),
+        };
+        if serves == PerProtocol::default() {
+            ALL_PROTOCOLS
+        } else {
+            serves
+        }
+    }
+}
+
+const ALL_PROTOCOLS: PerProtocol<bool> = PerProtocol {
+    tcp: true,
+    http: true,
+    ws: true,
+};
+
+/// All that a master may run.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Launchers {
+    by_module: BTreeMap<ModuleName, Launcher>,
+}
+
+impl Launchers {
+    /// The launchers of the configuration, each under its bare name (`web`), and the built-in
+    /// ones. `own_program` is this program's file, which the sample service runs.
+    #[must_use]
+    pub fn new(configured: BTreeMap<String, Launcher>, own_program: &Path) -> Self {
+        let sample = Launcher {
+            program: own_program.to_owned(),
+            arguments: Vec::from(SAMPLE_ARGUMENTS.map(Template::of_text)),
+            folder: None,
+            environment: BTreeMap::new(),
+            ready: Some(ALL_PROTOCOLS),
+        };
+        let mut by_module: BTreeMap<_, _> = configured
+            .into_iter()
+            .map(|(name, launcher)| {
+                let module = format!("{EXEC_DOMAIN}:{name}");
+                (ModuleName::from(module), launcher)
+            })
+            .collect();
+        by_module.insert(ModuleName::from(SAMPLE_CLOCK), sample);
+        Self { by_module }
+    }
+
+    /// The launcher of a module; `None` where this machine may not run it.
+    #[must_use]
+    pub fn get(&self, module: &ModuleName) -> Option<&Launcher> {
+        self.by_module.get(module)
+    }
+
+    /// What the rules need to know of the launchers.
+    #[must_use]
+    pub fn for_rules(&self) -> BTreeMap<ModuleName, state::Launcher> {
+        self.by_module
+            .iter()
+            .map(|(module, launcher)| {
+                let serves = launcher.serves();
+                (module.clone(), state::Launcher { serves })
+            })
+            .collect()
+    }
+
+    /// The command line for a child.
+    ///
+    /// # Errors
+    /// There is no such launcher, or a placeholder cannot be filled in.
+    pub fn command_line(
+        &self,
+        order: &SpawnOrder,
+        master: &MasterFacts,
+    ) -> Result<CommandLine, LaunchError> {
+        let module = &order.need.module;
+        let launcher = self.get(module).ok_or_else(|| LaunchError::NoLauncher {
+            module: module.clone(),
+        })?;
+        let mut arguments = Vec::with_capacity(launcher.arguments.len());
+        for (place, template) in launcher.arguments.iter().enumerate() {
+            let argument = template.fill(order)?;
+            arguments.push(acceptable(argument, || {
+                format!("argument {}", place.saturating_add(1))
+            })?);
+        }
+        let mut environment = allexjs_environment(order, master)?;
+        for (name, template) in &launcher.environment {
+            let value = acceptable(template.fill(order)?, || format!("the variable {name}"))?;
+            environment.insert(name.clone(), value);
+        }
+        // Last, so that no launcher can take it away: the master finds its children by it.
+        environment.insert(
+            INCARNATION_VARIABLE.to_owned(),
+            format!("{}/{}", master.journal, order.incarnation),
+        );
+        Ok(CommandLine {
+            program: program_path(&launcher.program, &master.folder),
+            arguments,
+            environment,
+            folder: match &launcher.folder {
+                Some(folder) => master.folder.join(folder),
+                None => master.folder.clone(),
+            },
+        })
+    }
+}
+
+/// What the children get to know of their master.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MasterFacts {
+    /// The master's journal: it makes incarnations unique on the machine.
+    pub journal: JournalId,
+    /// The master's process number.
+    pub pid: Pid,
+    /// The folder in which the master runs, absolute.
+    pub folder: PathBuf,
+    /// `runtimedirectory` of the configuration, as it stands there.
+    pub runtime_folder: String,
+}
+
+/// All that is needed to start a program.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommandLine {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments, without its name.
+    pub arguments: Vec<String>,
+    /// Variables on top of the master's own environment.
+    pub environment: BTreeMap<String, String>,
+    /// The folder that it starts in.
+    pub folder: PathBuf,
+}
+
+/// A command line that cannot be made.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum LaunchError {
+    /// The configuration has no launcher of this name.
+    #[error(
+        "this machine has no launcher for `{module}`; `launchers` in the configuration names those it has"
+    )]
+    NoLauncher {
+        /// The module.
+        module: ModuleName,
+    },
+    /// A placeholder cannot be filled in.
+    #[error(transparent)]
+    Unfillable(#[from] Unfillable),
+    /// A text contains a zero byte, which no argument can.
+    #[error("{what} would contain a zero byte, which no program can be given")]
+    ZeroByte {
+        /// Which text.
+        what: String,
+    },
+    /// A text is longer than the system takes.
+    #[error("{what} would have {length} bytes; the system takes {LONGEST_TEXT} at most")]
+    TooLong {
+        /// Which text.
+        what: String,
+        /// How long it would be.
+        length: usize,
+    },
+}
+
+fn allexjs_environment(
+    order: &SpawnOrder,
+    master: &MasterFacts,
+) -> Result<BTreeMap<String, String>, LaunchError> {
+    // A descriptor of texts, numbers and JSON values always has a JSON form.
+    let descriptor = serde_json::to_string(&Descriptor::new(order, master.pid)).unwrap_or_default();
+    let descriptor = acceptable(descriptor, || "the spawn descriptor".to_owned())?;
+    Ok(BTreeMap::from([
+        (SPAWN_VARIABLE.to_owned(), descriptor),
+        (
+            RUNTIME_FOLDER_VARIABLE.to_owned(),
+            master.runtime_folder.clone(),
+        ),
+        (PARENT_VARIABLE.to_owned(), master.pid.to_string()),
+    ]))
+}
+
+fn acceptable(text: String, what: impl FnOnce() -> String) -> Result<String, LaunchError> {
+    if text.contains('\0') {
+        return Err(LaunchError::ZeroByte { what: what() });
+    }
+    if text.len() > LONGEST_TEXT {
+        return Err(LaunchError::TooLong {
+            what: what(),
+            length: text.len(),
+        });
+    }
+    Ok(text)
+}
+
+/// A program with a slash is a file seen from the master's folder, wherever the child will run;
+/// any other is looked up in `PATH`.
+fn program_path(program: &Path, folder: &Path) -> PathBuf {
+    match program.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => program.to_owned(),
+        Some(_) | None => folder.join(program),
+    }
+}

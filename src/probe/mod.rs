@@ -1,0 +1,157 @@
+//! Ports: whether one is free, and whether those of a child answer yet.
+//!
+//! ```text
+//!  ProbePorts ──► bind 0.0.0.0:p and [::]:p ────────────────► PortsProbed { taken }
+//!  AwaitReady ──► connect 127.0.0.1:p, pause, connect … ────► ChildReady
+//! ```
+//!
+//! # Theory of operation
+//!
+//! A port is free if a server could bind it, so that is what is tried. `SO_REUSEADDR` is set, as
+//! nearly every server sets it: connections of an earlier server that only wait out their time
+//! (`TIME_WAIT`) then do not count, while a listener on any address of the machine still does
+//! (Linux refuses a bind against a listener whatever the option says).
+//!
+//! A child is ready when a connection to each port that it is to serve succeeds. Nobody but the
+//! rules decides how long that may take: they stop the child, and a child that is gone ends the
+//! waiting.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use allexmaster_state::{Event, Incarnation, Port};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+use crate::sink::EventSink;
+
+/// The first pause between two attempts: a small program listens within a few milliseconds.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// The longest pause: what a slow starter costs at most in lateness.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// A connection on the loopback comes about at once, or the server's queue is full and the kernel
+/// retries after one second: then we do it ourselves.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Attempts at the same time: bounds the descriptors that a thousand starting children take.
+const CONNECTS_AT_ONCE: usize = 64;
+
+/// The driver of `ProbePorts` and `AwaitReady`.
+pub struct Probe<Sink> {
+    runtime: Handle,
+    sink: Sink,
+    connects: Arc<Semaphore>,
+}
+
+impl<Sink: EventSink> Probe<Sink> {
+    /// A driver whose tasks run on `runtime` and report to `sink`.
+    #[must_use]
+    pub fn new(runtime: Handle, sink: Sink) -> Self {
+        Self {
+            runtime,
+            sink,
+            connects: Arc::new(Semaphore::new(CONNECTS_AT_ONCE)),
+        }
+    }
+
+    /// Tests ports and reports `PortsProbed`. Returns at once.
+    pub fn probe(&self, incarnation: Incarnation, ports: Vec<Port>) {
+        let sink = self.sink.clone();
+        self.runtime.spawn(async move {
+            let taken = taken(&ports);
+            let event = Event::PortsProbed { incarnation, taken };
+            sink.send(event).await;
+        });
+    }
+
+    /// Reports `ChildReady` when all `ports` answer, unless `gone` completes first. Returns at once.
+    pub fn await_ready(
+        &self,
+        incarnation: Incarnation,
+        ports: Vec<Port>,
+        gone: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let sink = self.sink.clone();
+        let connects = Arc::clone(&self.connects);
+        self.runtime.spawn(async move {
+            tokio::select! {
+                biased;
+                () = gone => {}
+                () = all_answer(&ports, &connects) => {
+                    sink.send(Event::ChildReady { incarnation }).await;
+                }
+            }
+        });
+    }
+}
+
+/// Those of `ports` that somebody holds: a listener, or a connection that lives.
+///
+/// A port that cannot be tested (a number below 1,024 without the right to bind it) does not
+/// count as taken: the child will tell better what is wrong.
+#[must_use]
+pub fn taken(ports: &[Port]) -> Vec<Port> {
+    let any = [
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+    ];
+    let is_taken = |port: &Port| {
+        any.iter().any(|address| {
+            let mut address = *address;
+            address.set_port(port.0);
+            match bind(address) {
+                Ok(_) => false,
+                Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+            }
+        })
+    };
+    let distinct: BTreeSet<Port> = ports.iter().copied().collect();
+    distinct.into_iter().filter(is_taken).collect()
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 is tested by itself; a machine without IPv6 fails here, which means free.
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+async fn all_answer(ports: &[Port], connects: &Semaphore) {
+    for port in ports {
+        let mut pause = FIRST_PAUSE;
+        while !answers(*port, connects).await {
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+/// Whether somebody listens on the port.
+async fn answers(port: Port, connects: &Semaphore) -> bool {
+    // The semaphore is never closed.
+    let _permit = connects.acquire().await;
+    let connecting = TcpStream::connect((Ipv4Addr::LOCALHOST, port.0));
+    match timeout(CONNECT_TIMEOUT, connecting).await {
+        // A connection from a port to itself is possible where nobody listens (TCP calls it a
+        // simultaneous open): that is no answer.
+        Ok(Ok(stream)) => match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(own), Ok(other)) => own != other,
+            (Ok(_) | Err(_), _) => false,
+        },
+        Ok(Err(_)) | Err(_) => false,
+    }
+}

@@ -1,0 +1,114 @@
+//! The search for the children of earlier runs of the master.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+
+use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid, Survivor};
+
+use super::{boot_id, exists, stat};
+use crate::launch::INCARNATION_VARIABLE;
+
+/// No more of an environment is read than Linux lets a program start with (a quarter of the usual
+/// stack of 8 MiB).
+const LARGEST_ENVIRONMENT: u64 = 2 * 1024 * 1024;
+
+/// What the search found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Survivors {
+    /// The run of the machine.
+    pub boot: BootId,
+    /// The children that exist, in the order of their incarnations. A zombie that was recorded is
+    /// among them: adopting it tells its exit code as soon as the system has it.
+    pub found: Vec<Survivor>,
+}
+
+/// Finds the children of `journal` that exist: those that were `recorded` with their identity,
+/// and those that were forked but not recorded before the master died, by their environment.
+///
+/// A child leads its own process group. Where several group leaders have the same incarnation
+/// (a child's own child inherits the environment, and may found a group), it is the recorded one,
+/// else the oldest. Reads one or two small files per process of the machine.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn find_survivors(
+    journal: &JournalId,
+    recorded: &[(Incarnation, Identity)],
+) -> io::Result<Survivors> {
+    let boot = boot_id()?;
+    // An incarnation that was recorded is this process or none: whoever else carries it descends from it.
+    let mut children: BTreeMap<Incarnation, Option<Identity>> = recorded
+        .iter()
+        .map(|(incarnation, identity)| {
+            let present = exists(&boot, identity).then(|| identity.clone());
+            (*incarnation, present)
+        })
+        .collect();
+    let mut unrecorded: BTreeMap<Incarnation, Identity> = BTreeMap::new();
+    for pid in processes()? {
+        let Some((incarnation, identity)) = child_of(journal, &boot, pid) else {
+            continue;
+        };
+        if children.contains_key(&incarnation) {
+            continue;
+        }
+        let older =
+            |known: &Identity| (known.started, known.pid.0) <= (identity.started, identity.pid.0);
+        if !unrecorded.get(&incarnation).is_some_and(older) {
+            unrecorded.insert(incarnation, identity);
+        }
+    }
+    children.extend(
+        unrecorded
+            .into_iter()
+            .map(|(incarnation, identity)| (incarnation, Some(identity))),
+    );
+    let found = children
+        .into_iter()
+        .filter_map(|(incarnation, identity)| {
+            Some(Survivor {
+                incarnation,
+                identity: identity?,
+            })
+        })
+        .collect();
+    Ok(Survivors { boot, found })
+}
+
+fn processes() -> io::Result<impl Iterator<Item = Pid>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .map(Pid))
+}
+
+/// The incarnation and identity of a process that leads its group and carries our journal's name.
+fn child_of(journal: &JournalId, boot: &BootId, pid: Pid) -> Option<(Incarnation, Identity)> {
+    let before = stat(pid).filter(|stat| stat.group == pid.0 && !stat.zombie)?;
+    let incarnation = incarnation_of(journal, pid)?;
+    // Between the two reads the number may have gone to another process.
+    let after = stat(pid)?;
+    let identity = Identity {
+        boot: boot.clone(),
+        pid,
+        started: before.started,
+    };
+    (after.started == before.started).then_some((incarnation, identity))
+}
+
+fn incarnation_of(journal: &JournalId, pid: Pid) -> Option<Incarnation> {
+    let mut environment = Vec::new();
+    // Other users' processes do not let us read it: they are not ours.
+    fs::File::open(format!("/proc/{pid}/environ"))
+        .ok()?
+        .take(LARGEST_ENVIRONMENT)
+        .read_to_end(&mut environment)
+        .ok()?;
+    environment.split(|byte| *byte == 0).find_map(|variable| {
+        let text = std::str::from_utf8(variable).ok()?;
+        let value = text.strip_prefix(INCARNATION_VARIABLE)?.strip_prefix('=')?;
+        let (of_journal, incarnation) = value.split_once('/')?;
+        (of_journal == journal.as_str()).then(|| incarnation.parse().ok())?
+    })
+}
