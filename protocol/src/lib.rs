@@ -19,7 +19,7 @@
 //! leads to sessions of its subservices by *reservation*: the parent session asks, the server reserves,
 //! the client claims.
 //!
-//! Everything but [`carrier`] is pure: bytes, texts and the time come in as arguments, and what is to
+//! Everything but `carrier` is pure: bytes, texts and the time come in as arguments, and what is to
 //! be sent or known is fetched. Nothing here blocks, sleeps, reads a clock, or panics on any input, and
 //! everything that a peer can make grow has a limit with a name.
 

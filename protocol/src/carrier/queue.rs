@@ -95,7 +95,7 @@ impl Outgoing {
     }
 
     /// Closes the connection after what is queued has left, or after
-    /// [`CLOSE_PATIENCE`](super::CLOSE_PATIENCE).
+    /// [`CLOSE_PATIENCE`].
     pub fn close(&self) {
         self.0.0.finish(CloseReason::ByUs);
     }

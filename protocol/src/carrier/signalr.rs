@@ -105,7 +105,7 @@ async fn shake_hands(mut socket: HttpSocket) -> Result<SignalRSocket, CloseReaso
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
             Some(Ok(Message::Close(_))) | None => return Err(CloseReason::ByPeer),
             Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                return Err(FramingError::NotUtf8.into());
+                return Err(FramingError::NotText.into());
             }
             Some(Err(error)) => return Err(close_reason(error)),
         }
@@ -144,7 +144,7 @@ async fn read(
                 continue;
             }
             Some(Ok(Message::Close(_))) | None => return CloseReason::ByPeer,
-            Some(Ok(Message::Binary(_) | Message::Frame(_))) => Err(FramingError::NotUtf8),
+            Some(Ok(Message::Binary(_) | Message::Frame(_))) => Err(FramingError::NotText),
             Some(Err(error)) => return close_reason(error),
         };
         match fed {

@@ -204,7 +204,7 @@ where
             }
             Some(Ok(Message::Close(_))) | None => return CloseReason::ByPeer,
             Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                return CloseReason::Framing(FramingError::NotUtf8);
+                return CloseReason::Framing(FramingError::NotText);
             }
             Some(Err(error)) => return close_reason(error),
         };

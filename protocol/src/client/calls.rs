@@ -40,6 +40,8 @@ pub(super) enum CallKind {
     Claim,
     /// The confirmation that goes with a claim; its success is not told.
     Confirm,
+    /// The end of a session, which may be told before the answer comes.
+    Die,
     /// Everything else.
     Ordinary,
 }
@@ -101,7 +103,11 @@ impl Client {
         arguments: Vec<Value>,
         patience: Patience,
     ) -> CallId {
-        let id = self.open(now, CallKind::Ordinary, Some(session.clone()), patience);
+        let kind = match (&target, method) {
+            (Target::Session, "die") => CallKind::Die,
+            (Target::Session | Target::User | Target::Sub(_), _) => CallKind::Ordinary,
+        };
+        let id = self.open(now, kind, Some(session.clone()), patience);
         self.transmit_call(id.clone(), session, target, method, arguments);
         id
     }
@@ -278,7 +284,20 @@ impl Client {
             (CallKind::Confirm, _, Ok(_)) => {}
             (CallKind::Confirm, Some(session), Err(_)) => self.end_session(&session),
             (CallKind::Confirm, None, Err(_)) => {}
-            (CallKind::Introduce | CallKind::Claim | CallKind::Ordinary, session, outcome) => {
+            // Whoever was faster: the session is dead, as was wanted.
+            (CallKind::Die, session, Err(CallError::SessionEnded | CallError::SessionUnknown)) => {
+                let outcome = Ok(Value::from("dead"));
+                self.events.push_back(ClientEvent::Answered {
+                    call: call.clone(),
+                    session,
+                    outcome,
+                });
+            }
+            (
+                CallKind::Introduce | CallKind::Claim | CallKind::Die | CallKind::Ordinary,
+                session,
+                outcome,
+            ) => {
                 self.events.push_back(ClientEvent::Answered {
                     call: call.clone(),
                     session,

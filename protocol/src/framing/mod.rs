@@ -33,6 +33,11 @@ pub enum FramingError {
     /// Bytes that are not UTF-8.
     #[error("the peer sends bytes that are not UTF-8; check that it speaks AllexJS on this port")]
     NotUtf8,
+    /// A binary WebSocket message.
+    #[error(
+        "the peer sends binary messages, but frames are text; check that it speaks AllexJS on this port"
+    )]
+    NotText,
     /// A message without content.
     #[error("the peer sends an empty message; check that it speaks AllexJS on this port")]
     Empty,

@@ -74,7 +74,7 @@ proptest! {
     fn not_and_or_obey_the_laws_of_logic(left in filters(), right in filters(), row in rows()) {
         let not = |filter: &Filter| Filter::Not(Box::new(filter.clone()));
         let neither = Filter::And(vec![not(&left), not(&right)]);
-        let any = Filter::Or(vec![left.clone(), right.clone()]);
+        let any = Filter::Or(vec![left.clone(), right]);
         prop_assert_ne!(not(&left).matches(&row), left.matches(&row));
         prop_assert_eq!(not(&any).matches(&row), neither.matches(&row));
         prop_assert_eq!(Filter::And(vec![left.clone(), Filter::All]).matches(&row), left.matches(&row));

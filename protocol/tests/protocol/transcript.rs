@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) file: String,
     pub(crate) number: usize,
     pub(crate) connection: String,
+    /// Whether it was recorded at the end that accepted the connection.
+    pub(crate) accepted: bool,
     pub(crate) recorded: Recorded,
 }
 
@@ -60,6 +62,7 @@ pub(crate) fn lines_of(name: &str) -> Vec<Line> {
                 file: name.to_owned(),
                 number: index + 1,
                 connection: line["conn"].as_str().unwrap().to_owned(),
+                accepted: line["role"] == "allexmaster",
                 recorded: classify(&line),
             }
         })

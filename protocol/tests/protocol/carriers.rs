@@ -1,0 +1,362 @@
+//! Real sockets: both ends of every carrier, and peers that misbehave. Nothing here sleeps; what does
+//! not come keeps a test waiting, and the runner's limit ends it.
+
+use std::sync::Arc;
+
+use allexmaster_protocol::carrier::signalr::{self, AcceptError, Negotiator};
+use allexmaster_protocol::carrier::web_socket::{self, OpenError};
+use allexmaster_protocol::carrier::{
+    Delivery, Inbox, Incoming, MAX_QUEUED_BYTES, Outgoing, SendError, length_prefixed, lines,
+};
+use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::framing::signalr::{encode_at_client, handshake_request, hub_ping};
+use allexmaster_protocol::framing::{FramingError, MAX_MESSAGE_BYTES};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::Receiver;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+const CAPACITY: usize = 64;
+
+/// The next thing that a connection delivers.
+async fn next(receiver: &mut Receiver<Delivery>) -> Incoming {
+    receiver.recv().await.unwrap().incoming
+}
+
+/// The reason with which a connection ends; what comes before is ignored.
+async fn end(receiver: &mut Receiver<Delivery>) -> CloseReason {
+    loop {
+        match next(receiver).await {
+            Incoming::Closed(reason) => return reason,
+            Incoming::Text(_) | Incoming::Alive => {}
+        }
+    }
+}
+
+fn text(content: &str) -> Incoming {
+    Incoming::Text(content.to_owned())
+}
+
+async fn listener() -> (TcpListener, u16) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}
+
+/// Both ends of a plain WebSocket.
+async fn web_socket_pair() -> ((Outgoing, Receiver<Delivery>), WebSocketStream<TcpStream>) {
+    let (listener, port) = listener().await;
+    let (dialled, accepted) = tokio::join!(web_socket::dial("127.0.0.1", port), async {
+        web_socket::accept(listener.accept().await.unwrap().0)
+            .await
+            .unwrap()
+    });
+    let (inbox, receiver) = Inbox::alone(CAPACITY);
+    (
+        (web_socket::start(accepted, inbox), receiver),
+        dialled.unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn texts_cross_a_length_prefixed_stream_in_both_directions_and_in_order() {
+    let (one, other) = duplex(1_000);
+    let (inbox, mut at_one) = Inbox::alone(CAPACITY);
+    let one = length_prefixed::start(one, inbox);
+    let (inbox, mut at_other) = Inbox::alone(CAPACITY);
+    let other = length_prefixed::start(other, inbox);
+    for number in 0..500 {
+        one.send(number.to_string()).unwrap();
+        other.send(format!("\"{}\"", "x".repeat(number))).unwrap();
+    }
+    for number in 0..500 {
+        assert_eq!(next(&mut at_other).await, text(&number.to_string()));
+        assert_eq!(
+            next(&mut at_one).await,
+            text(&format!("\"{}\"", "x".repeat(number)))
+        );
+    }
+    // What is queued leaves before the connection closes.
+    one.send("\"last\"".to_owned()).unwrap();
+    drop(one);
+    assert_eq!(next(&mut at_other).await, text("\"last\""));
+    assert_eq!(
+        next(&mut at_other).await,
+        Incoming::Closed(CloseReason::ByPeer)
+    );
+    assert_eq!(end(&mut at_one).await, CloseReason::ByUs);
+}
+
+#[tokio::test]
+async fn lines_cross_the_ipc_channel_of_a_child() {
+    let (one, mut child) = duplex(1_000);
+    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
+    let outgoing = lines::start(one, inbox);
+    child.write_all(b"{\"child_init\":7}\n[1").await.unwrap();
+    assert_eq!(next(&mut receiver).await, text("{\"child_init\":7}"));
+    outgoing.send("[\"m1\",[\"1\",null]]".to_owned()).unwrap();
+    let mut received = vec![0; 18];
+    child.read_exact(&mut received).await.unwrap();
+    assert_eq!(received, b"[\"m1\",[\"1\",null]]\n");
+    drop(child);
+    assert_eq!(end(&mut receiver).await, CloseReason::HalfMessage);
+    assert_eq!(outgoing.send("1".to_owned()), Err(SendError::Closed));
+}
+
+#[tokio::test]
+async fn a_socket_peer_that_sends_garbage_a_gigabyte_or_half_a_frame_is_cut_with_the_reason() {
+    let gigabyte = FramingError::TooLarge {
+        announced: 1 << 30,
+        limit: MAX_MESSAGE_BYTES,
+    };
+    let cases: [(&[u8], CloseReason); 5] = [
+        (&[0, 0, 0, 0x40, b'x'], CloseReason::Framing(gigabyte)),
+        (
+            &[2, 0, 0, 0, 0xff, 0xff],
+            CloseReason::Framing(FramingError::NotUtf8),
+        ),
+        (&[0, 0, 0, 0], CloseReason::Framing(FramingError::Empty)),
+        (&[9, 0, 0, 0, b'x'], CloseReason::HalfMessage),
+        (&[], CloseReason::ByPeer),
+    ];
+    for (bytes, expected) in cases {
+        let (ours, mut theirs) = duplex(1_000);
+        let (inbox, mut receiver) = Inbox::alone(CAPACITY);
+        let _outgoing = length_prefixed::start(ours, inbox);
+        theirs.write_all(bytes).await.unwrap();
+        theirs.shutdown().await.unwrap();
+        assert_eq!(end(&mut receiver).await, expected);
+        // The other side sees the end too.
+        assert_eq!(theirs.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_read_is_cut_while_the_sender_never_waits() {
+    let (ours, theirs) = duplex(1_000);
+    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
+    let outgoing = length_prefixed::start(ours, inbox);
+    let megabyte = "x".repeat(1_024 * 1_024);
+    let refusal = (0..100)
+        .find_map(|_| outgoing.send(megabyte.clone()).err())
+        .unwrap();
+    let limit = MAX_QUEUED_BYTES;
+    let reason = CloseReason::SlowPeer {
+        queued: limit + megabyte.len(),
+        limit,
+    };
+    assert_eq!(refusal, SendError::SlowPeer(reason.clone()));
+    assert_eq!(outgoing.send("1".to_owned()), Err(SendError::Closed));
+    assert_eq!(end(&mut receiver).await, reason);
+    drop(theirs);
+}
+
+#[tokio::test]
+async fn a_peer_that_is_read_slowly_waits_and_loses_nothing() {
+    let (ours, theirs) = duplex(1_000);
+    let (inbox, mut receiver) = Inbox::alone(1);
+    let _ours = length_prefixed::start(ours, inbox);
+    let (inbox, _at_other) = Inbox::alone(1);
+    let other = length_prefixed::start(theirs, inbox);
+    for number in 0..2_000 {
+        other.send(number.to_string()).unwrap();
+    }
+    for number in 0..2_000 {
+        assert_eq!(next(&mut receiver).await, text(&number.to_string()));
+    }
+}
+
+#[tokio::test]
+async fn texts_cross_a_web_socket_and_signs_of_life_are_told() {
+    let ((server, mut at_server), mut client) = web_socket_pair().await;
+    client.send(Message::text("[1]\0[2]")).await.unwrap();
+    client
+        .send(Message::Ping(Default::default()))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut at_server).await, text("[1]"));
+    assert_eq!(next(&mut at_server).await, text("[2]"));
+    assert_eq!(next(&mut at_server).await, Incoming::Alive);
+    assert!(client.next().await.unwrap().unwrap().is_pong());
+    server.send("[3]".to_owned()).unwrap();
+    assert_eq!(client.next().await.unwrap().unwrap(), Message::text("[3]"));
+    server.close();
+    assert!(client.next().await.unwrap().unwrap().is_close());
+    drop(client);
+    end(&mut at_server).await;
+}
+
+#[tokio::test]
+async fn a_web_socket_peer_that_sends_too_much_or_something_else_is_cut_with_the_reason() {
+    let ((_server, mut receiver), mut client) = web_socket_pair().await;
+    drop(
+        client
+            .send(Message::text("x".repeat(MAX_MESSAGE_BYTES + 1)))
+            .await,
+    );
+    let announced = MAX_MESSAGE_BYTES + 1;
+    let too_large = FramingError::TooLarge {
+        announced,
+        limit: MAX_MESSAGE_BYTES,
+    };
+    assert_eq!(end(&mut receiver).await, CloseReason::Framing(too_large));
+
+    let ((_server, mut receiver), mut client) = web_socket_pair().await;
+    client.send(Message::binary(vec![1])).await.unwrap();
+    assert_eq!(
+        end(&mut receiver).await,
+        CloseReason::Framing(FramingError::NotText)
+    );
+
+    let ((_server, mut receiver), client) = web_socket_pair().await;
+    drop(client);
+    assert_eq!(end(&mut receiver).await, CloseReason::ByPeer);
+}
+
+#[tokio::test]
+async fn dialling_tells_a_refused_port_from_one_that_serves_something_else() {
+    let (listening, port) = listener().await;
+    drop(listening);
+    let refused = web_socket::dial("127.0.0.1", port).await.unwrap_err();
+    assert!(refused.is_refused() && refused.to_string().contains(&port.to_string()));
+
+    let (listening, port) = listener().await;
+    let (dialled, ()) = tokio::join!(web_socket::dial("127.0.0.1", port), async {
+        let (mut stream, _) = listening.accept().await.unwrap();
+        stream.write_all(b"220 mail ready\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let other = dialled.unwrap_err();
+    assert!(!other.is_refused() && matches!(other, OpenError::Handshake { .. }));
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_http_or_nothing_gets_no_web_socket() {
+    let (listening, port) = listener().await;
+    let (accepted, ()) = tokio::join!(
+        async { web_socket::accept(listening.accept().await.unwrap().0).await },
+        async {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            stream
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .unwrap();
+        }
+    );
+    assert!(matches!(accepted, Err(OpenError::Handshake { .. })));
+}
+
+#[tokio::test]
+async fn a_signalr_client_negotiates_upgrades_and_talks() {
+    let (listening, port) = listener().await;
+    let negotiator = Arc::new(Negotiator::default());
+    let (negotiated, answer) = tokio::join!(
+        accept_signalr(&listening, &negotiator),
+        request(
+            port,
+            "POST /negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    );
+    assert!(negotiated.unwrap().is_none());
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n")
+            && answer.contains("access-control-allow-origin: *")
+    );
+    assert!(answer.ends_with(r#"{"connectionId":"1","availableTransports":[{"transport":"WebSockets","transferFormats":["Text"]}]}"#));
+
+    let (accepted, mut client) = tokio::join!(accept_signalr(&listening, &negotiator), async {
+        let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (mut client, _) = tokio_tungstenite::client_async("ws://x/?id=1", stream)
+            .await
+            .unwrap();
+        client
+            .send(Message::text(handshake_request()))
+            .await
+            .unwrap();
+        client
+    });
+    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
+    let server = signalr::start(accepted.unwrap().unwrap(), inbox);
+    assert_eq!(
+        client.next().await.unwrap().unwrap(),
+        Message::text("{}\u{1e}")
+    );
+    client.send(Message::text(hub_ping())).await.unwrap();
+    client
+        .send(Message::text(encode_at_client(r#"["m1",[null,{}]]"#)))
+        .await
+        .unwrap();
+    assert_eq!(next(&mut receiver).await, Incoming::Alive);
+    assert_eq!(next(&mut receiver).await, text(r#"["m1",[null,{}]]"#));
+    server.send(r#"["r","m1",1]"#.to_owned()).unwrap();
+    let expected =
+        "{\"arguments\":[\"[[\\\"r\\\",\\\"m1\\\",1]]\"],\"target\":\"_\",\"type\":1}\u{1e}";
+    assert_eq!(
+        client.next().await.unwrap().unwrap(),
+        Message::text(expected)
+    );
+    client.send(Message::text("garbage")).await.unwrap();
+    assert!(matches!(
+        end(&mut receiver).await,
+        CloseReason::Framing(FramingError::NotSignalR { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_signalr_port_refuses_strangers_politely() {
+    let (listening, port) = listener().await;
+    let negotiator = Arc::new(Negotiator::default());
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==";
+    for (asked, status) in [
+        ("GET / HTTP/1.1\r\nConnection: close", "400 Bad Request"),
+        (
+            "GET /favicon.ico HTTP/1.1\r\nConnection: close",
+            "404 Not Found",
+        ),
+        (
+            "OPTIONS /negotiate HTTP/1.1\r\nConnection: close",
+            "204 No Content",
+        ),
+        (
+            &format!("GET /?id=77 HTTP/1.1\r\n{upgrade}"),
+            "404 Not Found",
+        ),
+        (&format!("GET / HTTP/1.1\r\n{upgrade}"), "404 Not Found"),
+    ] {
+        let asked = format!("{asked}\r\nHost: x\r\n\r\n");
+        let (accepted, answer) = tokio::join!(
+            accept_signalr(&listening, &negotiator),
+            request(port, &asked)
+        );
+        assert!(accepted.unwrap().is_none());
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{asked}: {answer}"
+        );
+    }
+    let (accepted, _) = tokio::join!(
+        accept_signalr(&listening, &negotiator),
+        request(port, "garbage\r\n\r\n")
+    );
+    assert!(matches!(accepted, Err(AcceptError::Http(_))));
+}
+
+async fn accept_signalr(
+    listening: &TcpListener,
+    negotiator: &Arc<Negotiator>,
+) -> Result<Option<signalr::SignalRSocket>, AcceptError> {
+    signalr::accept(listening.accept().await.unwrap().0, negotiator).await
+}
+
+/// Sends a request and reads until the end; half-closed, so that a server that keeps the connection
+/// sees that nothing follows.
+async fn request(port: u16, asked: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(asked.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
