@@ -1,0 +1,191 @@
+//! Asking the master of a folder, over its Unix socket, in AllexJS's protocol.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use allexmaster_protocol::carrier::{Inbox, Incoming, length_prefixed};
+use allexmaster_protocol::client::{
+    CallError, Client, ClientEvent, ClientOptions, Patience, same_machine_credentials,
+};
+use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_protocol::frame::Target;
+use interprocess::local_socket::tokio::Stream;
+use interprocess::local_socket::traits::tokio::Stream as _;
+use interprocess::local_socket::{GenericFilePath, ToFsName as _};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::{Common, complain, print_json};
+use crate::daemon::{PID_FILE, read_pid};
+use crate::exit_code;
+use crate::local::sockets::Socket;
+
+/// How long the master may take: a call that it relays waits 30 s for the LanManager.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How many texts may wait; there is one answer.
+const TEXTS_MOST: usize = 64;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum AskError {
+    /// There is no pid file.
+    #[error("no master runs in {}: it has no {PID_FILE}. Start one with `allexmaster`, or name its folder with --directory", folder.display())]
+    NoPidFile {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// Nobody answers at the socket.
+    #[error("no master runs in {}: process {pid}, which its {PID_FILE} names, does not answer at {} ({reason})", folder.display(), path.display())]
+    NobodyAnswers {
+        /// The folder.
+        folder: PathBuf,
+        /// The process.
+        pid: u32,
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The master refused.
+    #[error("the master refused: {message}")]
+    Refused {
+        /// Its code.
+        code: String,
+        /// Its words.
+        message: String,
+    },
+    /// The conversation broke off.
+    #[error("the master did not answer: {0}")]
+    Broken(String),
+}
+
+impl AskError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => exit_code::NOT_RUNNING,
+            Self::Refused { .. } => exit_code::REFUSED,
+            Self::Broken(_) => exit_code::FAILURE,
+        }
+    }
+
+    fn code(&self) -> &str {
+        match self {
+            Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => "NOT_RUNNING",
+            Self::Refused { code, .. } => code,
+            Self::Broken(_) => "NO_ANSWER",
+        }
+    }
+
+    /// Tells people or machines, and gives the exit code.
+    pub(super) fn report(&self, json: bool) -> ExitCode {
+        if json {
+            print_json(&serde_json::json!({
+                "error": { "code": self.code(), "message": self.to_string() }
+            }));
+        } else {
+            complain(&self.to_string());
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+/// Calls a method of the master of the folder.
+pub(super) fn ask(common: &Common, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| AskError::Broken(error.to_string()))?;
+    runtime.block_on(async {
+        let stream = connect(&common.directory, &common.socket_dir).await?;
+        tokio::time::timeout(PATIENCE, talk(stream, method, arguments))
+            .await
+            .unwrap_or_else(|_| {
+                Err(AskError::Broken(format!("nothing came within {} s", PATIENCE.as_secs())))
+            })
+    })
+}
+
+async fn connect(folder: &Path, socket_folder: &Path) -> Result<Stream, AskError> {
+    let shown = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let pid = read_pid(folder).ok_or_else(|| AskError::NoPidFile { folder: shown() })?;
+    let path = Socket::MachineManager.path(socket_folder, pid);
+    let connected = match path.as_path().to_fs_name::<GenericFilePath>() {
+        Ok(name) => Stream::connect(name).await,
+        Err(error) => Err(error),
+    };
+    connected.map_err(|error| AskError::NobodyAnswers {
+        folder: shown(),
+        pid,
+        path,
+        reason: error.to_string(),
+    })
+}
+
+async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
+    let clock = Instant::now();
+    let now = || u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (inbox, mut deliveries) = Inbox::alone(TEXTS_MOST);
+    let outgoing = length_prefixed::start(stream, inbox);
+    let process = std::process::id();
+    let options = ClientOptions {
+        carrier: CarrierKind::Socket,
+        identifier_prefix: format!("{process}_"),
+    };
+    let mut client = Client::new(now(), options);
+    client.introduce(now(), same_machine_credentials(process, "service"));
+    let mut arguments = Some(arguments);
+    loop {
+        while let Some(event) = client.poll_event() {
+            match event {
+                ClientEvent::Introduced { introduction, .. } => {
+                    let arguments = arguments.take().unwrap_or_default();
+                    let patience =
+                        Patience::Answer(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+                    let session = introduction.session;
+                    client.call(now(), &session, Target::User, method, arguments, patience);
+                }
+                ClientEvent::Answered { outcome, .. } => return outcome.map_err(refusal),
+                ClientEvent::Closed { reason } => return Err(AskError::Broken(reason.to_string())),
+                ClientEvent::Progress { .. }
+                | ClientEvent::State { .. }
+                | ClientEvent::Exclusivity { .. }
+                | ClientEvent::SessionEnded { .. }
+                | ClientEvent::ChildReady { .. }
+                | ClientEvent::ChildFailed { .. } => {}
+            }
+        }
+        while let Some(text) = client.poll_transmit() {
+            // Where it cannot be sent, the carrier says why.
+            let _ = outgoing.send(text);
+        }
+        match deliveries.recv().await.map(|delivery| delivery.incoming) {
+            Some(Incoming::Text(text)) => client.receive(now(), &text),
+            Some(Incoming::Alive) => client.traffic(now()),
+            Some(Incoming::Closed(reason)) => client.closed(reason),
+            None => client.closed(CloseReason::ByPeer),
+        }
+    }
+}
+
+fn refusal(error: CallError) -> AskError {
+    match error {
+        CallError::Remote(error) => AskError::Refused {
+            code: error.code.clone().unwrap_or_default(),
+            message: error.message.clone().unwrap_or_else(|| error.to_string()),
+        },
+        CallError::TimedOut { .. }
+        | CallError::AuthenticationFailed
+        | CallError::SessionUnknown
+        | CallError::SessionEnded
+        | CallError::UnexpectedAnswer
+        | CallError::ConnectionEnded(_) => AskError::Broken(error.to_string()),
+    }
+}
+
+/// Reads an answer as the document that it should be.
+pub(super) fn document<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AskError> {
+    serde_json::from_value(value).map_err(|error| {
+        AskError::Broken(format!("it is of another version ({error}); run its own `allexmaster`"))
+    })
+}

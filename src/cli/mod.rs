@@ -1,0 +1,153 @@
+//! The command line: what can be said, and which file does it.
+
+mod client;
+mod config_check;
+mod needs;
+mod restart;
+mod run;
+mod status;
+mod stop;
+mod table;
+mod up;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Overrides;
+use crate::exit_code;
+use crate::local::sockets::DEFAULT_FOLDER;
+use crate::telemetry::LogFormat;
+
+/// The machine manager of AllexJS.
+///
+/// Without a command it runs as the master of the folder: it reads allexmasterconfig.json
+/// (and writes the default where there is none), connects to the LanManager, and starts a
+/// child for each need that this machine may satisfy.
+///
+/// New here? `allexmaster up` shows all of it at work, with nothing to install or configure.
+#[derive(Debug, Parser)]
+#[command(name = "allexmaster", version, after_help = exit_code::HELP, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    overrides: OverrideFlags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// The folder of the master: its configuration, pid file, journal and logs
+    #[arg(long, global = true, value_name = "FOLDER", env = "ALLEXMASTER_DIRECTORY", default_value = ".")]
+    directory: PathBuf,
+    /// The folder of the local sockets
+    #[arg(long, global = true, value_name = "FOLDER", env = "ALLEXMASTER_SOCKET_DIR", default_value = DEFAULT_FOLDER)]
+    socket_dir: PathBuf,
+    /// How log lines look; they go to the standard error output
+    #[arg(long, global = true, value_enum, env = "ALLEXMASTER_LOG_FORMAT", default_value_t)]
+    log_format: LogFormat,
+}
+
+/// What overrides the configuration file.
+#[derive(Clone, Debug, Args)]
+struct OverrideFlags {
+    /// The LanManager's host name or address (overrides `lanmanageraddress`)
+    #[arg(long, value_name = "HOST", env = "ALLEXMASTER_LANMANAGER_ADDRESS")]
+    lanmanager_address: Option<String>,
+    /// The LanManager's port; without one, 23552 and then 23451 are dialed (`lanmanagerport`)
+    #[arg(long, value_name = "PORT", env = "ALLEXMASTER_LANMANAGER_PORT")]
+    lanmanager_port: Option<u16>,
+    /// ws or wss (`lanmanagerprotocol`)
+    #[arg(long, value_name = "PROTOCOL", env = "ALLEXMASTER_LANMANAGER_PROTOCOL")]
+    lanmanager_protocol: Option<String>,
+    /// Added to the LanManager's ports (`lanmanagerportcorrection`)
+    #[arg(
+        long, value_name = "NUMBER", env = "ALLEXMASTER_LANMANAGER_PORT_CORRECTION",
+        allow_hyphen_values = true
+    )]
+    lanmanager_port_correction: Option<i32>,
+    /// The runtime directory that AllexJS children get (`runtimedirectory`)
+    #[arg(long, value_name = "FOLDER", env = "ALLEXMASTER_RUNTIME_DIRECTORY")]
+    runtime_directory: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a LanManager and a master with sample services, to see it all at work
+    Up(up::Up),
+    /// Show the services of the master of this folder
+    Status(status::Status),
+    /// Show, add or remove needs of the LanManager
+    #[command(subcommand)]
+    Needs(needs::Needs),
+    /// Stop the master of this folder and all its children
+    Stop(stop::Stop),
+    /// Start a service of this folder's master anew
+    Restart(restart::Restart),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(config_check::ConfigCommand),
+    /// The built-in sample services; run by the master
+    #[command(subcommand, hide = true)]
+    Sample(Sample),
+}
+
+#[derive(Debug, Subcommand)]
+enum Sample {
+    /// A clock on three ports
+    Clock,
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let Cli { common, overrides, command } = cli;
+    let overrides = overrides.into_overrides();
+    match command {
+        None => run::run(&common, &overrides),
+        Some(Command::Up(command)) => command.run(&common),
+        Some(Command::Status(command)) => command.run(&common),
+        Some(Command::Needs(command)) => command.run(&common),
+        Some(Command::Stop(command)) => command.run(&common),
+        Some(Command::Restart(command)) => command.run(&common),
+        Some(Command::Config(command)) => command.run(&common, &overrides),
+        Some(Command::Sample(Sample::Clock)) => crate::sample::run(),
+    }
+}
+
+impl OverrideFlags {
+    fn into_overrides(self) -> Overrides {
+        Overrides {
+            lanmanager_address: self.lanmanager_address,
+            lanmanager_port: self.lanmanager_port,
+            lanmanager_protocol: self.lanmanager_protocol,
+            lanmanager_port_correction: self.lanmanager_port_correction,
+            runtime_directory: self.runtime_directory,
+        }
+    }
+}
+
+/// Writes to the standard output. A reader that has gone (`| head`) is no failure.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut output = std::io::stdout().lock();
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// Writes a message for people to the standard error output.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr().lock(), "allexmaster: {text}");
+}
+
+/// Prints a document as JSON, formatted for people too.
+fn print_json(document: &impl serde::Serialize) {
+    // Texts and numbers always have a JSON form.
+    let text = serde_json::to_string_pretty(document).unwrap_or_default();
+    print(&format!("{text}\n"));
+}

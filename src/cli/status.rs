@@ -1,0 +1,39 @@
+//! `allexmaster status`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{Common, client, print, print_json, table};
+use crate::exit_code;
+use crate::status::StatusDocument;
+
+/// Show the services of the master of this folder.
+///
+/// States: waiting (for something outside, the reason says what), bidding, starting,
+/// checking (the LanManager tests its ports), running, stopping, backing-off (it failed and is
+/// tried again), failed (it is not tried again until somebody acts: see `restart`).
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Print JSON: the fields are stable, further ones may be added
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(&self, common: &Common) -> ExitCode {
+        let status = client::ask(common, "status", Vec::new())
+            .and_then(client::document::<StatusDocument>);
+        match status {
+            Ok(status) => {
+                if self.json {
+                    print_json(&status);
+                } else {
+                    print(&table::status(&status));
+                }
+                ExitCode::from(exit_code::OK)
+            }
+            Err(error) => error.report(self.json),
+        }
+    }
+}

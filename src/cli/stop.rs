@@ -1,0 +1,64 @@
+//! `allexmaster stop`.
+
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, client, complain, print, print_json};
+use crate::daemon::read_pid;
+use crate::exit_code;
+
+/// How often it is looked whether the master has gone.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Stop the master of this folder and all its children.
+///
+/// Each child gets SIGTERM, and SIGKILL after its grace; the LanManager hears of each. The
+/// command returns when the master has gone.
+#[derive(Debug, Args)]
+pub(super) struct Stop {
+    /// Kill the children at once
+    #[arg(long)]
+    now: bool,
+    /// How long to wait for the end, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Stop {
+    pub(super) fn run(&self, common: &Common) -> ExitCode {
+        let pid = read_pid(&common.directory);
+        let mut answer = client::ask(common, "stop", Vec::new());
+        if self.now && answer.is_ok() {
+            // The second request kills.
+            answer = client::ask(common, "stop", Vec::new()).or(answer);
+        }
+        if let Err(error) = answer {
+            return error.report(self.json);
+        }
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {
+            if Instant::now() >= deadline {
+                complain(&format!(
+                    "the master is still stopping after {} s; `allexmaster stop --now` kills \
+                     what does not end",
+                    self.timeout
+                ));
+                return ExitCode::from(exit_code::FAILURE);
+            }
+            sleep(PAUSE);
+        }
+        if self.json {
+            print_json(&json!({ "stopped": pid }));
+        } else {
+            print("the master has stopped, and all its children\n");
+        }
+        ExitCode::from(exit_code::OK)
+    }
+}

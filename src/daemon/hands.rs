@@ -1,0 +1,86 @@
+//! Each effect to the driver that performs it. One exhaustive match, one call an arm.
+
+use std::ops::ControlFlow;
+
+use allexmaster_journal::{Error, Performer};
+use allexmaster_state::{Effect, State};
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+
+use crate::child::Children;
+use crate::local::{self, Order};
+use crate::machine::{EventInbox, Rules};
+use crate::probe::Probe;
+
+/// The drivers, as the loop sees them. No call here waits.
+pub(super) struct Hands {
+    pub(super) lan: mpsc::Sender<Effect>,
+    pub(super) local: local::Handle,
+    pub(super) children: Children<EventInbox>,
+    pub(super) probe: Probe<EventInbox>,
+}
+
+impl Performer<Rules> for Hands {
+    type Exit = ();
+
+    fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
+        match effect {
+            Effect::Dial { .. }
+            | Effect::Hang { .. }
+            | Effect::Bid { .. }
+            | Effect::Abandon { .. }
+            | Effect::Respond { .. }
+            | Effect::ReportDown { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::AddNeed { .. }
+            | Effect::RemoveNeed { .. } => self.to_the_lan(effect),
+            Effect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
+            Effect::Spawn(order) => {
+                info!(
+                    service = %order.need.instance, module = %order.need.module,
+                    tcp = order.ports.tcp.0, http = order.ports.http.0, ws = order.ports.ws.0,
+                    "starting"
+                );
+                self.children.spawn(order);
+            }
+            Effect::Adopt { incarnation, instance, identity } => {
+                info!(service = %instance, pid = identity.pid.0, "adopted");
+                self.children.adopt(incarnation, instance, identity);
+            }
+            Effect::AwaitReady { incarnation, ports } => {
+                let gone = self.children.gone(incarnation);
+                self.probe.await_ready(incarnation, ports, gone);
+            }
+            Effect::Signal { incarnation, identity, signal } => {
+                self.children.signal(incarnation, identity, signal);
+            }
+            Effect::Publish { record } => {
+                info!(
+                    service = %record.need.instance, pid = record.pid.0, "its ports answer"
+                );
+                self.local.order(Order::Publish(record));
+            }
+            Effect::Retract { instance } => self.local.order(Order::Retract(instance)),
+            Effect::Reply { request, reply } => self.local.order(Order::Reply(request, reply)),
+            Effect::Exit => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn settled(&mut self, _state: &State) {}
+
+    fn journal_failed(&mut self, error: &Error) {
+        error!(%error, "the journal cannot be written: nothing new is done, the children stay");
+    }
+}
+
+impl Hands {
+    fn to_the_lan(&self, effect: Effect) {
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.lan.try_send(effect) {
+            warn!(
+                most = crate::lan::ORDERS_MOST,
+                "the LanManager client is behind; an order was dropped"
+            );
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! One run of the master: boot, the loop, the end.
+
+pub mod boot;
+mod hands;
+mod pid_file;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use allexmaster_journal::engine;
+use allexmaster_journal::{Ended, Failpoint, SystemClock};
+use allexmaster_state::{Event, StopSource};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle as Task;
+use tracing::{error, info, warn};
+
+use crate::child::Children;
+use crate::config::Config;
+use crate::lan::{self, Lan};
+use crate::local::{self, sockets};
+use crate::machine::EventInbox;
+use crate::exit_code;
+use crate::probe::Probe;
+use crate::tables;
+use boot::Boot;
+use hands::Hands;
+pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
+
+/// How many events may wait for the loop; then the drivers wait.
+const EVENTS_MOST: usize = 16_384;
+/// How long the drivers may take to say good-bye.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a run needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder of the master: its configuration, pid file, journal and logs.
+    pub folder: PathBuf,
+    /// The configuration.
+    pub config: Config,
+    /// Where the sockets are.
+    pub socket_folder: PathBuf,
+    /// Where to abort, in tests.
+    pub failpoint: Option<Failpoint>,
+}
+
+/// Why the master could not start, or had to end.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// Another one runs here.
+    #[error("another master{} runs in {}; there is one per folder, and it was not touched", holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), folder.display())]
+    AlreadyRunning {
+        /// Where.
+        folder: PathBuf,
+        /// Its process, where known.
+        holder: Option<u32>,
+    },
+    /// The journal.
+    #[error("the journal cannot be used")]
+    Journal(#[from] allexmaster_journal::Error),
+    /// The pid file.
+    #[error(transparent)]
+    PidFile(#[from] PidFileError),
+    /// The sockets.
+    #[error(transparent)]
+    Socket(#[from] sockets::SocketError),
+    /// The system.
+    #[error("the system refused {what}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl DaemonError {
+    /// The exit code that says this.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::AlreadyRunning { .. } => exit_code::ALREADY_RUNNING,
+            Self::PidFile(error) if error.is_held() => exit_code::ALREADY_RUNNING,
+            Self::Journal(_) => exit_code::JOURNAL,
+            Self::PidFile(_) | Self::Socket(_) | Self::System { .. } => exit_code::FAILURE,
+        }
+    }
+}
+
+/// A master that runs.
+#[derive(Debug)]
+pub struct Running {
+    inbox: EventInbox,
+    ended: oneshot::Receiver<Result<(), allexmaster_journal::Error>>,
+    drivers: Vec<Task<()>>,
+    pid_file: PidFile,
+}
+
+/// Starts a master.
+///
+/// # Errors
+///
+/// Nothing was started, and whatever runs was not touched.
+pub fn start(options: Options) -> Result<Running, DaemonError> {
+    // The journal first: its lock is the proof that no other master runs here.
+    let Boot { live, first_events, facts } = boot::look_around(&options)?;
+    let pid = facts.pid.0;
+    let pid_file = PidFile::create(&options.folder, &options.socket_folder, pid)?;
+    let listeners = sockets::open_all(&options.socket_folder, pid)?;
+    let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
+    for event in first_events {
+        // The inbox is empty, and has room for more than these.
+        let _ = inbox.try_send(event);
+    }
+    let runtime = Handle::current();
+    let (local_handle, local_orders) = local::Handle::new();
+    let (table_sender, tables) = tables::channel();
+    let (lan_orders, lan_receiver) = mpsc::channel(lan::ORDERS_MOST);
+    let prefix = format!("{pid}_{}_", facts.started);
+    let endpoint = options.config.lan_endpoints.first().map(ToString::to_string);
+    let endpoint = endpoint.unwrap_or_default();
+    let lan = Lan {
+        endpoints: options.config.lan_endpoints.clone(),
+        inbox: inbox.clone(),
+        tables: table_sender,
+        prefix: prefix.clone(),
+    };
+    let drivers = vec![
+        tokio::spawn(local::run(listeners, inbox.clone(), prefix, endpoint, local_orders, tables)),
+        tokio::spawn(lan.run(lan_receiver)),
+        tokio::spawn(crate::logs::rotate_all(
+            options.config.log_folder(&options.folder),
+            options.config.logs,
+        )),
+    ];
+    let hands = Hands {
+        lan: lan_orders,
+        local: local_handle,
+        children: Children::new(runtime.clone(), inbox.clone(), facts.child_options(&options)),
+        probe: Probe::new(runtime, inbox.clone()),
+    };
+    let clock = SystemClock::default();
+    let thread = engine::start(live, mailbox, clock, hands)
+        .map_err(|source| DaemonError::System { what: "a thread for the loop", source })?;
+    Ok(Running { inbox, ended: watch(thread), drivers, pid_file })
+}
+
+/// Tells when the loop's thread has ended, and how.
+fn watch(
+    thread: JoinHandle<Result<Ended<()>, allexmaster_journal::Error>>,
+) -> oneshot::Receiver<Result<(), allexmaster_journal::Error>> {
+    let (sender, receiver) = oneshot::channel();
+    tokio::task::spawn_blocking(move || {
+        let result = match thread.join() {
+            Ok(result) => result.map(|_| ()),
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // Whoever waited may have gone.
+        let _ = sender.send(result);
+    });
+    receiver
+}
+
+impl Running {
+    /// The way in to the loop.
+    #[must_use]
+    pub const fn inbox(&self) -> &EventInbox {
+        &self.inbox
+    }
+
+    /// Waits for the end of the loop, then ends the drivers and removes sockets and pid file.
+    ///
+    /// # Errors
+    ///
+    /// The journal could not be written, or the loop died: the children live on, for the
+    /// next start.
+    pub async fn finished(mut self) -> Result<(), DaemonError> {
+        let result = (&mut self.ended).await;
+        self.end_drivers().await;
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(DaemonError::Journal(error)),
+            Err(_) => Err(DaemonError::System {
+                what: "the loop to go on",
+                source: std::io::Error::other("it ended without a word"),
+            }),
+        }
+    }
+
+    async fn end_drivers(self) {
+        // The loop has dropped the ends that gave orders: the drivers finish, and end.
+        let Self { drivers, pid_file, .. } = self;
+        for mut driver in drivers {
+            if tokio::time::timeout(FAREWELL, &mut driver).await.is_err() {
+                driver.abort();
+            }
+        }
+        drop(pid_file);
+    }
+}
+
+/// Runs a master in the foreground until it is told to stop.
+pub async fn run(options: Options) -> ExitCode {
+    let folder = options.folder.clone();
+    let running = match start(options) {
+        Ok(running) => running,
+        Err(error) => {
+            report(&error);
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    info!(folder = %folder.display(), pid = std::process::id(), "the master runs");
+    let stopping = tokio::spawn(stop_on_signals(running.inbox().clone()));
+    let result = running.finished().await;
+    stopping.abort();
+    match result {
+        Ok(()) => {
+            info!("the master has stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            report(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// An error with all its reasons, in one line.
+pub fn report(error: &DaemonError) {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(reason) = source {
+        text.push_str(": ");
+        text.push_str(&reason.to_string());
+        source = reason.source();
+    }
+    error!("{text}");
+}
+
+/// The first signal stops in order, the second at once.
+async fn stop_on_signals(inbox: EventInbox) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        warn!("signals cannot be received; use `allexmaster stop`");
+        return;
+    };
+    loop {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!(signal = name, "stopping; a second signal stops at once");
+        let event = Event::StopRequested { request: None, source: StopSource::Signal };
+        if inbox.send(event).await.is_err() {
+            return;
+        }
+    }
+}

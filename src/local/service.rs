@@ -1,0 +1,352 @@
+//! What the local sockets offer, sans-IO: three services with a table each.
+//!
+//! | socket | module name | table |
+//! |---|---|---|
+//! | `allexmachinemanager` | `allex_masterservice` | the children of this master |
+//! | `availablelanservices` | `allex_availablelanservicesservice` | a copy of the LanManager's services |
+//! | `nat` | `allex_natservice` | a copy of the LanManager's address translations |
+//!
+//! The names, columns and methods are those of the JavaScript master; `status`,
+//! `needs`, `stop` and `restart` are ours, for the command line.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_protocol::frame::{RemoteError, Target};
+use allexmaster_protocol::mirror::MirrorChange;
+use allexmaster_protocol::server::{
+    self, ConnectionId, Event, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId,
+    Token,
+};
+use allexmaster_protocol::table::{RowKey, TableDescription};
+use allexmaster_state::{InstanceName, ModuleName, Reply, RequestId, ServiceRecord};
+use serde_json::{Map, Value, json};
+
+use super::sockets::Socket;
+use crate::rows::{NAME_BYTES_MOST, row_from_record};
+use crate::tables::TableChange;
+
+/// The largest need that is relayed, as JSON text: a hundred times an ordinary one.
+const NEED_BYTES_MOST: usize = 256 * 1_024;
+
+/// What a local peer asks for, that is not answered here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// The state of all services.
+    Status,
+    /// The unsatisfied needs.
+    Needs,
+    /// That the master stops.
+    Stop,
+    /// That a service is started anew.
+    Restart(InstanceName),
+    /// That the LanManager gets a further need.
+    AddNeed(Value),
+    /// That the LanManager forgets a need.
+    RemoveNeed(InstanceName),
+    /// That a module counts as in use. Answered at once.
+    ModuleEngaged(ModuleName),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a text.
+    Send {
+        /// To whom.
+        connection: ConnectionId,
+        /// One frame.
+        text: String,
+    },
+    /// Cut a peer off.
+    Close {
+        /// Whom.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Somebody asks; [`Service::reply`] answers.
+    Asked {
+        /// The name of the call.
+        request: RequestId,
+        /// For what.
+        asked: Asked,
+    },
+}
+
+/// The three services.
+#[derive(Debug)]
+pub struct Service {
+    server: Server,
+    children: TableId,
+    services: TableId,
+    translations: TableId,
+    waiting: HashMap<RequestId, Token>,
+    requests: u64,
+    asked: VecDeque<(RequestId, Asked)>,
+}
+
+const CHILD_FIELDS: [&str; 16] = [
+    "instancename", "modulename", "propertyhash", "strategies", "closed", "tcpport", "tcpoptions",
+    "httpport", "httpoptions", "wsport", "wsoptions", "pid", "debug", "debug_brk", "prof", "gate",
+];
+const SERVICE_FIELDS: [&str; 12] = [
+    "instancename", "modulename", "propertyhash", "strategies", "ipaddress", "tcpport",
+    "httpport", "wsport", "debug", "debug_brk", "prof", "gate",
+];
+const TRANSLATION_FIELDS: [&str; 4] = ["iaddress", "iport", "eaddress", "eport"];
+
+impl Service {
+    /// Without peers, and with empty tables. The prefix begins every session's name.
+    #[must_use]
+    pub fn new(prefix: String) -> Self {
+        let mut server = Server::new(ServerOptions { identifier_prefix: prefix });
+        let children = server.add_table(table(&["instancename"], &CHILD_FIELDS));
+        let services = server.add_table(table(&["instancename"], &SERVICE_FIELDS));
+        let translations = server.add_table(table(&["iaddress", "iport"], &TRANSLATION_FIELDS));
+        Self {
+            server,
+            children,
+            services,
+            translations,
+            waiting: HashMap::new(),
+            requests: 0,
+            asked: VecDeque::new(),
+        }
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub fn open(&mut self, now: u64, peer: Peer) -> Result<ConnectionId, ServerFull> {
+        self.server.open(now, CarrierKind::Socket, peer)
+    }
+
+    /// Takes one text.
+    pub fn receive(&mut self, now: u64, connection: ConnectionId, text: &str) {
+        self.server.receive(now, connection, text);
+    }
+
+    /// Takes a sign of life.
+    pub fn traffic(&mut self, now: u64, connection: ConnectionId) {
+        self.server.traffic(now, connection);
+    }
+
+    /// A connection ended.
+    pub fn closed(&mut self, connection: ConnectionId, reason: CloseReason) {
+        self.server.closed(connection, reason);
+    }
+
+    /// When [`Service::handle_timeout`] is due, in milliseconds.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.server.poll_timeout()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: u64) {
+        self.server.handle_timeout(now);
+    }
+
+    /// Shows a child.
+    pub fn publish(&mut self, record: &ServiceRecord) {
+        let mut row = row_from_record(record);
+        row.remove("ipaddress");
+        self.server.put_row(self.children, row);
+    }
+
+    /// Hides a child.
+    pub fn retract(&mut self, instance: &InstanceName) {
+        self.server.remove_row(self.children, &RowKey::of_text(instance.as_str()));
+    }
+
+    /// Follows the LanManager's tables.
+    pub fn follow(&mut self, change: TableChange) {
+        match change {
+            TableChange::Services(change) => self.change(self.services, change),
+            TableChange::Translations(change) => self.change(self.translations, change),
+        }
+    }
+
+    fn change(&mut self, table: TableId, change: MirrorChange) {
+        match change {
+            MirrorChange::Reset => {
+                let Some(known) = self.server.table(table) else { return };
+                let keys: Vec<RowKey> = known.rows().map(|row| known.key_of(row)).collect();
+                for key in keys {
+                    self.server.remove_row(table, &key);
+                }
+            }
+            MirrorChange::Complete => {}
+            MirrorChange::Upserted(row) => self.server.put_row(table, row),
+            MirrorChange::Removed(row) => {
+                let key = self.server.table(table).map(|known| known.key_of(&row));
+                if let Some(key) = key {
+                    self.server.remove_row(table, &key);
+                }
+            }
+        }
+    }
+
+    /// Answers a call. One whose caller has gone is forgotten.
+    pub fn reply(&mut self, request: RequestId, reply: Reply) {
+        let Some(token) = self.waiting.remove(&request) else { return };
+        let outcome = match reply {
+            Reply::Done(value) => Ok(value),
+            Reply::Rejected(rejection) => {
+                Err(RemoteError::new(rejection.code(), rejection.message()))
+            }
+        };
+        self.server.answer(token, outcome);
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self, now: u64) -> Option<Output> {
+        loop {
+            if let Some((request, asked)) = self.asked.pop_front() {
+                return Some(Output::Asked { request, asked });
+            }
+            match self.server.poll_output()? {
+                server::Output::Send { connection, text } => {
+                    return Some(Output::Send { connection, text });
+                }
+                server::Output::Close { connection, reason } => {
+                    return Some(Output::Close { connection, reason });
+                }
+                server::Output::Event(event) => self.decide(now, event),
+            }
+        }
+    }
+
+    fn decide(&mut self, now: u64, event: Event) {
+        match event {
+            Event::Introduce { token, connection: _, peer, credentials } => {
+                match self.grant(&peer, &credentials) {
+                    Ok(grant) => {
+                        self.server.accept(now, token, grant);
+                    }
+                    Err(error) => self.server.refuse(token, error),
+                }
+            }
+            // The JavaScript master relays these to its children; ours has none that take them.
+            Event::SubConnect { token, subservice, .. } => {
+                let text = format!("there is no subservice {subservice}");
+                self.server.refuse(token, RemoteError::new("NO_SUBSERVICE", text));
+            }
+            Event::Call { token, service, target: Target::User, method, arguments, .. }
+                if service == ServiceId(u64::from(Socket::MachineManager.number())) =>
+            {
+                self.call(token, &method, arguments);
+            }
+            Event::Call { token, method, .. } => {
+                self.server.refuse(token, RemoteError::method_does_not_exist(&method));
+            }
+            Event::SessionEnded { .. } => {}
+            Event::ConnectionEnded { .. } => {
+                let server = &self.server;
+                self.waiting.retain(|_, token| server.is_pending(*token));
+            }
+        }
+    }
+
+    /// Who may have a session, and which. Only the user that runs the master gets this
+    /// far: the socket belongs to that user alone, and the kernel was asked who connects.
+    fn grant(&self, peer: &Peer, credentials: &Map<String, Value>) -> Result<Grant, RemoteError> {
+        let claimed = credentials.get("samemachineprocess").and_then(Value::as_object);
+        let claimed = claimed.ok_or_else(RemoteError::default)?;
+        let pid = claimed.get("pid").and_then(Value::as_u64);
+        if let (Some(pid), Some(actual)) = (pid, peer.process)
+            && pid != u64::from(actual)
+        {
+            let text = format!("you are process {actual}, not {pid}");
+            return Err(RemoteError::new("NOT_THAT_PROCESS", text));
+        }
+        let role = claimed.get("role").and_then(Value::as_str).unwrap_or("user");
+        let name = claimed.get("name").filter(|name| !name.is_null()).cloned();
+        let socket = Socket::from_number(peer.listener).ok_or_else(RemoteError::default)?;
+        let (modulename, table) = match socket {
+            Socket::MachineManager => ("allex_masterservice", self.children),
+            Socket::LanServices => ("allex_availablelanservicesservice", self.services),
+            Socket::Translations => ("allex_natservice", self.translations),
+        };
+        Ok(Grant {
+            service: ServiceId(u64::from(peer.listener)),
+            modulename: modulename.to_owned(),
+            role: role.to_owned(),
+            name: name.unwrap_or_else(|| json!(pid)),
+            state: Vec::new(),
+            table: Some(table),
+        })
+    }
+
+    fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>) {
+        let argument = arguments.into_iter().next().unwrap_or(Value::Null);
+        let asked = match method {
+            "status" => Ok(Asked::Status),
+            "needs" => Ok(Asked::Needs),
+            "stop" => Ok(Asked::Stop),
+            "restart" => name(&argument).map(|name| Asked::Restart(InstanceName::from(name))),
+            "addNeed" => need(argument).map(Asked::AddNeed),
+            "removeNeed" => {
+                name(&argument).map(|name| Asked::RemoveNeed(InstanceName::from(name)))
+            }
+            "notifyModuleEngaged" => {
+                name(&argument).map(|name| Asked::ModuleEngaged(ModuleName::from(name)))
+            }
+            _ => Err(RemoteError::method_does_not_exist(method)),
+        };
+        match asked {
+            Ok(asked) => {
+                self.requests += 1;
+                let request = RequestId(self.requests);
+                if matches!(asked, Asked::ModuleEngaged(_)) {
+                    self.server.answer(token, Ok(json!(true)));
+                } else {
+                    self.waiting.insert(request, token);
+                }
+                self.asked.push_back((request, asked));
+            }
+            Err(error) => self.server.refuse(token, error),
+        }
+    }
+}
+
+fn table(key: &[&str], fields: &[&str]) -> TableDescription {
+    let fields: Vec<String> = fields.iter().map(|&field| field.to_owned()).collect();
+    TableDescription {
+        key: key.iter().map(|&field| field.to_owned()).collect(),
+        visible_fields: BTreeMap::from([
+            ("service".to_owned(), fields.clone()),
+            ("user".to_owned(), fields),
+        ]),
+        named_filters: BTreeMap::new(),
+    }
+}
+
+fn name(argument: &Value) -> Result<&str, RemoteError> {
+    let text = argument.as_str().unwrap_or_default();
+    if text.is_empty() || text.len() > NAME_BYTES_MOST || text.chars().any(char::is_control) {
+        return Err(RemoteError::wrong_argument(format!(
+            "expected a name of at most {NAME_BYTES_MOST} bytes, without control characters"
+        )));
+    }
+    Ok(text)
+}
+
+fn need(argument: Value) -> Result<Value, RemoteError> {
+    if !argument.is_object() {
+        return Err(RemoteError::wrong_argument("expected a need, a JSON object"));
+    }
+    if name(argument.get("instancename").unwrap_or(&Value::Null)).is_err() {
+        return Err(RemoteError::need_not_defined());
+    }
+    if argument.to_string().len() > NEED_BYTES_MOST {
+        return Err(RemoteError::wrong_argument(format!(
+            "the need is larger than {NEED_BYTES_MOST} bytes"
+        )));
+    }
+    Ok(argument)
+}
+
