@@ -9,6 +9,8 @@
 //! - `generate_id` repeats itself after a crash. So keys are our own: the first sequence number of
 //!   the block and the number of the chunk, both big-endian, so that their order is sled's.
 //! - It panics on some corruptions. So every call is made where a panic is caught.
+//! - It lets go of its file's lock some time after it was dropped, when the last of its threads has
+//!   noticed. So opening it again in one process may take a moment.
 //! - Its background flusher would write when it likes, and only logs when it fails. It is off.
 
 use std::any::Any;
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::files::failed;
 use super::{Block, StoreError};
@@ -35,6 +38,11 @@ const COMPRESS_FROM: usize = 1024;
 
 /// No block is longer than one batch; the limit is for lengths that are lies.
 const MAX_BLOCK_BYTES: u32 = 256 * 1024 * 1024;
+
+/// How long sled may take to let go of a database that this process had open before. The journal's
+/// own lock says already that no other process has it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 const PLAIN: u8 = 0;
 const COMPRESSED: u8 = 1;
@@ -58,6 +66,24 @@ impl Tail {
     ///
     /// Reads every key and value once, so that damage shows here and not later.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let began = Instant::now();
+        loop {
+            match Self::open_once(path) {
+                Err(error) if is_locked(&error) => {
+                    if began.elapsed() >= LOCK_PATIENCE {
+                        return Err(StoreError::Held {
+                            path: path.to_owned(),
+                            holder: None,
+                        });
+                    }
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn open_once(path: &Path) -> Result<Self, StoreError> {
         let owned = path.to_owned();
         // On a thread of its own: a panic in sled's recovery ends that thread and nothing else.
         let opening = std::thread::Builder::new()
@@ -206,6 +232,23 @@ impl Tail {
             Ok(result) => result.map_err(refused(action, &self.path)),
             Err(panic) => Err(panicked(action, &self.path, panic.as_ref())),
         }
+    }
+}
+
+/// sled has no other sign for it than these words, which its version is pinned for.
+fn is_locked(error: &StoreError) -> bool {
+    match error {
+        StoreError::Database {
+            source: sled::Error::Io(said),
+            ..
+        } => said.to_string().starts_with("could not acquire lock"),
+        StoreError::Held { .. }
+        | StoreError::Io { .. }
+        | StoreError::Database { .. }
+        | StoreError::Panicked { .. }
+        | StoreError::Sealed { .. }
+        | StoreError::Packed { .. }
+        | StoreError::Simulated => false,
     }
 }
 

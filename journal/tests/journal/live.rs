@@ -89,3 +89,17 @@ fn an_empty_journal_has_the_state_of_before_all_events() {
     assert_eq!(*live.state(), State::default());
     assert_eq!(opened.last, 0);
 }
+
+#[test]
+fn a_database_that_somebody_else_has_open_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let data = std::fs::File::open(folder.path().join("tail/db")).unwrap();
+    while fs4::FileExt::try_lock(&data).is_err() {
+        std::thread::yield_now();
+    }
+    let refused = Live::<Shelf>::open(folder.path(), Options::default()).err();
+    assert!(matches!(refused, Some(Error::Held { .. })), "{refused:?}");
+    drop(data);
+    assert!(open(folder.path()).1.recoveries.is_empty());
+}
