@@ -221,6 +221,7 @@ pub(crate) fn response_answered(
         // its end will be told; where the need is still listed, it is announced again.
         ResponseAnswer::Failed(_) => {
             approve(state, turn, instance, false);
+            give_up(turn, instance, bid);
             pause(state, turn, instance);
         }
     }
@@ -293,11 +294,15 @@ pub(crate) fn abandon(state: &mut State, turn: &mut Turn, instance: &InstanceNam
             service.claim = Claim::None
         });
     if let Some(bid) = bid {
-        turn.effect(Effect::Abandon {
-            instance: instance.clone(),
-            bid,
-        });
+        give_up(turn, instance, bid);
     }
+}
+
+fn give_up(turn: &mut Turn, instance: &InstanceName, bid: Incarnation) {
+    turn.effect(Effect::Abandon {
+        instance: instance.clone(),
+        bid,
+    });
 }
 
 /// A child that lives could not be announced: tried again after a pause.

@@ -106,10 +106,10 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         }
         Event::ModuleEngaged { module } => lan::module_engaged(state, turn, module),
         Event::StopRequested { request, source: _ } => {
-            shutdown::requested(state, turn);
             if let Some(request) = request {
                 turn.reply(request, Reply::Done(true.into()));
             }
+            shutdown::requested(state, turn);
         }
         Event::RestartRequested { request, instance } => {
             requests::restart(state, turn, request, instance);

@@ -1,0 +1,105 @@
+//! What the rules promise, beyond the invariants of the state itself.
+
+use allexmaster_state::{Activity, Claim, InstanceName, Recorded, State, step};
+
+use crate::chaos;
+use crate::world::World;
+
+/// The state that the events of a journal lead to.
+pub(crate) fn replay(journal: &[Recorded]) -> State {
+    journal
+        .iter()
+        .cloned()
+        .fold(State::default(), |state, recorded| step(state, recorded).0)
+}
+
+pub(crate) fn replay_equals_life(world: &World) {
+    assert_eq!(replay(world.journal()), world.state);
+}
+
+pub(crate) fn stored_and_read_back_it_is_the_same(state: &State) {
+    let stored = serde_json::to_string(state).expect("a state is always JSON");
+    let read: State = serde_json::from_str(&stored).expect("a stored state is readable");
+    assert_eq!(&read, state);
+}
+
+/// Whether every need that this machine can satisfy is satisfied, and nothing else runs.
+pub(crate) fn is_settled(world: &World) -> bool {
+    unsatisfied(world).is_none() && unneeded(world).is_none()
+}
+
+pub(crate) fn all_needs_are_satisfied_once(world: &World) {
+    if let Some((instance, why)) = unsatisfied(world) {
+        panic!("{instance} {why}: {:#?}", world.state);
+    }
+}
+
+pub(crate) fn nothing_unneeded_runs(world: &World) {
+    if let Some(instance) = unneeded(world) {
+        panic!("{instance} runs, but nobody needs it: {:#?}", world.state);
+    }
+}
+
+fn unsatisfied(world: &World) -> Option<(InstanceName, &'static str)> {
+    let mine = world
+        .lan_manager
+        .needs
+        .values()
+        .filter(|need| chaos::can_be_satisfied(need));
+    for need in mine {
+        let instance = &need.instance;
+        let living: Vec<_> = world
+            .machine
+            .living()
+            .filter(|child| child.instance == *instance)
+            .collect();
+        let why = match (world.lan_manager.services.get(instance), living.as_slice()) {
+            (None, _) => "is not in the LanManager's list",
+            (Some((_, pid)), [child]) if child.identity.pid == *pid => {
+                let service = world.state.services.get(instance);
+                if service.is_some_and(|service| service.claim == Claim::Approved) {
+                    continue;
+                }
+                "is listed, but the rules do not know it"
+            }
+            (Some(_), _) => "is listed with a process that is not its only one",
+        };
+        return Some((instance.clone(), why));
+    }
+    None
+}
+
+/// A process that nobody needs: not listed, and never approved.
+fn unneeded(world: &World) -> Option<InstanceName> {
+    world
+        .machine
+        .living()
+        .find(|child| {
+            let service = world.state.services.get(&child.instance);
+            let process = service.and_then(|service| service.activity.process());
+            let known = process.is_some_and(|process| process.identity == child.identity);
+            let approved = service.is_some_and(|service| {
+                matches!(service.activity, Activity::Up { approved: true, .. })
+            });
+            !(known && approved)
+        })
+        .map(|child| child.instance.clone())
+}
+
+/// At the end: no process, and the LanManager has heard of every end, or will at the next start.
+pub(crate) fn nothing_is_left(world: &World) {
+    if let Some(child) = world.machine.living().next() {
+        panic!("{} outlives the master", child.instance);
+    }
+    if world.lan_manager.session.is_none() {
+        return; // the next session deletes all rows
+    }
+    for instance in world.lan_manager.services.keys() {
+        let will_be_told = world
+            .state
+            .services
+            .unreported()
+            .any(|name| name == instance);
+        assert!(will_be_told, "nobody tells that {instance} is down");
+    }
+}

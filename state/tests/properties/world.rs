@@ -1,0 +1,500 @@
+//! The simulated world: the master's rules, and all that they cannot see.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use allexmaster_state::{
+    Activity, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer,
+    Outcome, Pid, Recorded, RequestId, Settings, Shutdown, Signal, State, StopSource, Timestamp,
+    Trouble, step,
+};
+use serde_json::json;
+
+use crate::children::Machine;
+use crate::lan_manager::{LanManager, Mood};
+use crate::promises;
+
+/// The state is stored and read back at every so many-th event.
+const ROUND_TRIP_EVERY: u64 = 16;
+/// So many rounds are far more than any life here needs to come to rest.
+const ROUNDS_MOST: u32 = 20_000;
+/// A settled world is watched for so many deadlines more.
+const DEADLINES_WATCHED: u32 = 12;
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) lan_manager: LanManager,
+    pub(crate) machine: Machine,
+    journal: Vec<Recorded>,
+    now: u64,
+    /// Effects toward the LanManager: it gets them in their order.
+    pub(crate) to_lan: VecDeque<Effect>,
+    /// Other effects: performed in any order.
+    pub(crate) to_machine: Vec<Effect>,
+    from_lan: VecDeque<Event>,
+    from_children: BTreeMap<Incarnation, VecDeque<Event>>,
+    heard: Vec<Event>,
+    asked: BTreeSet<RequestId>,
+    next_request: u64,
+    exited: bool,
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut world = Self {
+            state: State::default(),
+            lan_manager: LanManager::default(),
+            machine: Machine::new(),
+            journal: Vec::new(),
+            now: 1_000,
+            to_lan: VecDeque::new(),
+            to_machine: Vec::new(),
+            from_lan: VecDeque::new(),
+            from_children: BTreeMap::new(),
+            heard: Vec::new(),
+            asked: BTreeSet::new(),
+            next_request: 0,
+            exited: false,
+        };
+        world.happen(Event::SettingsLoaded { settings }, 0);
+        world.start(BTreeMap::new());
+        world
+    }
+
+    pub(crate) fn has_exited(&self) -> bool {
+        self.exited
+    }
+
+    /// An event is recorded and decided upon; its effects wait to be performed.
+    pub(crate) fn happen(&mut self, event: Event, noise: u32) {
+        let recorded = Recorded {
+            sequence: self.journal.len() as u64 + 1,
+            at: Timestamp(self.now),
+            noise,
+            event,
+        };
+        self.journal.push(recorded.clone());
+        let sequence = recorded.sequence;
+        let (state, effects) = step(std::mem::take(&mut self.state), recorded);
+        self.state = state;
+        self.state.check().expect("every invariant holds");
+        if sequence.is_multiple_of(ROUND_TRIP_EVERY) {
+            promises::stored_and_read_back_it_is_the_same(&self.state);
+        }
+        for effect in effects {
+            self.order(effect);
+        }
+    }
+
+    fn order(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial { .. }
+            | Effect::Hang { .. }
+            | Effect::Bid { .. }
+            | Effect::Abandon { .. }
+            | Effect::Respond { .. }
+            | Effect::ReportDown { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::AddNeed { .. }
+            | Effect::RemoveNeed { .. } => self.to_lan.push_back(effect),
+            Effect::ProbePorts { .. }
+            | Effect::Spawn(_)
+            | Effect::Adopt { .. }
+            | Effect::AwaitReady { .. }
+            | Effect::Signal { .. }
+            | Effect::Publish { .. }
+            | Effect::Retract { .. } => self.to_machine.push(effect),
+            Effect::Reply { request, .. } => {
+                assert!(self.asked.remove(&request), "call {request} answered twice");
+            }
+            Effect::Exit => {
+                assert!(self.asked.is_empty(), "calls are left without an answer");
+                promises::nothing_is_left(self);
+                self.exited = true;
+                self.forget_the_way();
+            }
+        }
+    }
+
+    /// What was on its way to or from the master is lost.
+    fn forget_the_way(&mut self) {
+        self.to_lan.clear();
+        self.to_machine.clear();
+        self.from_lan.clear();
+        self.from_children.clear();
+        self.asked.clear();
+        let _ = self.lan_manager.lose();
+    }
+
+    /// The next effect reaches the LanManager.
+    pub(crate) fn perform_lan(&mut self, mood: Mood) -> bool {
+        let Some(effect) = self.to_lan.pop_front() else {
+            return false;
+        };
+        let events = match effect {
+            Effect::Dial { connection, .. } if mood == Mood::Deaf => vec![Event::LanClosed {
+                connection,
+                reason: Arc::from("refused"),
+            }],
+            Effect::Dial { connection, .. } => self.lan_manager.admit(connection),
+            Effect::Bid {
+                connection,
+                instance,
+                bid,
+                ..
+            } => self.lan_manager.bid(connection, instance, bid, mood),
+            Effect::Abandon { instance, bid } => {
+                self.lan_manager.abandon(&instance, bid);
+                Vec::new()
+            }
+            Effect::Respond { bid, record } => {
+                let child = self.machine.children.get(&record.pid);
+                let reachable = child.is_some_and(|child| child.serves);
+                self.lan_manager
+                    .respond(bid, &record.need, record.pid, reachable, mood)
+            }
+            Effect::ReportDown {
+                connection,
+                instance,
+            } => self.lan_manager.hear_down(connection, instance),
+            Effect::AddNeed { request, .. } | Effect::RemoveNeed { request, .. } => {
+                vec![Event::LanCallAnswered {
+                    request,
+                    answer: LanAnswer::Done(json!(true)),
+                }]
+            }
+            Effect::Hang { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::ProbePorts { .. }
+            | Effect::Spawn(_)
+            | Effect::Adopt { .. }
+            | Effect::AwaitReady { .. }
+            | Effect::Signal { .. }
+            | Effect::Publish { .. }
+            | Effect::Retract { .. }
+            | Effect::Reply { .. }
+            | Effect::Exit => Vec::new(),
+        };
+        self.from_lan.extend(events);
+        true
+    }
+
+    /// One of the other effects is performed; `luck` decides how it goes.
+    pub(crate) fn perform_machine(&mut self, which: u16, luck: bool) -> bool {
+        if self.to_machine.is_empty() {
+            return false;
+        }
+        let index = usize::from(which) % self.to_machine.len();
+        match self.to_machine.remove(index) {
+            Effect::ProbePorts { incarnation, ports } => {
+                let taken = self.machine.taken(&ports);
+                self.tell(incarnation, Event::PortsProbed { incarnation, taken });
+            }
+            Effect::Spawn(order) if luck => {
+                let incarnation = order.incarnation;
+                let identity = self.machine.fork(&order);
+                self.tell(
+                    incarnation,
+                    Event::ChildSpawned {
+                        incarnation,
+                        identity,
+                    },
+                );
+            }
+            Effect::Spawn(order) => {
+                let incarnation = order.incarnation;
+                let reason = Arc::from("no such file");
+                self.tell(
+                    incarnation,
+                    Event::ChildNotSpawned {
+                        incarnation,
+                        reason,
+                    },
+                );
+            }
+            Effect::AwaitReady { incarnation, .. } if luck => {
+                if let Some(child) = self.machine.of(incarnation) {
+                    child.serves = true;
+                    self.tell(incarnation, Event::ChildReady { incarnation });
+                }
+            }
+            Effect::Signal {
+                incarnation,
+                identity,
+                signal,
+            } => self.signal(incarnation, &identity, signal, luck),
+            Effect::AwaitReady { .. } // its ports will not answer in time
+            | Effect::Adopt { .. }
+            | Effect::Publish { .. }
+            | Effect::Retract { .. }
+            | Effect::Dial { .. }
+            | Effect::Hang { .. }
+            | Effect::Bid { .. }
+            | Effect::Abandon { .. }
+            | Effect::Respond { .. }
+            | Effect::ReportDown { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::AddNeed { .. }
+            | Effect::RemoveNeed { .. }
+            | Effect::Reply { .. }
+            | Effect::Exit => {}
+        }
+        true
+    }
+
+    fn signal(
+        &mut self,
+        incarnation: Incarnation,
+        identity: &Identity,
+        signal: Signal,
+        listens: bool,
+    ) {
+        let child = self.machine.children.get(&identity.pid);
+        let named = child.map(|child| (child.incarnation, &child.identity));
+        assert_eq!(named, Some((incarnation, identity)), "a stray signal");
+        match signal {
+            Signal::Terminate if !listens => {}
+            Signal::Terminate => self.end(identity.pid, Outcome::Exited(0)),
+            Signal::Kill => self.end(identity.pid, Outcome::Signaled(9)),
+        }
+    }
+
+    /// A process ends, and the master is told.
+    pub(crate) fn end(&mut self, pid: Pid, outcome: Outcome) {
+        if self.machine.end(pid, &outcome)
+            && let Some(child) = self.machine.children.get(&pid)
+        {
+            let incarnation = child.incarnation;
+            self.tell(
+                incarnation,
+                Event::ChildExited {
+                    incarnation,
+                    outcome,
+                },
+            );
+        }
+    }
+
+    fn tell(&mut self, incarnation: Incarnation, event: Event) {
+        let queue = self.from_children.entry(incarnation).or_default();
+        queue.push_back(event);
+    }
+
+    pub(crate) fn tell_from_lan(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.from_lan.extend(events);
+    }
+
+    /// The master hears one of the events that wait: in order from each source, in any between them.
+    pub(crate) fn hear(&mut self, which: u16, noise: u32) -> bool {
+        let sources = self.from_children.len() + usize::from(!self.from_lan.is_empty());
+        if sources == 0 {
+            return false;
+        }
+        let index = usize::from(which) % sources;
+        let key = self.from_children.keys().nth(index).copied();
+        let event = match key {
+            Some(incarnation) => {
+                let queue = self.from_children.get_mut(&incarnation);
+                let event = queue.and_then(VecDeque::pop_front);
+                self.from_children.retain(|_, queue| !queue.is_empty());
+                event
+            }
+            None => self.from_lan.pop_front(),
+        };
+        if let Some(event) = event {
+            self.heard.push(event.clone());
+            self.happen(event, noise);
+        }
+        true
+    }
+
+    /// The master hears something for a second time. Not what would be no
+    /// repetition but a lie: an answer to the question that is open now.
+    pub(crate) fn repeat(&mut self, which: u16, noise: u32) {
+        if self.heard.is_empty() {
+            return;
+        }
+        let index = usize::from(which) % self.heard.len();
+        let event = self.heard[index].clone();
+        if !self.is_a_lie(&event) {
+            self.happen(event, noise);
+        }
+    }
+
+    fn is_a_lie(&self, event: &Event) -> bool {
+        if let Event::ResponseAnswered { instance, bid, .. } = event {
+            let service = self.state.services.get(instance);
+            service.is_some_and(|service| service.claim.bid() == Some(*bid))
+        } else if let Event::ServiceDownAcknowledged { instance, .. } = event {
+            let service = self.state.services.get(instance);
+            service.is_some_and(|service| service.down_unreported)
+        } else {
+            false
+        }
+    }
+
+    pub(crate) fn pass(&mut self, milliseconds: u64) {
+        self.now += milliseconds;
+    }
+
+    /// Time passes until the state has something to do.
+    pub(crate) fn wake(&mut self, noise: u32) -> bool {
+        let Some((at, _)) = self.state.next_deadline() else {
+            return false;
+        };
+        self.now = self.now.max(at.0);
+        self.happen(Event::DeadlineReached, noise);
+        true
+    }
+
+    /// A local call, with its number.
+    pub(crate) fn ask(&mut self, call: impl FnOnce(RequestId) -> Event) {
+        self.next_request += 1;
+        let request = RequestId(self.next_request);
+        self.asked.insert(request);
+        self.happen(call(request), 0);
+    }
+
+    pub(crate) fn ask_to_stop(&mut self) {
+        if self.exited {
+            self.start_again();
+        }
+        self.ask(|request| Event::StopRequested {
+            request: Some(request),
+            source: StopSource::Operator,
+        });
+    }
+
+    /// The master is killed between two instructions: of the children that it was
+    /// about to fork, some are forked; what waited is lost; then it is started again.
+    pub(crate) fn crash(&mut self, forks: u32, deaths: u32, seen: u32) {
+        let orders = std::mem::take(&mut self.to_machine);
+        for (bit, effect) in orders.into_iter().enumerate() {
+            if let Effect::Spawn(order) = effect
+                && forks >> (bit % 32) & 1 == 1
+            {
+                self.machine.fork(&order);
+            }
+        }
+        self.forget_the_way();
+        let mut unseen = BTreeMap::new();
+        for (bit, pid) in self.machine.living_pids().into_iter().enumerate() {
+            if deaths >> (bit % 32) & 1 == 1 {
+                let outcome = Outcome::Exited(3);
+                self.machine.end(pid, &outcome);
+                if seen >> (bit % 32) & 1 == 1 {
+                    unseen.insert(self.machine.children[&pid].incarnation, outcome);
+                }
+            }
+        }
+        self.start(unseen);
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.crash(0, 0, 0);
+    }
+
+    fn start(&mut self, ended: BTreeMap<Incarnation, Outcome>) {
+        let replayed = promises::replay(&self.journal);
+        assert_eq!(replayed, self.state, "a replay gives the live state");
+        self.state = replayed;
+        self.exited = false;
+        let ended = ended.into_iter();
+        let event = Event::MasterStarted {
+            journal: JournalId::from("journal"),
+            boot: self.machine.boot.clone(),
+            pid: Pid(1),
+            survivors: self.machine.survivors(),
+            ended: ended
+                .map(|(incarnation, outcome)| Ended {
+                    incarnation,
+                    outcome,
+                })
+                .collect(),
+        };
+        self.happen(event, 0);
+    }
+
+    /// One round without faults. False where nothing was left to do before the next deadline.
+    fn do_all(&mut self) -> bool {
+        let mut did_something = false;
+        while !self.exited
+            && (self.perform_lan(Mood::Fair) || self.perform_machine(0, true) || self.hear(0, 0))
+        {
+            did_something = true;
+        }
+        did_something
+    }
+
+    /// The faults end, and the world runs until it has come to rest.
+    pub(crate) fn settle(&mut self) {
+        if self.state.shutdown != Shutdown::No {
+            self.run_until_exit();
+            self.start_again();
+        }
+        self.machine.foreign.clear();
+        self.lan_manager.prescribe_nothing();
+        let lost = self.lan_manager.lose();
+        self.tell_from_lan(lost);
+        self.happen(
+            Event::SettingsLoaded {
+                settings: crate::chaos::roomy(),
+            },
+            0,
+        );
+        let mut watched = 0;
+        for _ in 0..ROUNDS_MOST {
+            if self.do_all() || self.restart_what_failed() {
+                continue;
+            }
+            if promises::is_settled(self) {
+                watched += 1;
+                if watched > DEADLINES_WATCHED {
+                    return;
+                }
+            }
+            if !self.wake(0) {
+                return;
+            }
+        }
+        panic!("the world never comes to rest: {:#?}", self.state);
+    }
+
+    fn restart_what_failed(&mut self) -> bool {
+        let failed = self.state.services.iter().find(|(_, service)| {
+            matches!(&service.activity, Activity::Failed { why } if *why != Trouble::NoLauncher)
+        });
+        let Some(instance) = failed.map(|(instance, _)| instance.clone()) else {
+            return false;
+        };
+        self.restart(instance);
+        true
+    }
+
+    pub(crate) fn restart(&mut self, instance: InstanceName) {
+        self.ask(|request| Event::RestartRequested { request, instance });
+    }
+
+    /// Without faults, a stopping master ends.
+    pub(crate) fn run_until_exit(&mut self) {
+        for _ in 0..ROUNDS_MOST {
+            if self.exited {
+                return;
+            }
+            if !self.do_all() && !self.exited && !self.wake(0) {
+                break;
+            }
+        }
+        assert!(
+            self.exited,
+            "a stopping master never ends: {:#?}",
+            self.state
+        );
+    }
+
+    /// The whole life again, from its events.
+    pub(crate) fn journal(&self) -> &[Recorded] {
+        &self.journal
+    }
+}
