@@ -1,0 +1,260 @@
+//! A JSON document whose values know their places.
+
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+
+use jsonc_parser::ast::{Object, Value};
+use jsonc_parser::common::Ranged;
+
+use super::error::Mistake;
+
+/// How alike a mistyped key must be to the right one, from 0 to 1: two swapped letters in a short
+/// key are, another word is not.
+const ALIKE: f64 = 0.8;
+
+/// Nobody reads more mistakes than that; a file that has them is another file.
+const MOST_MISTAKES: usize = 50;
+
+/// What was found while reading: what is wrong, and where everything stands.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub(super) mistakes: Vec<Mistake>,
+    pub(super) warnings: Vec<Mistake>,
+    /// The places of the values, by their paths (`limits.stopgrace`).
+    places: BTreeMap<String, Range<usize>>,
+}
+
+impl Findings {
+    /// Where the value of a path stands; `None` where it does not come from the file.
+    pub(super) fn place(&self, path: &str) -> Option<Range<usize>> {
+        self.places.get(path).cloned()
+    }
+
+    pub(super) fn mistake(&mut self, mistake: Mistake) {
+        if self.mistakes.len() < MOST_MISTAKES {
+            self.mistakes.push(mistake);
+        }
+    }
+}
+
+/// An object of the document, whose keys are asked for one by one; what nobody asked for is unknown.
+pub(super) struct Section<'doc, 'run> {
+    /// Its path with a dot at the end; empty for the whole document.
+    prefix: String,
+    object: &'doc Object<'doc>,
+    asked: Vec<&'static str>,
+    findings: &'run mut Findings,
+}
+
+/// A value, its path and its place.
+pub(super) struct Located<'doc> {
+    pub(super) path: String,
+    pub(super) place: Range<usize>,
+    pub(super) value: &'doc Value<'doc>,
+}
+
+impl<'doc, 'run> Section<'doc, 'run> {
+    pub(super) fn new(
+        prefix: String,
+        object: &'doc Object<'doc>,
+        findings: &'run mut Findings,
+    ) -> Self {
+        report_repeated(&prefix, object, findings);
+        Self {
+            prefix,
+            object,
+            asked: Vec::new(),
+            findings,
+        }
+    }
+
+    /// The value of a key.
+    pub(super) fn value(&mut self, key: &'static str) -> Option<Located<'doc>> {
+        self.asked.push(key);
+        let found = self.object.properties.iter();
+        let property = found.rev().find(|property| property.name.as_str() == key)?;
+        let located = Located {
+            path: format!("{}{key}", self.prefix),
+            place: place_of(&property.value),
+            value: &property.value,
+        };
+        let places = &mut self.findings.places;
+        places.insert(located.path.clone(), located.place.clone());
+        Some(located)
+    }
+
+    /// A text.
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        let located = self.value(key)?;
+        text(&located, self.findings)
+    }
+
+    /// A whole number within limits, put where it belongs.
+    pub(super) fn number<Number: TryFrom<i64>>(
+        &mut self,
+        key: &'static str,
+        allowed: RangeInclusive<i64>,
+        into: &mut Number,
+    ) {
+        let Some(located) = self.value(key) else {
+            return;
+        };
+        let number = whole_number(located.value).filter(|number| allowed.contains(number));
+        match number.and_then(|number| Number::try_from(number).ok()) {
+            Some(number) => *into = number,
+            None => {
+                let expected = format!(
+                    "a whole number from {} to {}",
+                    allowed.start(),
+                    allowed.end()
+                );
+                self.findings.mistake(unexpected(&located, &expected));
+            }
+        }
+    }
+
+    /// An object below this one.
+    pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'doc, '_>> {
+        let located = self.value(key)?;
+        section(&located, self.findings)
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(super) fn finish(self) {
+        for property in &self.object.properties {
+            let key = property.name.as_str();
+            if self.asked.contains(&key) {
+                continue;
+            }
+            let range = property.name.range();
+            let mut mistake = Mistake::new(
+                Some(range.start..range.end),
+                format!("there is no key `{}{key}`", self.prefix),
+                "unknown key",
+            );
+            mistake = match did_you_mean(key, &self.asked) {
+                Some(meant) => mistake.help(format!("did you mean `{meant}`?")),
+                None => mistake.help(format!("the keys here are {}", listed(&self.asked))),
+            };
+            self.findings.mistake(mistake);
+        }
+    }
+
+    pub(super) fn findings(&mut self) -> &mut Findings {
+        self.findings
+    }
+}
+
+/// The object that a value must be.
+pub(super) fn section<'doc, 'run>(
+    located: &Located<'doc>,
+    findings: &'run mut Findings,
+) -> Option<Section<'doc, 'run>> {
+    match located.value.as_object() {
+        Some(object) => Some(Section::new(format!("{}.", located.path), object, findings)),
+        None => {
+            findings.mistake(unexpected(located, "an object, as in { … }"));
+            None
+        }
+    }
+}
+
+/// The text that a value must be: not empty.
+pub(super) fn text(located: &Located<'_>, findings: &mut Findings) -> Option<String> {
+    match located.value.as_string_lit() {
+        Some(literal) if !literal.value.is_empty() => Some(literal.value.to_string()),
+        Some(_) | None => {
+            findings.mistake(unexpected(located, "a text that is not empty"));
+            None
+        }
+    }
+}
+
+/// The elements that a value must consist of.
+pub(super) fn elements<'doc>(
+    located: &Located<'doc>,
+    expected: &str,
+    findings: &mut Findings,
+) -> Vec<Located<'doc>> {
+    let Some(array) = located.value.as_array() else {
+        findings.mistake(unexpected(located, expected));
+        return Vec::new();
+    };
+    let place = |(index, value): (usize, &'doc Value<'doc>)| Located {
+        path: format!("{}[{index}]", located.path),
+        place: place_of(value),
+        value,
+    };
+    array.elements.iter().enumerate().map(place).collect()
+}
+
+/// The mistake of a value that is something else.
+pub(super) fn unexpected(located: &Located<'_>, expected: &str) -> Mistake {
+    let found = match located.value {
+        Value::StringLit(literal) if literal.value.is_empty() => "an empty text".to_owned(),
+        Value::StringLit(_) => "a text".to_owned(),
+        Value::NumberLit(number) => shortened(number.value),
+        Value::BooleanLit(truth) => truth.value.to_string(),
+        Value::Object(_) => "an object".to_owned(),
+        Value::Array(_) => "a list".to_owned(),
+        Value::NullKeyword(_) => "null".to_owned(),
+    };
+    let path = &located.path;
+    Mistake::new(
+        Some(located.place.clone()),
+        format!("`{path}` must be {expected}, not {found}"),
+        format!("expected {expected}"),
+    )
+}
+
+/// What was probably meant.
+pub(super) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option<&'word str> {
+    let plain = |word: &str| word.to_lowercase().replace(['_', '-', ' '], "");
+    let written = plain(written);
+    known
+        .iter()
+        .map(|word| (strsim::jaro_winkler(&written, &plain(word)), *word))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, word)| word)
+}
+
+/// Words, each in backticks, for messages.
+pub(super) fn listed(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    quoted.join(", ")
+}
+
+pub(super) fn place_of(value: &Value<'_>) -> Range<usize> {
+    let range = value.range();
+    range.start..range.end
+}
+
+fn report_repeated(prefix: &str, object: &Object<'_>, findings: &mut Findings) {
+    let mut seen = std::collections::BTreeSet::new();
+    for property in &object.properties {
+        let key = property.name.as_str();
+        if !seen.insert(key) {
+            let range = property.name.range();
+            let mistake = Mistake::new(
+                Some(range.start..range.end),
+                format!("`{prefix}{key}` stands here twice"),
+                "again",
+            );
+            findings.mistake(mistake.help("remove one of the two"));
+        }
+    }
+}
+
+fn whole_number(value: &Value<'_>) -> Option<i64> {
+    value.as_number_lit()?.value.parse().ok()
+}
+
+/// A number may be written with a million digits; a message shows the first.
+fn shortened(number: &str) -> String {
+    const SHOWN: usize = 24;
+    match number.get(..SHOWN) {
+        Some(start) if number.len() > SHOWN => format!("{start}…"),
+        Some(_) | None => number.to_owned(),
+    }
+}

@@ -1,0 +1,103 @@
+//! The file: found, read, or written with the default.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::ConfigError;
+
+/// The name of the configuration file.
+pub const CONFIG_FILE: &str = "allexmasterconfig.json";
+/// The name of the JavaScript master's, which is read where only it exists.
+pub const JAVASCRIPT_CONFIG_FILE: &str = ".allexmasterconfig.json";
+/// The default, as it is written.
+pub const DEFAULT_TEXT: &str = r#"{
+  "lanmanageraddress": "127.0.0.1",
+  "portrangestart": {
+    "tcp": 15000,
+    "http": 16000,
+    "ws": 17000
+  }
+}
+"#;
+
+/// A configuration of a machine has a few thousand bytes; what is larger is another file.
+const LARGEST: u64 = 1024 * 1024;
+/// As an editor would create it; the user's mask applies.
+const MODE: u32 = 0o666;
+
+pub(super) struct Found {
+    pub(super) path: PathBuf,
+    pub(super) text: String,
+    pub(super) written: bool,
+}
+
+/// Reads the file of `folder`, or writes the default where there is none.
+pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
+    for name in [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE] {
+        let path = folder.join(name);
+        if let Some(text) = read(&path)? {
+            return Ok(Found {
+                path,
+                text,
+                written: false,
+            });
+        }
+    }
+    let path = folder.join(CONFIG_FILE);
+    match write_default(folder, &path) {
+        Ok(()) => Ok(Found {
+            path,
+            text: DEFAULT_TEXT.to_owned(),
+            written: true,
+        }),
+        // Somebody else was faster: theirs holds.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found {
+            text: read(&path)?.unwrap_or_else(|| DEFAULT_TEXT.to_owned()),
+            path,
+            written: false,
+        }),
+        Err(source) => Err(ConfigError::Unwritable { file: path, source }),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable {
+        file: path.to_owned(),
+        source,
+    };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut bytes = Vec::new();
+    let limited = file.take(LARGEST + 1).read_to_end(&mut bytes);
+    limited.map_err(unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(ConfigError::TooLarge {
+            file: path.to_owned(),
+            most: LARGEST,
+        });
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) => Err(ConfigError::NotText {
+            file: path.to_owned(),
+            position: error.utf8_error().valid_up_to(),
+        }),
+    }
+}
+
+/// Written beside it and then named, so that there is never half a file; nothing is overwritten.
+fn write_default(folder: &Path, path: &Path) -> io::Result<()> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".allexmasterconfig")
+        .permissions(Permissions::from_mode(MODE))
+        .tempfile_in(folder)?;
+    file.write_all(DEFAULT_TEXT.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path)?;
+    fs::File::open(folder)?.sync_all()
+}

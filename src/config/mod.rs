@@ -1,0 +1,174 @@
+//! The configuration: read, checked as a whole, and told to people with line and column.
+//!
+//! ```text
+//!  allexmasterconfig.json ──► document ──► schema ──► Values ──► check ──► Config
+//!  (or the default)           places of    keys,        ▲         what must
+//!                             each value   types     Overrides    fit together
+//!                                 └───────────┴── all mistakes ─────┘──► ConfigError
+//! ```
+//!
+//! # Theory of operation
+//!
+//! The file is read once, and every mistake in it is found in one go: each carries its place, what
+//! was expected and, for a mistyped key, what was probably meant. A file with a mistake is never
+//! changed. Where there is none, the default is written, so that there is something to edit.
+//!
+//! # Keys
+//!
+//! Times are milliseconds. All keys are optional.
+//!
+//! | key | default | meaning |
+//! |---|---|---|
+//! | `lanmanageraddress` | `127.0.0.1` | host name or address of the LanManager |
+//! | `lanmanagerport` | 23552, then 23451 | its port |
+//! | `lanmanagerprotocol` | `ws` | `ws` or `wss` |
+//! | `lanmanagerportcorrection` | 0 | added to its ports |
+//! | `runtimedirectory` | `.` | the folder that services of AllexJS change to |
+//! | `portrangestart` | 15000, 16000, 17000 | the first port for `tcp`, `http` and `ws` |
+//! | `launchers` | none | the programs that needs may ask for, see [`crate::launch`] |
+//! | `limits` | | see below |
+//! | `restart` | | see below |
+//!
+//! `limits`: `startsatonce`, `bidsatonce`, `readytimeout`, `stopgrace`, `portrangesize`,
+//! `portcooldown`, `portretry`, `checkattempts`, `checkretry`, `dialretry`, `dialretrymost`,
+//! `requesttimeout`, `forgetafter`, `farewelltimeout`, `logfilesize` (bytes), `logfilecount`.
+//!
+//! `restart`: `delay`, `delaymost`, `stableafter`, `attempts` (0: without end), `jitter` (thousandths).
+
+mod check;
+mod document;
+mod error;
+mod file;
+mod launchers;
+mod schema;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use allexmaster_state::Settings;
+
+pub use error::{ConfigError, Mistake, Mistakes, Report};
+pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
+
+use crate::launch::Launchers;
+use crate::logs::LogLimits;
+
+/// The ports that are dialed where none is configured: the documented one, and the port for
+/// WebSockets of the JavaScript LanManager.
+pub const LAN_MANAGER_PORTS: [u16; 2] = [23_552, 23_451];
+/// The folder of the master's own files, inside its folder.
+const OWN_FOLDER: &str = ".allexmaster";
+/// The folder of the children's log files, inside that.
+const LOG_FOLDER: &str = "logs";
+
+/// What the configuration says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Where the LanManager is dialed, in this order. Never empty.
+    pub lan_endpoints: Vec<Endpoint>,
+    /// What services of AllexJS get as their folder, as it stands in the file.
+    pub runtime_directory: String,
+    /// All that this machine may run.
+    pub launchers: Launchers,
+    /// What the rules need to know.
+    pub settings: Settings,
+    /// How large the children's logs may get.
+    pub logs: LogLimits,
+}
+
+/// A configuration, and where it came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file.
+    pub file: PathBuf,
+    /// Whether there was none, and the default was written.
+    pub written: bool,
+    /// What is allowed, but probably not meant.
+    pub warnings: Vec<Report>,
+}
+
+/// What flags and variables say instead of the file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Overrides {
+    /// Instead of `lanmanageraddress`.
+    pub lanmanager_address: Option<String>,
+    /// Instead of `lanmanagerport`.
+    pub lanmanager_port: Option<u16>,
+    /// Instead of `lanmanagerprotocol`.
+    pub lanmanager_protocol: Option<String>,
+    /// Instead of `lanmanagerportcorrection`.
+    pub lanmanager_port_correction: Option<i32>,
+    /// Instead of `runtimedirectory`.
+    pub runtime_directory: Option<String>,
+}
+
+/// Where a LanManager listens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    /// Whether the connection is encrypted (`wss`).
+    pub encrypted: bool,
+    /// The host name or address; an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.encrypted { "wss" } else { "ws" };
+        if self.host.contains(':') {
+            write!(formatter, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(formatter, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Config {
+    /// Reads the configuration of `folder`, or writes the default where there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or has mistakes, or an override has; nothing was changed.
+    pub fn load(folder: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+        let found = file::read_or_write(folder)?;
+        let (config, warnings) = Self::parse(&found.path, found.text, overrides)?;
+        Ok(Loaded {
+            config,
+            file: found.path,
+            written: found.written,
+            warnings,
+        })
+    }
+
+    /// Reads a configuration from its text; `file` is its name in messages. The second part of the
+    /// answer is what is allowed, but probably not meant.
+    ///
+    /// # Errors
+    /// All mistakes of the text and the overrides.
+    pub fn parse(
+        file: &Path,
+        text: String,
+        overrides: &Overrides,
+    ) -> Result<(Self, Vec<Report>), ConfigError> {
+        let (values, mut findings) = schema::read(&text);
+        let config = check::check(values, overrides, &mut findings);
+        let document::Findings {
+            mistakes, warnings, ..
+        } = findings;
+        if mistakes.is_empty() {
+            let warnings = warnings.iter().map(|warning| warning.report(file, &text));
+            let warnings = warnings.collect();
+            return Ok((config, warnings));
+        }
+        let mistakes = Mistakes::new(file, text, mistakes);
+        Err(ConfigError::Mistakes(Box::new(mistakes)))
+    }
+
+    /// The folder of the children's log files, for a master that runs in `folder`.
+    #[must_use]
+    pub fn log_folder(&self, folder: &Path) -> PathBuf {
+        folder.join(OWN_FOLDER).join(LOG_FOLDER)
+    }
+}
