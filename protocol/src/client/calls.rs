@@ -226,8 +226,19 @@ impl Client {
         });
     }
 
+    /// Sends the frame of a call that has just been opened; on a connection that has ended, the call
+    /// ends too.
     fn transmit(&mut self, frame: ClientFrame) {
-        self.transmits.push_back(frame.into_text());
+        let Some(reason) = self.closed.clone() else {
+            self.transmits.push_back(frame.into_text());
+            return;
+        };
+        match frame {
+            ClientFrame::Introduce { id, .. } | ClientFrame::Call { id, .. } => {
+                self.finish(&id, Err(CallError::ConnectionEnded(reason)));
+            }
+            ClientFrame::Ping { .. } | ClientFrame::Pong { .. } => {}
+        }
     }
 
     /// A progress came: a query is no longer waited for.
@@ -282,6 +293,11 @@ impl Client {
                 self.introduced(call, session, &answer)
             }
             (CallKind::Confirm, _, Ok(_)) => {}
+            (
+                CallKind::Confirm,
+                _,
+                Err(CallError::ConnectionEnded(_) | CallError::SessionEnded),
+            ) => {}
             (CallKind::Confirm, Some(session), Err(_)) => self.end_session(&session),
             (CallKind::Confirm, None, Err(_)) => {}
             // Whoever was faster: the session is dead, as was wanted.

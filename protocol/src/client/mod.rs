@@ -144,7 +144,7 @@ pub enum ClientEvent {
         error: RemoteError,
     },
     /// The connection is of no use any more: close the carrier. Every open call has been answered
-    /// with an error. Nothing follows.
+    /// with an error; so will be every call that is made later.
     Closed {
         /// Why.
         reason: CloseReason,
@@ -165,7 +165,7 @@ pub struct Client {
     timers: BTreeSet<(u64, CallId)>,
     last_heard: u64,
     next_ping: u64,
-    closed: bool,
+    closed: Option<CloseReason>,
     transmits: VecDeque<String>,
     events: VecDeque<ClientEvent>,
 }
@@ -184,8 +184,8 @@ impl Client {
             early_items: VecDeque::new(),
             timers: BTreeSet::new(),
             last_heard: now,
-            next_ping: now + PING_INTERVAL_MS,
-            closed: false,
+            next_ping: now.saturating_add(PING_INTERVAL_MS),
+            closed: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -204,14 +204,15 @@ impl Client {
     /// When [`Client::handle_timeout`] has to be called at the latest, in milliseconds.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        if self.closed {
+        if self.closed.is_some() {
             return None;
         }
         let keep_alive = match self.options.carrier {
-            CarrierKind::Socket | CarrierKind::WebSocket => {
-                Some(self.next_ping.min(self.last_heard + SILENCE_MS))
-            }
-            CarrierKind::SignalR => Some(self.last_heard + SILENCE_MS),
+            CarrierKind::Socket | CarrierKind::WebSocket => Some(
+                self.next_ping
+                    .min(self.last_heard.saturating_add(SILENCE_MS)),
+            ),
+            CarrierKind::SignalR => Some(self.last_heard.saturating_add(SILENCE_MS)),
             CarrierKind::Ipc => None,
         };
         self.timers
@@ -224,7 +225,7 @@ impl Client {
 
     /// Does what is due: pings, gives up calls without answer, gives up a silent peer.
     pub fn handle_timeout(&mut self, now: u64) {
-        if self.closed {
+        if self.closed.is_some() {
             return;
         }
         while let Some((deadline, call)) = self.timers.first().cloned() {
@@ -235,7 +236,7 @@ impl Client {
         }
         match self.options.carrier {
             CarrierKind::Socket | CarrierKind::WebSocket if now >= self.next_ping => {
-                self.next_ping = now + PING_INTERVAL_MS;
+                self.next_ping = now.saturating_add(PING_INTERVAL_MS);
                 // Zero would not count as a ping in JavaScript.
                 self.transmits.push_back(
                     ClientFrame::Ping {
@@ -253,7 +254,7 @@ impl Client {
             CarrierKind::Socket | CarrierKind::WebSocket | CarrierKind::SignalR => true,
             CarrierKind::Ipc => false,
         };
-        if watched && now >= self.last_heard + SILENCE_MS {
+        if watched && now >= self.last_heard.saturating_add(SILENCE_MS) {
             self.closed(CloseReason::Silent {
                 seconds: SILENCE_MS / 1_000,
             });
@@ -263,10 +264,10 @@ impl Client {
     /// Takes the news that the connection has ended, or ends it: every open call is answered with an
     /// error, then comes [`ClientEvent::Closed`]. A second call does nothing.
     pub fn closed(&mut self, reason: CloseReason) {
-        if self.closed {
+        if self.closed.is_some() {
             return;
         }
-        self.closed = true;
+        self.closed = Some(reason.clone());
         let mut open: Vec<(u64, CallId)> = self
             .calls
             .iter()
@@ -284,7 +285,7 @@ impl Client {
     /// Whether the connection is known to have ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.closed
+        self.closed.is_some()
     }
 
     /// How many calls wait for their answer.

@@ -12,7 +12,7 @@ use crate::frame::{CallId, ClientFrame, FrameError, OutOfBand, ServerFrame, Sess
 impl Client {
     /// Takes one text from the server.
     pub fn receive(&mut self, now: u64, text: &str) {
-        if self.closed {
+        if self.closed.is_some() {
             return;
         }
         self.last_heard = now;

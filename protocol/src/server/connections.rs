@@ -46,7 +46,7 @@ impl Server {
             pending: BTreeSet::new(),
             query_count: 0,
             last_sign_of_life: now,
-            next_ping: now + PING_INTERVAL_MS,
+            next_ping: now.saturating_add(PING_INTERVAL_MS),
             unintelligible_texts: 0,
         };
         if let Some(deadline) = opened.deadline() {
@@ -156,7 +156,7 @@ impl Server {
         let Some(known) = self.connections.get_mut(&connection) else {
             return;
         };
-        if now >= known.last_sign_of_life + SILENCE_MS {
+        if now >= known.last_sign_of_life.saturating_add(SILENCE_MS) {
             self.disconnect(
                 connection,
                 CloseReason::Silent {
@@ -167,7 +167,7 @@ impl Server {
         }
         let ping_due = known.carrier == CarrierKind::SignalR && now >= known.next_ping;
         if ping_due {
-            known.next_ping = now + PING_INTERVAL_MS;
+            known.next_ping = now.saturating_add(PING_INTERVAL_MS);
         }
         if let Some(deadline) = known.deadline() {
             self.timers
@@ -225,7 +225,7 @@ impl Connection {
 
     /// When this connection has to be looked at again.
     fn deadline(&self) -> Option<u64> {
-        let silent = self.last_sign_of_life + SILENCE_MS;
+        let silent = self.last_sign_of_life.saturating_add(SILENCE_MS);
         match self.carrier {
             CarrierKind::Socket | CarrierKind::WebSocket => Some(silent),
             CarrierKind::SignalR => Some(silent.min(self.next_ping)),

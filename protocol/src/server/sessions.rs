@@ -115,7 +115,7 @@ impl Server {
         let mut state = std::mem::take(&mut grant.state);
         state.push(StateItem::set("name", grant.name.clone()));
         Stage::Reserved {
-            expires: now + RESERVATION_MS,
+            expires: now.saturating_add(RESERVATION_MS),
             state,
         }
     }

@@ -6,11 +6,13 @@
 )]
 
 mod carriers;
+mod client_end;
 mod conversations;
 mod decoders;
 mod filters;
 mod frames;
-mod server_limits;
+mod pair;
+mod server_end;
 mod tables;
 mod transcript;
 mod transcripts;
