@@ -1,17 +1,37 @@
-//! See the README.
+//! THE HANDS of `allexmaster`: the loop, the drivers, the local sockets, the command line.
+//!
+//! ```text
+//!  local ─────┐                                        ┌─► child   spawn, signal, adopt
+//!  lan ───────┤   ┌───────────┐   ┌──────┐   ┌───────┐ ├─► probe   are ports free, do they answer
+//!  child ─────┼──►│  journal  │──►│ step │──►│ hands │─┼─► lan     dial, bid, respond
+//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► local   replies, tables
+//!  (signals) ─┘    durable         pure                └─► (exit)
+//! ```
+//!
+//! # Theory of operation
+//!
+//! Each driver knows one part of the world and nothing of the others. It reports
+//! what happened as events into the loop's inbox, and does what the rules order as
+//! effects; both are plain data. The loop itself stands in `allexmaster-journal`,
+//! the decisions in `allexmaster-state`.
 
 // In reading order.
 pub mod machine;
-pub mod rows;
-pub mod tables;
+pub mod daemon;
+pub mod sink;
 pub mod lan;
 pub mod local;
+pub mod rows;
+pub mod tables;
+pub mod child;
 pub mod launch;
-pub mod sink;
 pub mod process;
 pub mod probe;
-pub mod child;
 pub mod logs;
+pub mod sample;
+pub mod config;
 pub mod status;
-pub mod exit_code;
+pub mod client;
+pub mod cli;
 pub mod telemetry;
+pub mod exit_code;

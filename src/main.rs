@@ -1,2 +1,7 @@
-//! See the README.
-fn main() {}
+//! The program; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    allexmaster::cli::main()
+}

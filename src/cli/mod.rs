@@ -1,6 +1,5 @@
 //! The command line: what can be said, and which file does it.
 
-mod client;
 mod config_check;
 mod needs;
 mod restart;
@@ -14,7 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
 
+use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
 use crate::local::sockets::DEFAULT_FOLDER;
@@ -150,4 +151,24 @@ fn print_json(document: &impl serde::Serialize) {
     // Texts and numbers always have a JSON form.
     let text = serde_json::to_string_pretty(document).unwrap_or_default();
     print(&format!("{text}\n"));
+}
+
+/// The runtime of a master: two workers, since the loop has its own thread and children their own cores.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+}
+
+/// Calls a method of the master of the folder.
+fn ask(common: &Common, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
+    client::ask(&common.directory, &common.socket_dir, method, arguments)
+}
+
+/// Tells people or machines why there is no answer.
+fn report(error: &AskError, json: bool) -> ExitCode {
+    if json {
+        print_json(&json!({ "error": { "code": error.code(), "message": error.to_string() } }));
+    } else {
+        complain(&error.to_string());
+    }
+    ExitCode::from(error.exit_code())
 }

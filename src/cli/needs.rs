@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::{Common, client, complain, print, print_json, table};
+use super::{Common, ask, complain, print, print_json, report, table};
+use crate::client;
 use crate::exit_code;
 use crate::status::NeedDocument;
 
@@ -69,7 +70,7 @@ impl Needs {
             Self::Add(add) => add.run(common),
             Self::Remove { instance, json } => {
                 let arguments = vec![json!(instance)];
-                done(client::ask(common, "removeNeed", arguments), json, || {
+                done(ask(common, "removeNeed", arguments), json, || {
                     format!("the LanManager has forgotten the need {instance}")
                 })
             }
@@ -79,7 +80,7 @@ impl Needs {
 
 fn list(common: &Common, json: bool) -> ExitCode {
     let needs =
-        client::ask(common, "needs", Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
+        ask(common, "needs", Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
     match needs {
         Ok(needs) => {
             if json {
@@ -89,7 +90,7 @@ fn list(common: &Common, json: bool) -> ExitCode {
             }
             ExitCode::from(exit_code::OK)
         }
-        Err(error) => error.report(json),
+        Err(error) => report(&error, json),
     }
 }
 
@@ -112,7 +113,7 @@ impl Add {
         if let Some(address) = ipaddress {
             need.insert("ipaddress".to_owned(), json!(address));
         }
-        done(client::ask(common, "addNeed", vec![Value::Object(need)]), json, || {
+        done(ask(common, "addNeed", vec![Value::Object(need)]), json, || {
             format!("the LanManager has the need {instance}; `allexmaster status` shows it")
         })
     }
@@ -133,6 +134,6 @@ fn done(
             }
             ExitCode::from(exit_code::OK)
         }
-        Err(error) => error.report(json),
+        Err(error) => report(&error, json),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, client, print, print_json};
+use super::{Common, ask, print, print_json, report};
 use crate::exit_code;
 
 /// Start a service of this folder's master anew.
@@ -24,7 +24,7 @@ pub(super) struct Restart {
 
 impl Restart {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        match client::ask(common, "restart", vec![json!(self.instance)]) {
+        match ask(common, "restart", vec![json!(self.instance)]) {
             Ok(answer) => {
                 if self.json {
                     print_json(&answer);
@@ -37,7 +37,7 @@ impl Restart {
                 }
                 ExitCode::from(exit_code::OK)
             }
-            Err(error) => error.report(self.json),
+            Err(error) => report(&error, self.json),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{Common, client, print, print_json, table};
+use super::{Common, ask, print, print_json, report, table};
+use crate::client;
 use crate::exit_code;
 use crate::status::StatusDocument;
 
@@ -22,7 +23,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        let status = client::ask(common, "status", Vec::new())
+        let status = ask(common, "status", Vec::new())
             .and_then(client::document::<StatusDocument>);
         match status {
             Ok(status) => {
@@ -33,7 +34,7 @@ impl Status {
                 }
                 ExitCode::from(exit_code::OK)
             }
-            Err(error) => error.report(self.json),
+            Err(error) => report(&error, self.json),
         }
     }
 }

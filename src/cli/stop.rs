@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, client, complain, print, print_json};
+use super::{Common, ask, complain, print, print_json, report};
 use crate::daemon::read_pid;
 use crate::exit_code;
 
@@ -34,13 +34,13 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
-        let mut answer = client::ask(common, "stop", Vec::new());
+        let mut answer = ask(common, "stop", Vec::new());
         if self.now && answer.is_ok() {
             // The second request kills.
-            answer = client::ask(common, "stop", Vec::new()).or(answer);
+            answer = ask(common, "stop", Vec::new()).or(answer);
         }
         if let Err(error) = answer {
-            return error.report(self.json);
+            return report(&error, self.json);
         }
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {

@@ -97,7 +97,7 @@ pub(super) fn needs(needs: &[NeedDocument]) -> String {
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
         table.set_width(WIDE);
     }

@@ -10,6 +10,8 @@ use allexmaster_state::{
 use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
+use crate::child::ChildOptions;
+use crate::launch::MasterFacts;
 use crate::machine::Rules;
 use crate::process;
 
@@ -37,6 +39,25 @@ pub(super) struct Facts {
     pub(super) pid: Pid,
     /// The number of events before this run: with the pid, unique on this machine.
     pub(super) started: u64,
+}
+
+impl Facts {
+    /// What the child driver needs to know.
+    pub(super) fn child_options(&self, options: &Options) -> ChildOptions {
+        let config = &options.config;
+        ChildOptions {
+            boot: self.boot.clone(),
+            launchers: config.launchers.clone(),
+            master: MasterFacts {
+                journal: self.journal.clone(),
+                pid: self.pid,
+                folder: options.folder.clone(),
+                runtime_folder: config.runtime_directory.clone(),
+            },
+            log_folder: config.log_folder(&options.folder),
+            abort_after_fork: options.abort_after_fork,
+        }
+    }
 }
 
 /// Opens the journal and looks for the children of earlier runs.

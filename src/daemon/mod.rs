@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle as Task;
 use tracing::{error, info, warn};
 
-use crate::child::Children;
+use crate::child::{AbortAfterFork, Children};
 use crate::config::Config;
 use crate::lan::{self, Lan};
 use crate::local::{self, sockets};
@@ -44,8 +44,10 @@ pub struct Options {
     pub config: Config,
     /// Where the sockets are.
     pub socket_folder: PathBuf,
-    /// Where to abort, in tests.
+    /// Where in the loop to abort, in tests.
     pub failpoint: Option<Failpoint>,
+    /// After which fork to abort, in tests.
+    pub abort_after_fork: Option<AbortAfterFork>,
 }
 
 /// Why the master could not start, or had to end.
@@ -93,11 +95,11 @@ impl DaemonError {
 }
 
 /// A master that runs.
-#[derive(Debug)]
 pub struct Running {
     inbox: EventInbox,
     ended: oneshot::Receiver<Result<(), allexmaster_journal::Error>>,
     drivers: Vec<Task<()>>,
+    rotation: Task<()>,
     pid_file: PidFile,
 }
 
@@ -133,11 +135,11 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     let drivers = vec![
         tokio::spawn(local::run(listeners, inbox.clone(), prefix, endpoint, local_orders, tables)),
         tokio::spawn(lan.run(lan_receiver)),
-        tokio::spawn(crate::logs::rotate_all(
-            options.config.log_folder(&options.folder),
-            options.config.logs,
-        )),
     ];
+    let rotation = tokio::spawn(crate::logs::rotate_all(
+        options.config.log_folder(&options.folder),
+        options.config.logs,
+    ));
     let hands = Hands {
         lan: lan_orders,
         local: local_handle,
@@ -147,7 +149,7 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     let clock = SystemClock::default();
     let thread = engine::start(live, mailbox, clock, hands)
         .map_err(|source| DaemonError::System { what: "a thread for the loop", source })?;
-    Ok(Running { inbox, ended: watch(thread), drivers, pid_file })
+    Ok(Running { inbox, ended: watch(thread), drivers, rotation, pid_file })
 }
 
 /// Tells when the loop's thread has ended, and how.
@@ -164,6 +166,12 @@ fn watch(
         let _ = sender.send(result);
     });
     receiver
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Running").field("pid_file", &self.pid_file).finish_non_exhaustive()
+    }
 }
 
 impl Running {
@@ -194,7 +202,8 @@ impl Running {
 
     async fn end_drivers(self) {
         // The loop has dropped the ends that gave orders: the drivers finish, and end.
-        let Self { drivers, pid_file, .. } = self;
+        let Self { drivers, rotation, pid_file, .. } = self;
+        rotation.abort();
         for mut driver in drivers {
             if tokio::time::timeout(FAREWELL, &mut driver).await.is_err() {
                 driver.abort();

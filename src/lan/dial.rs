@@ -1,34 +1,12 @@
 //! Dialing the LanManager: plain or encrypted, one endpoint after the other.
 
-use std::fmt;
-
 use allexmaster_protocol::carrier::CONNECT_PATIENCE;
 use allexmaster_protocol::framing::MAX_MESSAGE_BYTES;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-/// Where a LanManager listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Whether the connection is encrypted (`wss`).
-    pub encrypted: bool,
-    /// The host name or address.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.encrypted { "wss" } else { "ws" };
-        if self.host.contains(':') {
-            write!(formatter, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{scheme}://{}:{}", self.host, self.port)
-        }
-    }
-}
+use crate::config::Endpoint;
 
 /// A connection that was made.
 #[derive(Debug)]

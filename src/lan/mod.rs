@@ -16,10 +16,11 @@ use allexmaster_state::{Connection, Effect, Event};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use crate::config::Endpoint;
 use crate::machine::EventInbox;
 use crate::tables::{TableChange, TableSender};
 use conversation::{Conversation, News};
-use dial::{Dialed, Endpoint};
+use dial::Dialed;
 
 /// How many orders may wait for this driver. The rules order a few per service at most, and
 /// there are 65,536 services at most; the queue's memory is taken as it fills.

@@ -1,7 +1,6 @@
 //! Asking the master of a folder, over its Unix socket, in AllexJS's protocol.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use allexmaster_protocol::carrier::{Inbox, Incoming, length_prefixed};
@@ -16,7 +15,6 @@ use interprocess::local_socket::{GenericFilePath, ToFsName as _};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::{Common, complain, print_json};
 use crate::daemon::{PID_FILE, read_pid};
 use crate::exit_code;
 use crate::local::sockets::Socket;
@@ -28,7 +26,7 @@ const TEXTS_MOST: usize = 64;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum AskError {
+pub enum AskError {
     /// There is no pid file.
     #[error("no master runs in {}: it has no {PID_FILE}. Start one with `allexmaster`, or name its folder with --directory", folder.display())]
     NoPidFile {
@@ -61,7 +59,9 @@ pub(super) enum AskError {
 }
 
 impl AskError {
-    fn exit_code(&self) -> u8 {
+    /// The exit code that says this.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => exit_code::NOT_RUNNING,
             Self::Refused { .. } => exit_code::REFUSED,
@@ -69,35 +69,34 @@ impl AskError {
         }
     }
 
-    fn code(&self) -> &str {
+    /// A stable code that says this; that of the refusal, where it is one.
+    #[must_use]
+    pub fn code(&self) -> &str {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => "NOT_RUNNING",
             Self::Refused { code, .. } => code,
             Self::Broken(_) => "NO_ANSWER",
         }
     }
-
-    /// Tells people or machines, and gives the exit code.
-    pub(super) fn report(&self, json: bool) -> ExitCode {
-        if json {
-            print_json(&serde_json::json!({
-                "error": { "code": self.code(), "message": self.to_string() }
-            }));
-        } else {
-            complain(&self.to_string());
-        }
-        ExitCode::from(self.exit_code())
-    }
 }
 
 /// Calls a method of the master of the folder.
-pub(super) fn ask(common: &Common, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
+///
+/// # Errors
+///
+/// Nobody runs there, the call was refused, or the answer did not come.
+pub fn ask(
+    folder: &Path,
+    socket_folder: &Path,
+    method: &str,
+    arguments: Vec<Value>,
+) -> Result<Value, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| AskError::Broken(error.to_string()))?;
     runtime.block_on(async {
-        let stream = connect(&common.directory, &common.socket_dir).await?;
+        let stream = connect(folder, socket_folder).await?;
         tokio::time::timeout(PATIENCE, talk(stream, method, arguments))
             .await
             .unwrap_or_else(|_| {
@@ -184,7 +183,11 @@ fn refusal(error: CallError) -> AskError {
 }
 
 /// Reads an answer as the document that it should be.
-pub(super) fn document<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AskError> {
+///
+/// # Errors
+///
+/// It is another one.
+pub fn document<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AskError> {
     serde_json::from_value(value).map_err(|error| {
         AskError::Broken(format!("it is of another version ({error}); run its own `allexmaster`"))
     })

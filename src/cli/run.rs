@@ -1,0 +1,80 @@
+//! `allexmaster` without a command: the master of the folder.
+
+use std::process::ExitCode;
+
+use super::config_check::{one_line, report};
+use super::{Common, complain, runtime};
+use allexmaster_journal::{BadFailpoint, Failpoint};
+use tracing::{info, warn};
+
+use crate::child::AbortAfterFork;
+use crate::config::{Config, Loaded, Overrides};
+use crate::daemon::{self, Options};
+use crate::exit_code;
+use crate::telemetry::{self, LogDestination};
+
+/// The variable that makes a test's master die at a point of the loop.
+const FAILPOINT: &str = "ALLEXMASTER_FAILPOINT";
+
+pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
+    if let Err(error) = telemetry::start(common.log_format, LogDestination::StandardError) {
+        complain(&format!("cannot log: {error}"));
+    }
+    let (failpoint, abort_after_fork) = match failpoints() {
+        Ok(failpoints) => failpoints,
+        Err(error) => {
+            complain(&format!("{FAILPOINT}: {error}"));
+            return ExitCode::from(exit_code::USAGE);
+        }
+    };
+    let folder = match std::path::absolute(&common.directory) {
+        Ok(folder) if folder.is_dir() => folder,
+        Ok(folder) => {
+            complain(&format!("{} is not a folder", folder.display()));
+            return ExitCode::from(exit_code::CONFIGURATION);
+        }
+        Err(error) => {
+            complain(&format!("{}: {error}", common.directory.display()));
+            return ExitCode::from(exit_code::CONFIGURATION);
+        }
+    };
+    let loaded = match Config::load(&folder, overrides) {
+        Ok(loaded) => loaded,
+        Err(error) => return report(error, false),
+    };
+    announce(&loaded);
+    let options = Options {
+        folder,
+        config: loaded.config,
+        socket_folder: common.socket_dir.clone(),
+        failpoint,
+        abort_after_fork,
+    };
+    match runtime() {
+        Ok(runtime) => runtime.block_on(daemon::run(options)),
+        Err(error) => {
+            complain(&format!("the system refused what every program needs: {error}"));
+            ExitCode::from(exit_code::FAILURE)
+        }
+    }
+}
+
+/// Where a test wants the master to die: `durable:17` in the loop, `forked:2` after a fork.
+fn failpoints() -> Result<(Option<Failpoint>, Option<AbortAfterFork>), String> {
+    let Ok(text) = std::env::var(FAILPOINT) else { return Ok((None, None)) };
+    if let Some(count) = text.strip_prefix("forked:") {
+        let count = count.parse().map_err(|_| format!("{count} is no number"))?;
+        return Ok((None, Some(AbortAfterFork(count))));
+    }
+    let failpoint: Failpoint = text.parse().map_err(|error: BadFailpoint| error.to_string())?;
+    Ok((Some(failpoint), None))
+}
+
+fn announce(loaded: &Loaded) {
+    if loaded.written {
+        info!(file = %loaded.file.display(), "there was no configuration: the default was written");
+    }
+    for warning in &loaded.warnings {
+        warn!("{}", one_line(warning));
+    }
+}
