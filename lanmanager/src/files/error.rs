@@ -1,17 +1,30 @@
 //! What can be wrong with a file, said so that it can be mended.
 
+use std::error::Error;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// A file that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{}{problem}", path.display())]
+#[derive(Debug)]
 pub struct FileError {
     /// Which file.
     pub path: PathBuf,
     /// What is wrong.
-    #[source]
     pub problem: Problem,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}{}", self.path.display(), self.problem)
+    }
+}
+
+impl Error for FileError {
+    /// The problem is told with the path; what is behind it comes next.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.problem.source()
+    }
 }
 
 /// What is wrong with a file.

@@ -82,9 +82,14 @@ struct NatRow(Row);
 
 impl<'de> Deserialize<'de> for NatRow {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let row = Row::deserialize(deserializer)?;
+        deserializer.deserialize_map(Checked(Self::check))
+    }
+}
+
+impl NatRow {
+    fn check(row: Row) -> Result<Self, String> {
         if !row.get("iaddress").is_some_and(Value::is_string) {
-            return Err(de::Error::custom("a row needs an \"iaddress\" (a text)"));
+            return Err("a row needs an \"iaddress\" (a text)".to_owned());
         }
         let is_port = |value: &Value| value.as_u64().is_some_and(|port| port <= 0xffff);
         let is_range = |value: &Value| {
@@ -95,9 +100,9 @@ impl<'de> Deserialize<'de> for NatRow {
             .get("iport")
             .is_some_and(|value| is_port(value) || is_range(value))
         {
-            return Err(de::Error::custom(
-                "a row needs an \"iport\" (a port, or a range as in [1000,2000])",
-            ));
+            return Err(
+                "a row needs an \"iport\" (a port, or a range as in [1000,2000])".to_owned(),
+            );
         }
         Ok(Self(row))
     }
@@ -140,19 +145,43 @@ struct NeedEntry(Need);
 
 impl<'de> Deserialize<'de> for NeedEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let row = Row::deserialize(deserializer)?;
-        if !row.contains_key("instancename") {
-            let meant = row.keys().find(|key| is_like_instancename(key));
-            return Err(de::Error::custom(match meant {
-                Some(meant) => {
-                    format!("a need without \"instancename\", is \"{meant}\" meant to be it?")
-                }
-                None => "a need without \"instancename\"".to_owned(),
-            }));
+        deserializer.deserialize_map(Checked(Self::check))
+    }
+}
+
+impl NeedEntry {
+    fn check(row: Row) -> Result<Self, String> {
+        if row.contains_key("instancename") {
+            let need = Need::from_json(Value::Object(row));
+            return need.map(Self).map_err(|error| error.to_string());
         }
-        Need::from_json(Value::Object(row))
-            .map(Self)
-            .map_err(de::Error::custom)
+        let meant = row.keys().find(|key| is_like_instancename(key));
+        Err(match meant {
+            Some(meant) => {
+                format!("a need without \"instancename\", is \"{meant}\" meant to be it?")
+            }
+            None => "a need without \"instancename\"".to_owned(),
+        })
+    }
+}
+
+/// Reads an object and checks it where it ends, so that a complaint names that place
+/// and not where the next one begins.
+struct Checked<T>(fn(Row) -> Result<T, String>);
+
+impl<'de, T> de::Visitor<'de> for Checked<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut row = Row::new();
+        while let Some((field, value)) = map.next_entry()? {
+            row.insert(field, value);
+        }
+        (self.0)(row).map_err(de::Error::custom)
     }
 }
 

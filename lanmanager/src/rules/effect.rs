@@ -78,6 +78,8 @@ pub enum Effect {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Reply {
+    /// The root session is known; what gone sessions of its address ran is needed.
+    Welcome,
     /// The bid is the active one: start the service and respond with the ticket.
     BidActive {
         /// To respond with.

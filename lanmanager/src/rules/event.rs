@@ -25,8 +25,10 @@ pub enum Event {
         /// What the files and the command line say about how to work.
         settings: Settings,
     },
-    /// A root session of role `user` was opened.
+    /// Somebody opens a root session of role `user`.
     MasterConnected {
+        /// Who waits for the answer.
+        request: RequestId,
         /// The session.
         master: MasterId,
         /// Where it comes from.

@@ -59,7 +59,7 @@ fn drafts() -> impl Strategy<Value = Draft> {
     prop_oneof![
         1 => (any::<bool>(), files()).prop_map(|(first, files)| Draft::Ready(Event::FilesRead { first, files })),
         1 => Just(Draft::Ready(Event::Started { settings: settings() })),
-        3 => (masters(), address).prop_map(|(master, address)| Draft::Ready(Event::MasterConnected { master, address })),
+        3 => (masters(), address).prop_map(move |(master, address)| Draft::Ready(Event::MasterConnected { request, master, address })),
         2 => masters().prop_map(|master| Draft::Ready(Event::MasterGone { master })),
         3 => needs().prop_map(move |need| Draft::Ready(Event::NeedAdded { request, need })),
         1 => names().prop_map(move |name| Draft::Ready(Event::NeedRemoved { request, name })),

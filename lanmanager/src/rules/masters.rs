@@ -7,13 +7,19 @@
 //! becomes a need at once when its address connects anew, so that a master that
 //! comes back is asked and answers from its running children.
 
+use super::effect::Reply;
 use super::names::{Address, InstanceName, MasterId};
 use super::needs::service_ended;
-use super::state::{Master, Presence, State};
+use super::state::{Master, Presence, RequestId, State};
 use super::step::Change;
 
 /// A root session was opened: what gone sessions of its address ran is needed.
-pub(super) fn connected(change: &mut Change<'_>, master: MasterId, address: Address) {
+pub(super) fn connected(
+    change: &mut Change<'_>,
+    request: RequestId,
+    master: MasterId,
+    address: Address,
+) {
     // A session that is opened twice would be a mistake of the hands; then the
     // earlier one is over.
     if change.state.masters.contains_key(&master) {
@@ -32,6 +38,7 @@ pub(super) fn connected(change: &mut Change<'_>, master: MasterId, address: Addr
     for earlier in before {
         release(change, &earlier);
     }
+    change.reply(request, Reply::Welcome);
 }
 
 /// A root session is over: its services wait for a reconnect.

@@ -39,6 +39,7 @@ fn start_with(scenario: &mut Scenario, at: u64, files: Files) {
 
 fn connected(master: &str, address: &str) -> Event {
     Event::MasterConnected {
+        request: RequestId(0),
         master: MasterId::parse(master).unwrap(),
         address: Address::parse(address).unwrap(),
     }

@@ -41,7 +41,11 @@ pub fn step(mut state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>
     match event {
         Event::FilesRead { first, files } => needs::files_read(change, first, files),
         Event::Started { settings } => needs::started(change, settings),
-        Event::MasterConnected { master, address } => masters::connected(change, master, address),
+        Event::MasterConnected {
+            request,
+            master,
+            address,
+        } => masters::connected(change, request, master, address),
         Event::MasterGone { master } => masters::gone(change, &master),
         Event::NeedAdded { request, need } => needs::added(change, request, need),
         Event::NeedRemoved { request, name } => needs::removed(change, request, &name),

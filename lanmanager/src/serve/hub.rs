@@ -1,0 +1,299 @@
+//! The one task that all connections, decisions and checks meet in.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use allexmaster_journal::{self as journal, Inbox as JournalInbox, Performer};
+use allexmaster_protocol::carrier::{Delivery, Inbox, Incoming, Outgoing, SendError};
+use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::server::{ConnectionId, Output};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::check::Checker;
+use super::front::{Front, Task};
+use super::listen::Arrival;
+use super::machine::Rules;
+use crate::rules::{Effect, Event, State};
+
+/// Most deliveries that are taken before what they caused is sent.
+const MAX_DELIVERIES: usize = 256;
+
+/// How long connections have to close when the LanManager ends.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How many deliveries of all connections together may wait for the hub. More would
+/// only move the waiting from the sockets into memory.
+pub(super) const DELIVERY_CAPACITY: usize = 1_024;
+
+/// What the engine sends to the hub. The channel is unbounded, because the engine
+/// must never wait; what is in it is bounded by what the hub has asked for.
+pub(super) enum Decided {
+    Effects(Vec<Effect>),
+    JournalFailed,
+}
+
+/// Hands what was decided to the hub, one batch at a time.
+pub(super) struct Courier {
+    batch: Vec<Effect>,
+    hub: mpsc::UnboundedSender<Decided>,
+}
+
+impl Courier {
+    pub(super) fn new(hub: mpsc::UnboundedSender<Decided>) -> Self {
+        let batch = Vec::new();
+        Self { batch, hub }
+    }
+}
+
+impl Performer<Rules> for Courier {
+    type Exit = Infallible;
+
+    fn perform(&mut self, effect: Effect) -> ControlFlow<Infallible> {
+        self.batch.push(effect);
+        ControlFlow::Continue(())
+    }
+
+    fn settled(&mut self, _state: &State) {
+        if !self.batch.is_empty() {
+            let batch = std::mem::take(&mut self.batch);
+            // The hub ends before the engine; what it would have done does not matter.
+            drop(self.hub.send(Decided::Effects(batch)));
+        }
+    }
+
+    fn journal_failed(&mut self, error: &journal::Error) {
+        tracing::error!(%error, "the journal cannot be written; nothing more is decided");
+        drop(self.hub.send(Decided::JournalFailed));
+    }
+}
+
+/// Why the hub ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HubEnd {
+    /// It was asked to.
+    Asked,
+    /// The rules cannot go on, because the journal failed.
+    JournalFailed,
+}
+
+/// The ends that the hub holds.
+pub(super) struct Hub {
+    pub(super) front: Front,
+    pub(super) inbox: JournalInbox<Rules>,
+    pub(super) decided: mpsc::UnboundedReceiver<Decided>,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+    pub(super) runtime_revision: watch::Sender<u64>,
+    pub(super) checker: Checker,
+    outgoing: HashMap<ConnectionId, Outgoing>,
+    checks: JoinSet<Event>,
+    began: Instant,
+}
+
+impl Hub {
+    pub(super) fn new(
+        front: Front,
+        inbox: JournalInbox<Rules>,
+        decided: mpsc::UnboundedReceiver<Decided>,
+        arrivals: mpsc::Receiver<Arrival>,
+        runtime_revision: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            front,
+            inbox,
+            decided,
+            arrivals,
+            runtime_revision,
+            checker: Checker::new(),
+            outgoing: HashMap::new(),
+            checks: JoinSet::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// Works until it is asked to end (or whoever could ask is gone).
+    pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> HubEnd {
+        let (sender, mut deliveries) = mpsc::channel(DELIVERY_CAPACITY);
+        let mut batch = Vec::with_capacity(MAX_DELIVERIES);
+        let end = loop {
+            if self.settle().await.is_break() {
+                break HubEnd::JournalFailed;
+            }
+            let timeout = self.front.server.poll_timeout();
+            let timeout = timeout.map(|at| self.began + Duration::from_millis(at));
+            tokio::select! {
+                _ = &mut stop => break HubEnd::Asked,
+                _ = deliveries.recv_many(&mut batch, MAX_DELIVERIES) => {
+                    batch.drain(..).for_each(|delivery| self.deliver(delivery));
+                }
+                Some(decided) = self.decided.recv() => match decided {
+                    Decided::Effects(effects) => self.perform(effects),
+                    Decided::JournalFailed => break HubEnd::JournalFailed,
+                },
+                Some(arrival) = self.arrivals.recv() => self.welcome(arrival, &sender),
+                Some(checked) = self.checks.join_next() => {
+                    if let Ok(event) = checked && self.inbox.send(event).await.is_err() {
+                        break HubEnd::JournalFailed;
+                    }
+                }
+                () = sleep_until(timeout) => self.front.server.handle_timeout(self.now()),
+            }
+        };
+        self.checks.shutdown().await;
+        self.say_goodbye(deliveries).await;
+        end
+    }
+
+    /// Milliseconds since the hub began.
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn welcome(&mut self, arrival: Arrival, deliveries: &mpsc::Sender<Delivery>) {
+        let Arrival { peer, socket } = arrival;
+        let address = peer.address;
+        match self.front.server.open(self.now(), socket.carrier(), peer) {
+            Ok(connection) => {
+                let inbox = Inbox {
+                    connection: connection.0,
+                    sender: deliveries.clone(),
+                };
+                tracing::debug!(connection = connection.0, ?address, "connection opened");
+                self.outgoing.insert(connection, socket.start(inbox));
+            }
+            Err(error) => tracing::warn!(?address, %error, "a peer was turned away"),
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let connection = ConnectionId(delivery.connection);
+        let now = self.now();
+        match delivery.incoming {
+            Incoming::Text(text) => self.front.server.receive(now, connection, &text),
+            Incoming::Alive => self.front.server.traffic(now, connection),
+            Incoming::Closed(reason) => {
+                // What the hub closed itself was told already.
+                if self.outgoing.remove(&connection).is_some() {
+                    log_cut(connection, &reason);
+                    self.front.server.closed(connection, reason);
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let now = self.now();
+        for effect in effects {
+            self.front.perform(now, effect);
+        }
+    }
+
+    /// Does everything that follows from what came in: events of the server become
+    /// tasks, texts go out, tasks begin.
+    async fn settle(&mut self) -> ControlFlow<()> {
+        let now = self.now();
+        let mut events = VecDeque::new();
+        loop {
+            while let Some(output) = self.front.server.poll_output() {
+                match output {
+                    Output::Send { connection, text } => self.send(connection, text),
+                    Output::Close { connection, reason } => {
+                        if let Some(outgoing) = self.outgoing.remove(&connection) {
+                            log_cut(connection, &reason);
+                            outgoing.close();
+                        }
+                    }
+                    Output::Event(event) => self.front.handle(now, event),
+                }
+            }
+            let Some(task) = self.front.poll_task() else {
+                break;
+            };
+            match task {
+                Task::Event(event) => events.push_back(event),
+                Task::WriteRuntimeNeeds { revision } => {
+                    self.runtime_revision.send_replace(revision);
+                }
+                Task::CheckPorts {
+                    check,
+                    address,
+                    ports,
+                } => {
+                    let checker = self.checker.clone();
+                    self.checks.spawn(async move {
+                        let reachable = checker.any_reachable(address, &ports).await;
+                        Event::PortsChecked { check, reachable }
+                    });
+                }
+            }
+        }
+        for event in events {
+            if self.inbox.send(event).await.is_err() {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn send(&mut self, connection: ConnectionId, text: String) {
+        let Some(outgoing) = self.outgoing.get(&connection) else {
+            return;
+        };
+        match outgoing.send(text) {
+            // Its end is on its way to us, or just told.
+            Ok(()) | Err(SendError::Closed) => {}
+            Err(SendError::SlowPeer(reason)) => {
+                self.outgoing.remove(&connection);
+                log_cut(connection, &reason);
+                self.front.server.closed(connection, reason);
+            }
+        }
+    }
+
+    /// Closes all connections and gives them a moment to say so to their peers.
+    async fn say_goodbye(mut self, mut deliveries: mpsc::Receiver<Delivery>) {
+        self.arrivals.close();
+        self.outgoing.values().for_each(Outgoing::close);
+        let all_closed = async {
+            while !self.outgoing.is_empty() {
+                let Some(delivery) = deliveries.recv().await else {
+                    return;
+                };
+                if let Incoming::Closed(_) = delivery.incoming {
+                    self.outgoing.remove(&ConnectionId(delivery.connection));
+                }
+            }
+        };
+        // Whoever does not close by then is cut when the runtime drops it.
+        drop(tokio::time::timeout(GOODBYE, all_closed).await);
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One line for each connection that ends: quiet where the peer just left.
+fn log_cut(connection: ConnectionId, reason: &CloseReason) {
+    let connection = connection.0;
+    match reason {
+        CloseReason::ByPeer | CloseReason::ByUs => {
+            tracing::debug!(connection, %reason, "connection closed");
+        }
+        CloseReason::Silent { .. }
+        | CloseReason::HalfMessage
+        | CloseReason::Framing(_)
+        | CloseReason::Frame(_)
+        | CloseReason::TooManySessions { .. }
+        | CloseReason::TooManyCalls { .. }
+        | CloseReason::TooManyQueries { .. }
+        | CloseReason::SlowPeer { .. }
+        | CloseReason::Handshake { .. }
+        | CloseReason::Io { .. } => tracing::warn!(connection, %reason, "a peer was cut off"),
+    }
+}
