@@ -17,6 +17,9 @@ pub mod length_prefixed;
 
 pub mod web_socket;
 
+#[cfg(feature = "tls")]
+pub mod secure_web_socket;
+
 pub mod signalr;
 
 pub mod lines;

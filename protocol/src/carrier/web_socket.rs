@@ -1,5 +1,6 @@
 //! Plain WebSockets, both sides. Compression is not offered.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -40,6 +41,17 @@ pub enum OpenError {
         #[source]
         source: Box<tungstenite::Error>,
     },
+    /// Somebody answers, but not with a TLS that can be trusted.
+    #[error(
+        "no trusted TLS with {peer}; check its certificate, and that it serves wss on this port"
+    )]
+    Tls {
+        /// The other end.
+        peer: String,
+        /// What went wrong.
+        #[source]
+        source: std::io::Error,
+    },
     /// It took too long.
     #[error("{peer} did not answer within {seconds} seconds")]
     TimedOut {
@@ -58,7 +70,7 @@ impl OpenError {
             Self::Connect { address: _, source } => {
                 source.kind() == std::io::ErrorKind::ConnectionRefused
             }
-            Self::Handshake { .. } | Self::TimedOut { .. } => false,
+            Self::Handshake { .. } | Self::Tls { .. } | Self::TimedOut { .. } => false,
         }
     }
 }
@@ -68,43 +80,12 @@ impl OpenError {
 /// # Errors
 /// [`OpenError`].
 pub async fn dial(host: &str, port: u16) -> Result<WebSocketStream<TcpStream>, OpenError> {
-    // An IPv6 address is written in brackets in a URL.
-    let address = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
+    let address = address(host, port);
+    let opening = async {
+        let stream = connect(host, port, &address).await?;
+        shake_hands(stream, &address).await
     };
-    let connect = async {
-        let stream =
-            TcpStream::connect((host, port))
-                .await
-                .map_err(|source| OpenError::Connect {
-                    address: address.clone(),
-                    source,
-                })?;
-        // Frames are small and wait for one another; without this each waits 40 ms for the last.
-        stream
-            .set_nodelay(true)
-            .map_err(|source| OpenError::Connect {
-                address: address.clone(),
-                source,
-            })?;
-        let (socket, _) =
-            client_async_with_config(format!("ws://{address}/"), stream, Some(configuration()))
-                .await
-                .map_err(|source| OpenError::Handshake {
-                    peer: address.clone(),
-                    source: Box::new(source),
-                })?;
-        Ok(socket)
-    };
-    let timed_out = |_| OpenError::TimedOut {
-        peer: address.clone(),
-        seconds: CONNECT_PATIENCE.as_secs(),
-    };
-    time::timeout(CONNECT_PATIENCE, connect)
-        .await
-        .map_err(timed_out)?
+    within_patience(opening, &address).await
 }
 
 /// Takes the handshake of a peer that has dialled, within [`HANDSHAKE_PATIENCE`]. Call it in a task
@@ -153,6 +134,56 @@ where
         write(writer, queue),
     );
     outgoing
+}
+
+/// How an address is written in a URL and in messages: IPv6 in brackets.
+pub(super) fn address(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+pub(super) async fn connect(host: &str, port: u16, address: &str) -> Result<TcpStream, OpenError> {
+    let failed = |source| OpenError::Connect {
+        address: address.to_owned(),
+        source,
+    };
+    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
+    // Frames are small and wait for one another; without this each waits 40 ms for the last.
+    stream.set_nodelay(true).map_err(failed)?;
+    Ok(stream)
+}
+
+/// Opens a WebSocket on a stream that has been dialled.
+pub(super) async fn shake_hands<Stream>(
+    stream: Stream,
+    address: &str,
+) -> Result<WebSocketStream<Stream>, OpenError>
+where
+    Stream: AsyncRead + AsyncWrite + Unpin,
+{
+    client_async_with_config(format!("ws://{address}/"), stream, Some(configuration()))
+        .await
+        .map(|(socket, _)| socket)
+        .map_err(|source| OpenError::Handshake {
+            peer: address.to_owned(),
+            source: Box::new(source),
+        })
+}
+
+pub(super) async fn within_patience<Opened>(
+    opening: impl Future<Output = Result<Opened, OpenError>>,
+    address: &str,
+) -> Result<Opened, OpenError> {
+    let seconds = CONNECT_PATIENCE.as_secs();
+    time::timeout(CONNECT_PATIENCE, opening)
+        .await
+        .map_err(|_| OpenError::TimedOut {
+            peer: address.to_owned(),
+            seconds,
+        })?
 }
 
 /// The limits of a WebSocket.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
 use allexmaster_protocol::carrier::signalr::{self, AcceptError, Negotiator};
 use allexmaster_protocol::carrier::web_socket::{self, OpenError};
 use allexmaster_protocol::carrier::{
@@ -15,6 +16,10 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -246,6 +251,44 @@ async fn a_peer_that_speaks_http_or_nothing_gets_no_web_socket() {
         }
     );
     assert!(matches!(accepted, Err(OpenError::Handshake { .. })));
+}
+
+#[tokio::test]
+async fn a_secure_web_socket_talks_to_a_trusted_server_and_to_no_other() {
+    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(server.signing_key.serialize_der());
+    let configuration = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![server.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(configuration));
+    let (listening, port) = listener().await;
+    let accept = || async { acceptor.accept(listening.accept().await.unwrap().0).await };
+
+    let trust = Trust::only([server.cert.der().clone()]).unwrap();
+    let (dialled, mut accepted) =
+        tokio::join!(secure_web_socket::dial("localhost", port, &trust), async {
+            tokio_tungstenite::accept_async(accept().await.unwrap())
+                .await
+                .unwrap()
+        });
+    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
+    let client = web_socket::start(dialled.unwrap(), inbox);
+    accepted.send(Message::text("[1]")).await.unwrap();
+    assert_eq!(next(&mut receiver).await, text("[1]"));
+    client.send("[2]".to_owned()).unwrap();
+    assert_eq!(
+        accepted.next().await.unwrap().unwrap(),
+        Message::text("[2]")
+    );
+
+    let trust = Trust::only([other.cert.der().clone()]).unwrap();
+    let (dialled, accepted) =
+        tokio::join!(secure_web_socket::dial("localhost", port, &trust), accept());
+    assert!(matches!(dialled, Err(OpenError::Tls { .. })) && accepted.is_err());
 }
 
 #[tokio::test]
