@@ -316,3 +316,57 @@ fn receive<M: Machine>(
     }
     Received::Messages { events, looks }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{DEADLINE_REPEAT, LONGEST_SLEEP, time_to_sleep};
+    use crate::machine::{Machine, Stamp};
+
+    /// A machine that is nothing but its deadline.
+    struct Alarm;
+
+    impl Machine for Alarm {
+        type State = Option<u64>;
+        type Event = ();
+        type Effect = ();
+
+        const PROGRAM: &'static str = "alarm";
+        const STEP_VERSION: u32 = 1;
+
+        fn kind(_event: &()) -> u16 {
+            1
+        }
+
+        fn step(state: Option<u64>, _stamp: Stamp, _event: ()) -> (Option<u64>, Vec<()>) {
+            (state, Vec::new())
+        }
+
+        fn next_deadline(state: &Option<u64>) -> Option<u64> {
+            *state
+        }
+
+        fn deadline_reached() {}
+    }
+
+    #[test]
+    fn without_a_deadline_the_loop_sleeps_until_something_comes() {
+        assert_eq!(time_to_sleep::<Alarm>(&None, 5, None), None);
+    }
+
+    #[test]
+    fn the_sleep_ends_at_the_deadline_or_when_the_clock_has_to_be_read_again() {
+        let sleep = |now| time_to_sleep::<Alarm>(&Some(1_000_000), now, None);
+        assert_eq!(sleep(999_990), Some(Duration::from_millis(10)));
+        assert_eq!(sleep(1_000_000), Some(Duration::ZERO));
+        assert_eq!(sleep(2_000_000), Some(Duration::ZERO));
+        assert_eq!(sleep(0), Some(LONGEST_SLEEP));
+    }
+
+    #[test]
+    fn a_deadline_that_is_left_standing_does_not_make_the_loop_spin() {
+        let sleep = time_to_sleep::<Alarm>(&Some(7), 100, Some(7));
+        assert_eq!(sleep, Some(DEADLINE_REPEAT));
+    }
+}

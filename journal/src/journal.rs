@@ -23,8 +23,9 @@ pub const MAX_BATCH: usize = 256;
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// After so many events the unsealed ones are sealed and a checkpoint is made. They are what a start
-/// has to replay, so this number bounds its time (some milliseconds), and sled never has more.
-pub const SEAL_EVENTS: u64 = 4096;
+/// has to replay, and all that sled ever holds: so this number bounds the time of a start (some 20
+/// milliseconds) and sled's memory (some 16 MiB; twice as many events took 5 MiB more).
+pub const SEAL_EVENTS: u64 = 2048;
 
 /// After so many bytes they are sealed, however few events they are: the tail is read into memory
 /// to be sealed.

@@ -16,7 +16,7 @@
 //!            next_deadline    ▼         ▼        ▼
 //!                           Store: written    State ──► checkpoint
 //!                                  durable
-//!                                     │ every 4096 events
+//!                                     │ every 2048 events
 //!                                     ▼
 //!                           sealed history, compressed, never changed
 //! ```

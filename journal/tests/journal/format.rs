@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::support::Shelf;
 
-fn snapshot(name: &str, content: &str) {
+pub(crate) fn snapshot(name: &str, content: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
     settings.set_prepend_module_to_snapshot(false);

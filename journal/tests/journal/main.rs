@@ -9,4 +9,5 @@ mod folder;
 mod format;
 mod kill;
 mod live;
+mod messages;
 mod simulation;
