@@ -8,9 +8,10 @@ use jsonc_parser::common::Ranged;
 
 use super::error::Mistake;
 
-/// How alike a mistyped key must be to the right one, from 0 to 1: two swapped letters in a short
-/// key are, another word is not.
+/// How alike a mistyped key must be to the right one, from 0 to 1: another word is not.
 const ALIKE: f64 = 0.8;
+/// In a word of so many letters, one letter wrong or two swapped (`tpc`) are a slip.
+const SHORT: usize = 3;
 
 /// Nobody reads more mistakes than that; a file that has them is another file.
 const MOST_MISTAKES: usize = 50;
@@ -196,6 +197,7 @@ pub(super) fn unexpected(located: &Located<'_>, expected: &str) -> Mistake {
         Value::NumberLit(number) => shortened(number.value),
         Value::BooleanLit(truth) => truth.value.to_string(),
         Value::Object(_) => "an object".to_owned(),
+        Value::Array(array) if array.elements.is_empty() => "an empty list".to_owned(),
         Value::Array(_) => "a list".to_owned(),
         Value::NullKeyword(_) => "null".to_owned(),
     };
@@ -213,8 +215,12 @@ pub(super) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option
     let written = plain(written);
     known
         .iter()
-        .map(|word| (strsim::jaro_winkler(&written, &plain(word)), *word))
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .map(|word| (plain(word), *word))
+        .filter(|(plain, _)| {
+            strsim::jaro_winkler(&written, plain) >= ALIKE
+                || (written.len() >= SHORT && strsim::osa_distance(&written, plain) == 1)
+        })
+        .map(|(plain, word)| (strsim::jaro_winkler(&written, &plain), word))
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, word)| word)
 }

@@ -112,7 +112,11 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     // The journal first: its lock is the proof that no other master runs here.
     let Boot { live, first_events, facts } = boot::look_around(&options)?;
     let pid = facts.pid.0;
+    let before = read_pid(&options.folder).filter(|before| *before != pid);
     let pid_file = PidFile::create(&options.folder, &options.socket_folder, pid)?;
+    if let Some(before) = before {
+        sockets::remove_stale(&options.socket_folder, before);
+    }
     let listeners = sockets::open_all(&options.socket_folder, pid)?;
     let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
     for event in first_events {

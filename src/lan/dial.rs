@@ -1,10 +1,7 @@
 //! Dialing the LanManager: plain or encrypted, one endpoint after the other.
 
-use allexmaster_protocol::carrier::CONNECT_PATIENCE;
-use allexmaster_protocol::framing::MAX_MESSAGE_BYTES;
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
+use allexmaster_protocol::carrier::{Inbox, Outgoing, web_socket};
 
 use crate::config::Endpoint;
 
@@ -13,8 +10,8 @@ use crate::config::Endpoint;
 pub struct Dialed {
     /// To whom.
     pub endpoint: Endpoint,
-    /// The socket.
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// What is sent goes here; what comes, into the inbox that was given.
+    pub outgoing: Outgoing,
 }
 
 /// Dials the endpoints in turn.
@@ -22,40 +19,41 @@ pub struct Dialed {
 /// # Errors
 ///
 /// Why none could be reached, for people: each endpoint with its reason.
-pub async fn dial_any(endpoints: &[Endpoint]) -> Result<Dialed, String> {
+pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, String> {
     let mut reasons = Vec::new();
     for endpoint in endpoints {
-        match dial(endpoint).await {
-            Ok(socket) => return Ok(Dialed { endpoint: endpoint.clone(), socket }),
+        match dial(endpoint, inbox.clone()).await {
+            Ok(outgoing) => return Ok(Dialed { endpoint: endpoint.clone(), outgoing }),
             Err(reason) => reasons.push(format!("{endpoint}: {reason}")),
         }
     }
     Err(reasons.join("; "))
 }
 
-async fn dial(
-    endpoint: &Endpoint,
-) -> Result<WebSocketStream<MaybeTlsStream<TcpStream>>, String> {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    let dialing = tokio_tungstenite::connect_async_with_config(
-        endpoint.to_string(),
-        Some(config),
-        true, // no delay: frames are small and somebody waits for each
-    );
-    match tokio::time::timeout(CONNECT_PATIENCE, dialing).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(error)) => Err(innermost(&error)),
-        Err(_) => Err(format!("no answer within {} s", CONNECT_PATIENCE.as_secs())),
+async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Outgoing, String> {
+    let Endpoint { encrypted, host, port } = endpoint;
+    if *encrypted {
+        // Read anew each time: the machine's authorities may have been mended meanwhile.
+        let trust = Trust::system().map_err(|error| all_reasons(&error))?;
+        let dialed = secure_web_socket::dial(host, *port, &trust).await;
+        let socket = dialed.map_err(|error| all_reasons(&error))?;
+        Ok(web_socket::start(socket, inbox))
+    } else {
+        let dialed = web_socket::dial(host, *port).await;
+        let socket = dialed.map_err(|error| all_reasons(&error))?;
+        Ok(web_socket::start(socket, inbox))
     }
 }
 
-/// The reason behind the reasons: what the system or the peer said.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
+/// An error with the errors behind it. The first line names the endpoint, which the
+/// caller does already, so the innermost reason alone would often do; all of them help more.
+fn all_reasons(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(reason) = source {
+        text.push_str(": ");
+        text.push_str(&reason.to_string());
+        source = reason.source();
     }
-    innermost.to_string()
+    text
 }

@@ -9,7 +9,7 @@ pub mod dial;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use allexmaster_protocol::carrier::{Delivery, Inbox as CarrierInbox, Incoming, Outgoing, web_socket};
+use allexmaster_protocol::carrier::{Delivery, Inbox as CarrierInbox, Incoming, Outgoing};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_state::{Connection, Effect, Event};
@@ -69,14 +69,16 @@ impl Lan {
         orders: &mut mpsc::Receiver<Effect>,
         last_refusal: &mut String,
     ) {
+        let (inbox, deliveries) = CarrierInbox::alone(TEXTS_MOST);
         let dialed = tokio::select! {
-            dialed = dial::dial_any(&self.endpoints) => dialed,
+            dialed = dial::dial_any(&self.endpoints, &inbox) => dialed,
             () = hung_up(orders, connection) => return,
         };
         match dialed {
             Ok(dialed) => {
                 last_refusal.clear();
-                self.talk(clock, connection, dialed, orders).await;
+                drop(inbox);
+                self.talk(clock, connection, dialed, deliveries, orders).await;
             }
             Err(reason) => {
                 // One line for each new reason, not one for each attempt.
@@ -95,12 +97,12 @@ impl Lan {
         clock: &Instant,
         connection: Connection,
         dialed: Dialed,
+        mut deliveries: mpsc::Receiver<Delivery>,
         orders: &mut mpsc::Receiver<Effect>,
     ) {
-        let (inbox, mut deliveries) = CarrierInbox::alone(TEXTS_MOST);
-        let endpoint: Arc<str> = Arc::from(dialed.endpoint.to_string());
+        let Dialed { endpoint, outgoing } = dialed;
+        let endpoint: Arc<str> = Arc::from(endpoint.to_string());
         info!(%endpoint, "connected to the LanManager");
-        let outgoing = web_socket::start(dialed.socket, inbox);
         let mut conversation =
             Conversation::new(milliseconds(clock), connection, endpoint, &self.prefix);
         self.settle(&mut conversation, &outgoing).await;
@@ -206,7 +208,7 @@ fn narrate(event: &Event) {
         Event::LanConnected { address, .. } => {
             info!(%address, "the LanManager lets us in");
         }
-        Event::LanClosed { reason, .. } => warn!(%reason, "the LanManager is away"),
+        Event::LanClosed { reason, .. } => info!(%reason, "no connection to the LanManager"),
         Event::NeedsListed { needs, .. } => info!(unsatisfied = needs.len(), "needs listed"),
         Event::NeedAppeared { need, .. } => {
             info!(service = %need.instance, module = %need.module, "needed");

@@ -134,6 +134,19 @@ pub fn open_all(folder: &Path, pid: u32) -> Result<Vec<Listener>, SocketError> {
     Ok(listeners)
 }
 
+/// Removes the sockets that a killed master left behind, if it is certain that nobody listens.
+pub fn remove_stale(folder: &Path, pid: u32) {
+    for socket in Socket::ALL {
+        let path = socket.path(folder, pid);
+        if path.exists() && !somebody_listens(&path) {
+            match std::fs::remove_file(&path) {
+                Ok(()) => debug!(path = %path.display(), "a socket of a killed master was removed"),
+                Err(error) => warn!(path = %path.display(), %error, "a socket cannot be removed"),
+            }
+        }
+    }
+}
+
 fn open(socket: Socket, path: PathBuf) -> Result<Listener, SocketError> {
     match bind(&path) {
         Ok(listener) => Ok(Listener { socket, listener, path }),

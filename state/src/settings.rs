@@ -75,7 +75,7 @@ impl Default for Settings {
             check_attempts: 3,
             check_retry: 1_000,
             dial_retry: 250,
-            dial_retry_most: 5_000,
+            dial_retry_most: 2_000,
             request_timeout: 30_000,
             forget_after: 60_000,
             farewell_timeout: 2_000,
