@@ -12,8 +12,9 @@ use crate::failpoint::{self, Failpoint, Point};
 use crate::machine::{Machine, Stamp};
 use crate::reader::{Position, Reader};
 use crate::record::{self, Checksum, FORMAT, MAX_PAYLOAD, Record};
+use crate::records::Records;
 use crate::recovery::Recovery;
-use crate::store::{Block, FolderStore, Store};
+use crate::store::{Block, FolderStore, Store, Unsealed};
 
 /// The most events made durable by one sync. More would only let the first ones wait: at this
 /// number the sync itself is already a small part of the time.
@@ -23,11 +24,14 @@ pub const MAX_BATCH: usize = 256;
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// After so many events the unsealed ones are sealed and a checkpoint is made. They are what a start
-/// has to replay, and all that sled ever holds: so this number bounds the time of a start (some 20
-/// milliseconds) and sled's memory (some 16 MiB; twice as many events took 5 MiB more).
-pub const SEAL_EVENTS: u64 = 2048;
+/// has to replay: some 10 milliseconds and what their steps take.
+pub const SEAL_EVENTS: u64 = 8192;
 
-/// After so many bytes they are sealed, however few events they are: the tail is read into memory
+/// After so many blocks they are sealed, however few events they hold. Blocks are what sled's memory
+/// goes by: so many took 14 MiB, twice as many 5 MiB more.
+pub const SEAL_BLOCKS: u64 = 2048;
+
+/// After so many bytes they are sealed, however few blocks they are: the tail is read into memory
 /// to be sealed.
 pub const SEAL_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -36,19 +40,6 @@ pub const SEAL_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Options {
     /// Where a test wants the process to die.
     pub failpoint: Option<Failpoint>,
-}
-
-/// An event as it stands in the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded<Event> {
-    /// Place, time and randomness.
-    pub stamp: Stamp,
-    /// The number of the event's kind.
-    pub kind: u16,
-    /// What happened.
-    pub event: Event,
-    /// Vouches for this record and all before it.
-    pub checksum: Checksum,
 }
 
 /// What the journal says of itself.
@@ -207,11 +198,8 @@ impl<M: Machine> Journal<M> {
     /// The record before the first one is missing or damaged, or the storage cannot be read.
     pub fn records(&mut self, from: u64) -> Result<Records<'_, M>, Error> {
         let genesis = self.genesis();
-        Ok(Records {
-            reader: Reader::from(self.store.as_mut(), genesis, from)?,
-            ended: false,
-            machine: PhantomData,
-        })
+        let reader = Reader::from(self.store.as_mut(), genesis, from)?;
+        Ok(Records::new(reader))
     }
 
     /// Reads every record and makes sure that they are those that were written.
@@ -240,7 +228,8 @@ impl<M: Machine> Journal<M> {
             .position
             .sequence
             .saturating_sub(self.store.sealed_through());
-        unsealed >= SEAL_EVENTS || self.store.unsealed_bytes() >= SEAL_BYTES
+        let Unsealed { blocks, bytes } = self.store.unsealed();
+        unsealed >= SEAL_EVENTS || blocks >= SEAL_BLOCKS || bytes >= SEAL_BYTES
     }
 
     /// Moves all records that are not sealed into a sealed file, verifying them on the way.
@@ -450,51 +439,4 @@ fn put_down<M: Machine>(event: &M::Event) -> Result<(u16, Vec<u8>, M::Event), Er
     }
     let event = M::decode(kind, &payload).map_err(not_recordable)?;
     Ok((kind, payload, event))
-}
-
-/// The records of a journal in their order; ends after the first error.
-pub struct Records<'journal, M> {
-    reader: Reader<'journal>,
-    ended: bool,
-    machine: PhantomData<fn() -> M>,
-}
-
-impl<M: Machine> Iterator for Records<'_, M> {
-    type Item = Result<Recorded<M::Event>, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.reader.next().and_then(|record| {
-            record
-                .map(|record| read_event::<M>(&record).map(|event| (record, event)))
-                .transpose()
-        });
-        match next {
-            Ok(Some((record, event))) => Some(Ok(Recorded {
-                stamp: record.stamp,
-                kind: record.kind,
-                event,
-                checksum: record.checksum,
-            })),
-            Ok(None) => {
-                self.ended = true;
-                None
-            }
-            Err(error) => {
-                self.ended = true;
-                Some(Err(error))
-            }
-        }
-    }
-}
-
-/// The event of a record that verified.
-pub(crate) fn read_event<M: Machine>(record: &Record<'_>) -> Result<M::Event, Error> {
-    M::decode(record.kind, record.payload).map_err(|source| Error::UnknownEvent {
-        sequence: record.stamp.sequence,
-        kind: record.kind,
-        source,
-    })
 }

@@ -16,7 +16,7 @@
 //!            next_deadline    ▼         ▼        ▼
 //!                           Store: written    State ──► checkpoint
 //!                                  durable
-//!                                     │ every 2048 events
+//!                                     │ every 2048 batches
 //!                                     ▼
 //!                           sealed history, compressed, never changed
 //! ```
@@ -38,6 +38,7 @@ pub mod live;
 pub mod machine;
 mod reader;
 pub mod record;
+mod records;
 pub mod recovery;
 pub mod store;
 
@@ -45,8 +46,9 @@ pub use clock::{Clock, SystemClock};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};
-pub use journal::{Journal, MAX_BATCH, Options, Recorded, Records};
+pub use journal::{Journal, MAX_BATCH, Options};
 pub use live::{Live, Opened};
 pub use machine::{Machine, Stamp};
 pub use reader::Position;
+pub use records::{Recorded, Records};
 pub use recovery::Recovery;

@@ -8,9 +8,10 @@ use crate::checkpoint;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
-use crate::journal::{Journal, Options, read_event};
+use crate::journal::{Journal, Options};
 use crate::machine::Machine;
 use crate::reader::Position;
+use crate::records::read_event;
 use crate::recovery::Recovery;
 use crate::store::{FolderStore, Store};
 

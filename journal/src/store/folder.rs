@@ -20,7 +20,7 @@ use fs4::{FileExt, TryLockError};
 use super::files::{self, Note, failed};
 use super::history::History;
 use super::tail::Tail;
-use super::{Block, Store, StoreError};
+use super::{Block, Store, StoreError, Unsealed};
 use crate::clock::{Clock, SystemClock};
 use crate::recovery::Recovery;
 
@@ -128,8 +128,8 @@ impl Store for FolderStore {
         self.history.sealed_through()
     }
 
-    fn unsealed_bytes(&self) -> u64 {
-        self.tail.bytes()
+    fn unsealed(&self) -> Unsealed {
+        self.tail.size()
     }
 
     fn set_aside(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Block, Store, StoreError};
+use super::{Block, Store, StoreError, Unsealed};
 
 /// The operation that fails next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,11 +206,15 @@ impl Store for MemoryStore {
         self.disk().sealed_through()
     }
 
-    fn unsealed_bytes(&self) -> u64 {
+    fn unsealed(&self) -> Unsealed {
         let disk = self.disk();
         let acknowledged = disk.acknowledged.values().map(Vec::len);
         let pending = disk.pending.iter().map(|block| block.bytes.len());
-        acknowledged.chain(pending).sum::<usize>() as u64
+        let lengths = acknowledged.chain(pending);
+        lengths.fold(Unsealed::default(), |sum, length| Unsealed {
+            blocks: sum.blocks + 1,
+            bytes: sum.bytes + length as u64,
+        })
     }
 
     fn set_aside(

@@ -27,6 +27,15 @@ pub struct Block {
     pub bytes: Vec<u8>,
 }
 
+/// The size of what is not sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsealed {
+    /// How many blocks: entries of the database.
+    pub blocks: u64,
+    /// How many bytes of records, not compressed.
+    pub bytes: u64,
+}
+
 /// The storage of one journal. Knows places and bytes; nothing of records, events or states.
 pub trait Store: Send {
     /// What the journal says of itself, if it was begun.
@@ -88,8 +97,8 @@ pub trait Store: Send {
     /// The last sealed sequence number; 0 where nothing is sealed.
     fn sealed_through(&self) -> u64;
 
-    /// How many bytes of records are not sealed.
-    fn unsealed_bytes(&self) -> u64;
+    /// How much is not sealed.
+    fn unsealed(&self) -> Unsealed;
 
     /// Takes every block that begins at or after `from` out of the journal, keeping the bytes for
     /// people in a place that it names, and puts `kept` (records that still verify) in.

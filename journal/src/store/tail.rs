@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::files::failed;
-use super::{Block, StoreError};
+use super::{Block, StoreError, Unsealed};
 
 /// 16 entries make a leaf split, and up to 10 more can come before it does; 26 chunks are well
 /// below the 128 KiB (a quarter of sled's segment of 512 KiB) from which on a leaf leaves the log.
@@ -57,8 +57,7 @@ pub(super) struct Tail {
     records: sled::Tree,
     /// The second descriptor that makes flushes durable.
     data: File,
-    /// How long all records are together.
-    bytes: u64,
+    size: Unsealed,
 }
 
 impl Tail {
@@ -105,7 +104,7 @@ impl Tail {
             .open()
             .map_err(&refused)?;
         let records = database.open_tree(TREE).map_err(&refused)?;
-        let bytes = measure(&records).map_err(&refused)?;
+        let size = measure(&records).map_err(&refused)?;
         let data_path = path.join(DATA_FILE);
         // Windows wants the right to write for a sync.
         let data = File::options().read(true).write(true).open(&data_path);
@@ -114,7 +113,7 @@ impl Tail {
             path: path.to_owned(),
             database,
             records,
-            bytes,
+            size,
         })
     }
 
@@ -133,13 +132,14 @@ impl Tail {
                 self.records.apply_batch(batch)
             }
         })?;
-        self.bytes += block.bytes.len() as u64;
+        self.size.blocks += 1;
+        self.size.bytes += block.bytes.len() as u64;
         Ok(())
     }
 
-    /// How many bytes all records have together, not compressed.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+    /// How much there is.
+    pub(super) fn size(&self) -> Unsealed {
+        self.size
     }
 
     /// Makes everything written so far durable.
@@ -207,7 +207,7 @@ impl Tail {
         kept: Option<&Block>,
     ) -> Result<(), StoreError> {
         let kept = kept.map(|kept| (kept.first, pack(&kept.bytes)));
-        self.bytes = self.guarded("remove from it", || {
+        self.size = self.guarded("remove from it", || {
             let keys = key(*range.start(), 0)..=key(*range.end(), u32::MAX);
             let mut batch = sled::Batch::default();
             for entry in self.records.range(keys).keys() {
@@ -252,13 +252,14 @@ fn is_locked(error: &StoreError) -> bool {
     }
 }
 
-/// How many bytes all records have together. Reads every entry.
-fn measure(records: &sled::Tree) -> sled::Result<u64> {
-    let mut total = 0;
+/// How much there is. Reads every entry.
+fn measure(records: &sled::Tree) -> sled::Result<Unsealed> {
+    let mut size = Unsealed::default();
     for entry in records.iter() {
         let (key, value) = entry?;
         let starts = key.ends_with(&0_u32.to_be_bytes());
-        total += match (starts, value.split_first()) {
+        size.blocks += u64::from(starts);
+        size.bytes += match (starts, value.split_first()) {
             (true, Some((&COMPRESSED, rest))) => rest
                 .first_chunk::<4>()
                 .map_or(0, |length| u64::from(u32::from_be_bytes(*length))),
@@ -267,7 +268,7 @@ fn measure(records: &sled::Tree) -> sled::Result<u64> {
             (true, None) | (false, _) => value.len() as u64,
         };
     }
-    Ok(total)
+    Ok(size)
 }
 
 fn insert(batch: &mut sled::Batch, first: u64, stored: &[u8]) {

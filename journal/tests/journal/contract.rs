@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use allexmaster_journal::store::{Block, FolderStore, MemoryStore, Store};
+use allexmaster_journal::store::{Block, FolderStore, MemoryStore, Store, Unsealed};
 use tempfile::TempDir;
 
 /// Storage that can be closed and opened again.
@@ -60,9 +60,15 @@ fn synced_blocks_of_any_length_come_back_in_order() {
         }
         store.sync().unwrap();
         let length: usize = blocks.iter().map(|block| block.bytes.len()).sum();
-        assert_eq!(store.unsealed_bytes(), length as u64);
+        let size = Unsealed {
+            blocks: 4,
+            bytes: length as u64,
+        };
+        assert_eq!(store.unsealed(), size);
         drop(store);
         let mut store = storage.open();
+        assert_eq!(store.unsealed().blocks, 4);
+        assert!(store.unsealed().bytes >= length as u64);
         let mut next = 0;
         for block in blocks {
             let found = store.block_from(next).unwrap().unwrap();
@@ -100,7 +106,7 @@ fn sealing_keeps_the_records_and_takes_them_from_the_tail() {
         let sealed = block(1, 200);
         store.seal(&sealed, 2).unwrap();
         assert_eq!(store.sealed_through(), 2);
-        assert_eq!(store.unsealed_bytes(), 100);
+        assert_eq!(store.unsealed().bytes, 100);
         drop(store);
         let mut store = storage.open();
         assert_eq!(store.sealed_through(), 2);
