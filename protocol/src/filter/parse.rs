@@ -184,28 +184,32 @@ fn read_leaf(descriptor: &Descriptor<'_>) -> Result<Filter, FilterError> {
         "hash" => Ok(Filter::Hash {
             members: descriptor.object("d")?.clone(),
         }),
-        "cidr_match" => {
-            let network = network_of(descriptor.text("value")?)
-                .ok_or_else(|| descriptor.wrong("value", "an address or a CIDR"))?;
-            Ok(Filter::CidrMatch {
-                field: descriptor.field()?,
-                network,
-            })
-        }
-        "natlookup" => {
-            let port = descriptor
-                .any("iport")?
-                .as_u64()
-                .ok_or_else(|| descriptor.wrong("iport", "a port number"))?;
-            Ok(Filter::NatLookup {
-                address: descriptor.text("iaddress")?.to_owned(),
-                port,
-            })
-        }
+        "cidr_match" => read_cidr_match(descriptor),
+        "natlookup" => read_nat_lookup(descriptor),
         unknown => Err(FilterError::UnknownOperation {
             operation: shorten(unknown),
         }),
     }
+}
+
+fn read_cidr_match(descriptor: &Descriptor<'_>) -> Result<Filter, FilterError> {
+    let network = network_of(descriptor.text("value")?)
+        .ok_or_else(|| descriptor.wrong("value", "an address or a CIDR"))?;
+    Ok(Filter::CidrMatch {
+        field: descriptor.field()?,
+        network,
+    })
+}
+
+fn read_nat_lookup(descriptor: &Descriptor<'_>) -> Result<Filter, FilterError> {
+    let port = descriptor
+        .any("iport")?
+        .as_u64()
+        .ok_or_else(|| descriptor.wrong("iport", "a port number"))?;
+    Ok(Filter::NatLookup {
+        address: descriptor.text("iaddress")?.to_owned(),
+        port,
+    })
 }
 
 fn read_parts(

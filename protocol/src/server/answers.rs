@@ -26,13 +26,7 @@ impl Server {
                 let value = json!({
                     "introduce": { "session": session.as_str(), "modulename": modulename, "role": role },
                 });
-                self.send(
-                    pending.connection,
-                    ServerFrame::Result {
-                        id: pending.id,
-                        value,
-                    },
-                );
+                self.send_result(pending.connection, pending.id, value);
                 Some(session)
             }
             PendingKind::Call { session: _ } => {
@@ -78,13 +72,7 @@ impl Server {
         let Some(pending) = self.resume(token) else {
             return;
         };
-        self.send(
-            pending.connection,
-            ServerFrame::Result {
-                id: pending.id,
-                value,
-            },
-        );
+        self.send_result(pending.connection, pending.id, value);
     }
 
     /// Whether a request still waits for its answer.

@@ -44,23 +44,11 @@ impl Server {
         match (&target, method.as_str()) {
             (Target::Session, "subConnect") => self.sub_connect(connection, id, session, arguments),
             (Target::Session, "confirmReservation") => {
-                self.send(
-                    connection,
-                    ServerFrame::Result {
-                        id,
-                        value: Value::from("ok"),
-                    },
-                );
+                self.send_result(connection, id, Value::from("ok"));
             }
             (Target::Session, "die") => {
                 self.send_death(connection, &session);
-                self.send(
-                    connection,
-                    ServerFrame::Result {
-                        id,
-                        value: Value::from("dead"),
-                    },
-                );
+                self.send_result(connection, id, Value::from("dead"));
                 self.end_session(&session, SessionEnd::Died);
             }
             (Target::Session, "query") if has_table => {

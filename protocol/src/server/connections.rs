@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::types::{ConnectionId, Event, Output, Peer, ServerFull, SessionEnd, Timer, Token};
 use super::{MAX_CONNECTIONS, MAX_UNINTELLIGIBLE_TEXTS, PING_INTERVAL_MS, SILENCE_MS, Server};
 use crate::close::{CarrierKind, CloseReason};
-use crate::frame::{ClientFrame, FrameError, ServerFrame, SessionId};
+use crate::frame::{CallId, ClientFrame, FrameError, ServerFrame, SessionId};
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -129,6 +129,10 @@ impl Server {
 
     pub(super) fn send(&mut self, connection: ConnectionId, frame: ServerFrame) {
         self.send_text(connection, frame.into_text());
+    }
+
+    pub(super) fn send_result(&mut self, connection: ConnectionId, id: CallId, value: Value) {
+        self.send(connection, ServerFrame::Result { id, value });
     }
 
     pub(super) fn send_text(&mut self, connection: ConnectionId, text: String) {

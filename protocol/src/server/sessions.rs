@@ -101,13 +101,7 @@ impl Server {
                 self.send_state(connection, session, item);
             }
         }
-        self.send(
-            connection,
-            ServerFrame::Result {
-                id: id.clone(),
-                value: description,
-            },
-        );
+        self.send_result(connection, id.clone(), description);
     }
 
     /// The stage of a session that has been granted just now.

@@ -138,13 +138,7 @@ impl Server {
                     Some(number) => {
                         self.remember_query(connection, session, identifier, number, id)
                     }
-                    None => self.send(
-                        connection,
-                        ServerFrame::Result {
-                            id,
-                            value: Value::Bool(true),
-                        },
-                    ),
+                    None => self.send_result(connection, id, Value::Bool(true)),
                 }
             }
             Err(error) => self.send(connection, ServerFrame::Failure { id, error }),
@@ -170,21 +164,9 @@ impl Server {
             if let Some(known) = self.connections.get_mut(&connection) {
                 known.query_count = known.query_count.saturating_sub(1);
             }
-            self.send(
-                connection,
-                ServerFrame::Result {
-                    id: call,
-                    value: Value::Bool(true),
-                },
-            );
+            self.send_result(connection, call, Value::Bool(true));
         }
-        self.send(
-            connection,
-            ServerFrame::Result {
-                id,
-                value: Value::Bool(true),
-            },
-        );
+        self.send_result(connection, id, Value::Bool(true));
     }
 
     /// `read` gives the rows as progress and then null.
@@ -206,13 +188,7 @@ impl Server {
         match read {
             Some(Ok(texts)) => {
                 self.send_reading(connection, &id, texts);
-                self.send(
-                    connection,
-                    ServerFrame::Result {
-                        id,
-                        value: Value::Null,
-                    },
-                );
+                self.send_result(connection, id, Value::Null);
             }
             Some(Err(error)) => self.send(connection, ServerFrame::Failure { id, error }),
             None => self.refuse_method(connection, id, "read"),

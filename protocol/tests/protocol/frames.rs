@@ -93,120 +93,8 @@ fn the_main_frames_of_a_client_are_written_as_javascript_expects() {
 
 #[test]
 fn the_main_frames_of_a_server_are_written_as_javascript_expects() {
-    let oob = |item| ServerFrame::OutOfBand {
-        session: "s000001".into(),
-        item,
-    };
-    let path = || vec!["services".to_owned(), "Time".to_owned()];
-    let frames = [
-        (
-            "result",
-            ServerFrame::Result {
-                id: "m000001".into(),
-                value: json!({"session": "s000001"}),
-            },
-        ),
-        ("failure", failure(RemoteError::no_ports_reachable())),
-        ("failure without a reason", failure(RemoteError::default())),
-        (
-            "failure: no such method",
-            failure(RemoteError::method_does_not_exist("fly")),
-        ),
-        (
-            "failure: not executable",
-            failure(RemoteError::method_not_executable("onChildDied")),
-        ),
-        (
-            "failure: argument",
-            failure(RemoteError::wrong_argument(
-                "Service instancename:  is not of a type(s) string",
-            )),
-        ),
-        (
-            "progress",
-            ServerFrame::Progress {
-                id: "m000001".into(),
-                data: json!(["i", "q000001"]),
-            },
-        ),
-        (
-            "state: scalar created",
-            oob(OutOfBand::State(StateItem::set("haveneeds", json!(true)))),
-        ),
-        (
-            "state: scalar updated",
-            oob(OutOfBand::State(StateItem::Update {
-                path: path(),
-                new: json!(2),
-                old: json!(1),
-            })),
-        ),
-        (
-            "state: scalar removed",
-            oob(OutOfBand::State(StateItem::Remove {
-                path: path(),
-                last: json!(2),
-            })),
-        ),
-        (
-            "state: collection created",
-            oob(OutOfBand::State(StateItem::NewCollection { path: path() })),
-        ),
-        (
-            "state: collection removed",
-            oob(OutOfBand::State(StateItem::RemoveCollection {
-                path: path(),
-            })),
-        ),
-        ("session is dead", oob(OutOfBand::Dead)),
-        (
-            "exclusivity",
-            oob(OutOfBand::Exclusivity(json!([
-                "SESSION_ALREADY_EXISTS",
-                "text"
-            ]))),
-        ),
-        (
-            "forget",
-            ServerFrame::Forget {
-                request: json!(["m000001", ["nosuchsession", null]]),
-            },
-        ),
-        (
-            "ping",
-            ServerFrame::Ping {
-                stamp: json!(12_345),
-            },
-        ),
-        (
-            "pong",
-            ServerFrame::Pong {
-                stamp: json!(12_345),
-            },
-        ),
-        (
-            "chunk",
-            ServerFrame::Chunk {
-                remaining: 3,
-                chunk: "[[\"r\"".to_owned(),
-            },
-        ),
-        (
-            "authentication failed",
-            ServerFrame::AuthenticationFailed {
-                error: RemoteError::default(),
-            },
-        ),
-        ("child is ready", ServerFrame::ChildReady { process: 4711 }),
-        (
-            "child failed",
-            ServerFrame::ChildFailed {
-                error: RemoteError::new("MODULE_NOT_FOUND", "Cannot find module"),
-            },
-        ),
-    ];
     let mut report = String::new();
-    for (what, frame) in frames {
+    for (what, frame) in answers().into_iter().chain(out_of_band()).chain(others()) {
         writeln!(report, "{what}\n    {}", frame.clone().into_text()).unwrap();
         assert_eq!(
             ServerFrame::from_text(&frame.clone().into_text()),
@@ -412,4 +300,129 @@ fn failure(error: RemoteError) -> ServerFrame {
         id: "m000001".into(),
         error,
     }
+}
+
+fn answers() -> Vec<(&'static str, ServerFrame)> {
+    vec![
+        (
+            "result",
+            ServerFrame::Result {
+                id: "m000001".into(),
+                value: json!({"session": "s000001"}),
+            },
+        ),
+        ("failure", failure(RemoteError::no_ports_reachable())),
+        ("failure without a reason", failure(RemoteError::default())),
+        (
+            "failure: no such method",
+            failure(RemoteError::method_does_not_exist("fly")),
+        ),
+        (
+            "failure: not executable",
+            failure(RemoteError::method_not_executable("onChildDied")),
+        ),
+        (
+            "failure: argument",
+            failure(RemoteError::wrong_argument(
+                "Service instancename:  is not of a type(s) string",
+            )),
+        ),
+        (
+            "progress",
+            ServerFrame::Progress {
+                id: "m000001".into(),
+                data: json!(["i", "q000001"]),
+            },
+        ),
+    ]
+}
+
+fn out_of_band() -> Vec<(&'static str, ServerFrame)> {
+    let oob = |item| ServerFrame::OutOfBand {
+        session: "s000001".into(),
+        item,
+    };
+    let path = || vec!["services".to_owned(), "Time".to_owned()];
+    vec![
+        (
+            "state: scalar created",
+            oob(OutOfBand::State(StateItem::set("haveneeds", json!(true)))),
+        ),
+        (
+            "state: scalar updated",
+            oob(OutOfBand::State(StateItem::Update {
+                path: path(),
+                new: json!(2),
+                old: json!(1),
+            })),
+        ),
+        (
+            "state: scalar removed",
+            oob(OutOfBand::State(StateItem::Remove {
+                path: path(),
+                last: json!(2),
+            })),
+        ),
+        (
+            "state: collection created",
+            oob(OutOfBand::State(StateItem::NewCollection { path: path() })),
+        ),
+        (
+            "state: collection removed",
+            oob(OutOfBand::State(StateItem::RemoveCollection {
+                path: path(),
+            })),
+        ),
+        ("session is dead", oob(OutOfBand::Dead)),
+        (
+            "exclusivity",
+            oob(OutOfBand::Exclusivity(json!([
+                "SESSION_ALREADY_EXISTS",
+                "text"
+            ]))),
+        ),
+    ]
+}
+
+fn others() -> Vec<(&'static str, ServerFrame)> {
+    vec![
+        (
+            "forget",
+            ServerFrame::Forget {
+                request: json!(["m000001", ["nosuchsession", null]]),
+            },
+        ),
+        (
+            "ping",
+            ServerFrame::Ping {
+                stamp: json!(12_345),
+            },
+        ),
+        (
+            "pong",
+            ServerFrame::Pong {
+                stamp: json!(12_345),
+            },
+        ),
+        (
+            "chunk",
+            ServerFrame::Chunk {
+                remaining: 3,
+                chunk: "[[\"r\"".to_owned(),
+            },
+        ),
+        (
+            "authentication failed",
+            ServerFrame::AuthenticationFailed {
+                error: RemoteError::default(),
+            },
+        ),
+        ("child is ready", ServerFrame::ChildReady { process: 4711 }),
+        (
+            "child failed",
+            ServerFrame::ChildFailed {
+                error: RemoteError::new("MODULE_NOT_FOUND", "Cannot find module"),
+            },
+        ),
+    ]
 }
