@@ -10,6 +10,7 @@ use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::time::{Instant, sleep};
 
 use super::{group, kernel};
+use crate::process;
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
 /// slow init; three are patience enough, and the service is not started again before.
@@ -29,6 +30,10 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
         tracing::warn!(pid = %identity.pid, %error, "the rest of a group could not be killed");
     }
     let Some(status) = seen else {
+        // A zombie's status is there at once; after that, whoever reaps it makes it known.
+        if let Some(status) = process::status_of_zombie(boot, identity) {
+            return outcome_of_status(status);
+        }
         return outcome_of_adopted(&pidfd).await;
     };
     wait(&pidfd, WaitIdOptions::empty());

@@ -55,6 +55,17 @@ pub fn exists(boot: &BootId, identity: &Identity) -> bool {
         && stat(identity.pid).is_some_and(|stat| stat.started == identity.started)
 }
 
+/// The wait status of a process that has ended and was not reaped yet: known at once, however
+/// slow its parent is. `None` where it was reaped, or where the kernel may not tell us.
+#[must_use]
+pub fn status_of_zombie(boot: &BootId, identity: &Identity) -> Option<i32> {
+    let own_user = rustix::process::geteuid().as_raw();
+    let same_user = user(identity.pid) == Some(own_user);
+    let stat = stat(identity.pid)?;
+    let ended = stat.zombie && stat.started == identity.started && identity.boot == *boot;
+    (ended && same_user).then_some(stat.status)
+}
+
 /// The user that a process belongs to (its effective user).
 #[must_use]
 pub fn user(pid: Pid) -> Option<u32> {

@@ -13,6 +13,8 @@ pub struct Stat {
     pub group: u32,
     /// The start, in clock ticks since the machine booted (field 22).
     pub started: u64,
+    /// The wait status (field 52), once the process has ended. 0, too, where the reader may not know it.
+    pub status: i32,
 }
 
 /// The line does not look as proc(5) describes it.
@@ -20,11 +22,13 @@ pub struct Stat {
 #[error("not a line of /proc/PID/stat")]
 pub struct UnreadableStat;
 
-/// After the program's name, which is field 2: state is field 3, parent 4, group 5, start 22.
+/// After the program's name, which is field 2: state is field 3, parent 4, group 5, start 22,
+/// wait status 52.
 const STATE: usize = 0;
 const PARENT: usize = 1;
 const GROUP: usize = 2;
 const STARTED: usize = 19;
+const STATUS: usize = 49;
 
 impl Stat {
     /// Reads the line.
@@ -39,7 +43,7 @@ impl Stat {
         let fields: Vec<&str> = text
             .map_err(|_| UnreadableStat)?
             .split_ascii_whitespace()
-            .take(STARTED + 1)
+            .take(STATUS + 1)
             .collect();
         let field = |place: usize| fields.get(place).copied().ok_or(UnreadableStat);
         let number = |place| field(place)?.parse::<u64>().map_err(|_| UnreadableStat);
@@ -50,6 +54,7 @@ impl Stat {
             parent: small(PARENT)?,
             group: small(GROUP)?,
             started: number(STARTED)?,
+            status: field(STATUS)?.parse().map_err(|_| UnreadableStat)?,
         })
     }
 }
