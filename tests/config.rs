@@ -1,5 +1,11 @@
 //! The configuration: what is accepted, what is refused, and how that is told.
 
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -15,16 +21,17 @@ fn parse(text: &str) -> Result<(Config, Vec<Report>), ConfigError> {
     parse_with(text, &Overrides::default())
 }
 
-fn parse_with(
-    text: &str,
-    overrides: &Overrides,
-) -> Result<(Config, Vec<Report>), ConfigError> {
+fn parse_with(text: &str, overrides: &Overrides) -> Result<(Config, Vec<Report>), ConfigError> {
     Config::parse(Path::new(CONFIG_FILE), text.to_owned(), overrides)
 }
 
 fn endpoints(text: &str, overrides: &Overrides) -> Vec<String> {
     let (config, _) = parse_with(text, overrides).expect("the configuration is right");
-    config.lan_endpoints.iter().map(ToString::to_string).collect()
+    config
+        .lan_endpoints
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// As a terminal without colours shows it, and as programs get it.
@@ -79,7 +86,10 @@ fn the_javascript_masters_file_is_read_where_only_it_exists() {
     assert_eq!(loaded.file, javascript);
     assert!(!folder.path().join(CONFIG_FILE).exists());
     assert_eq!(loaded.config.runtime_directory, "/srv");
-    assert_eq!(loaded.config.lan_endpoints[0].to_string(), "ws://10.0.0.9:23559");
+    assert_eq!(
+        loaded.config.lan_endpoints[0].to_string(),
+        "ws://10.0.0.9:23559"
+    );
 
     fs::write(folder.path().join(CONFIG_FILE), "{}").unwrap();
     let loaded = Config::load(folder.path(), &Overrides::default()).unwrap();
@@ -93,7 +103,10 @@ fn a_file_with_a_mistake_is_left_as_it_is() {
     fs::write(&file, "{\"lanmanageradress\": 1").unwrap();
     let error = Config::load(folder.path(), &Overrides::default()).unwrap_err();
     assert!(matches!(error, ConfigError::Mistakes(_)));
-    assert_eq!(fs::read_to_string(&file).unwrap(), "{\"lanmanageradress\": 1");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        "{\"lanmanageradress\": 1"
+    );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
@@ -112,7 +125,10 @@ fn what_is_no_text_or_cannot_be_read_is_told_so() {
     assert!(matches!(error, ConfigError::Unreadable { .. }));
     let reports = error.reports();
     assert_eq!(reports.len(), 1);
-    assert!(reports[0].message.contains("is a directory") || reports[0].message.contains("Is a directory"));
+    assert!(
+        reports[0].message.contains("is a directory")
+            || reports[0].message.contains("Is a directory")
+    );
 
     let missing = folder.path().join("missing");
     let error = Config::load(&missing, &Overrides::default()).unwrap_err();
@@ -122,13 +138,22 @@ fn what_is_no_text_or_cannot_be_read_is_told_so() {
 #[test]
 fn without_a_port_both_known_ports_are_dialed_in_turn() {
     let none = Overrides::default();
-    assert_eq!(endpoints("{}", &none), ["ws://127.0.0.1:23552", "ws://127.0.0.1:23451"]);
     assert_eq!(
-        endpoints(r#"{"lanmanagerportcorrection": -1000, "lanmanagerprotocol": "wss"}"#, &none),
+        endpoints("{}", &none),
+        ["ws://127.0.0.1:23552", "ws://127.0.0.1:23451"]
+    );
+    assert_eq!(
+        endpoints(
+            r#"{"lanmanagerportcorrection": -1000, "lanmanagerprotocol": "wss"}"#,
+            &none
+        ),
         ["wss://127.0.0.1:22552", "wss://127.0.0.1:22451"]
     );
     assert_eq!(
-        endpoints(r#"{"lanmanagerport": 1, "lanmanagerportcorrection": 3}"#, &none),
+        endpoints(
+            r#"{"lanmanagerport": 1, "lanmanagerportcorrection": 3}"#,
+            &none
+        ),
         ["ws://127.0.0.1:4"]
     );
     for address in ["[::1]", "::1"] {
@@ -158,7 +183,10 @@ fn flags_and_variables_override_the_file() {
 fn every_key_is_accepted() {
     let (config, warnings) = parse(COMPLETE).unwrap();
     assert_eq!(warnings, []);
-    let mut text = format!("{:#?}", (&config.settings, config.logs, &config.runtime_directory));
+    let mut text = format!(
+        "{:#?}",
+        (&config.settings, config.logs, &config.runtime_directory)
+    );
     for endpoint in &config.lan_endpoints {
         write!(text, "\n{endpoint}").unwrap();
     }
@@ -197,7 +225,10 @@ fn mistakes_are_shown_with_their_place_and_what_was_meant() {
         ("nothing at all", ""),
         ("no object", "[1]"),
         ("a comma too much", "{\n  \"lanmanagerport\": 1,\n}"),
-        ("a comment", "{\n  // my machine\n  \"lanmanagerport\": 1\n}"),
+        (
+            "a comment",
+            "{\n  // my machine\n  \"lanmanagerport\": 1\n}",
+        ),
         ("never closed", "{\"portrangestart\": {\"tcp\": 1"),
         (
             "mistyped keys",
@@ -219,7 +250,10 @@ fn mistakes_are_shown_with_their_place_and_what_was_meant() {
             "{\n  \"lanmanageraddress\": \"http://10.0.0.1:23552\",\n  \"lanmanagerprotocol\": \"wws\",\n  \
              \"lanmanagerportcorrection\": 50000\n}",
         ),
-        ("a key twice", "{\n  \"lanmanagerport\": 1,\n  \"lanmanagerport\": 2\n}"),
+        (
+            "a key twice",
+            "{\n  \"lanmanagerport\": 1,\n  \"lanmanagerport\": 2\n}",
+        ),
     ];
     snapshot("mistakes", &all_shown(&mistakes));
 }
@@ -227,8 +261,14 @@ fn mistakes_are_shown_with_their_place_and_what_was_meant() {
 #[test]
 fn mistakes_in_launchers_are_shown() {
     let mistakes = [
-        ("a shell line", r#"{"launchers": {"web": {"command": "python3 -m http.server"}}}"#),
-        ("no command", r#"{"launchers": {"web": {"cwd": "site"}, "web:x": {"command": []}}}"#),
+        (
+            "a shell line",
+            r#"{"launchers": {"web": {"command": "python3 -m http.server"}}}"#,
+        ),
+        (
+            "no command",
+            r#"{"launchers": {"web": {"cwd": "site"}, "web:x": {"command": []}}}"#,
+        ),
         (
             "placeholders",
             "{\"launchers\": {\"web\": {\"command\": [\n  \"{propertyhash.program}\",\n  \"{httport}\",\n  \
@@ -262,7 +302,11 @@ fn a_mistake_in_a_flag_has_no_place_in_the_file() {
     };
     let reports = parse_with("{}", &overrides).unwrap_err().reports();
     assert_eq!(reports.len(), 3, "{reports:#?}");
-    assert!(reports.iter().all(|report| report.line.is_none() && report.column.is_none()));
+    assert!(
+        reports
+            .iter()
+            .all(|report| report.line.is_none() && report.column.is_none())
+    );
 }
 
 #[test]
@@ -277,15 +321,26 @@ fn ranges_that_overlap_one_another_are_allowed_with_a_warning() {
 #[test]
 fn a_range_among_the_systems_own_ports_is_allowed_with_a_warning() {
     let own = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
-    let first: u16 = own.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    let first: u16 = own
+        .split_ascii_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
     let text = json!({"portrangestart": {"ws": first}, "limits": {"portrangesize": 1}}).to_string();
     let (_, warnings) = parse(&text).unwrap();
-    assert!(warnings.iter().any(|warning| warning.message.contains("outgoing connections")));
+    assert!(
+        warnings
+            .iter()
+            .any(|warning| warning.message.contains("outgoing connections"))
+    );
 }
 
 #[test]
 fn a_file_of_nothing_but_mistakes_is_cut_short() {
-    let keys: Vec<String> = (0..50_000).map(|number| format!("\"k{number}\":0")).collect();
+    let keys: Vec<String> = (0..50_000)
+        .map(|number| format!("\"k{number}\":0"))
+        .collect();
     let error = parse(&format!("{{{}}}", keys.join(","))).unwrap_err();
     assert_eq!(error.reports().len(), 50);
 }
@@ -309,9 +364,26 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 fn any_key() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec![
-        "lanmanageraddress", "lanmanagerport", "lanmanagerprotocol", "lanmanagerportcorrection",
-        "runtimedirectory", "portrangestart", "launchers", "limits", "restart", "tcp", "http", "ws",
-        "command", "cwd", "environment", "ready", "portrangesize", "delay", "delaymost", "jitter",
+        "lanmanageraddress",
+        "lanmanagerport",
+        "lanmanagerprotocol",
+        "lanmanagerportcorrection",
+        "runtimedirectory",
+        "portrangestart",
+        "launchers",
+        "limits",
+        "restart",
+        "tcp",
+        "http",
+        "ws",
+        "command",
+        "cwd",
+        "environment",
+        "ready",
+        "portrangesize",
+        "delay",
+        "delaymost",
+        "jitter",
     ]);
     prop_oneof![4 => known.prop_map(str::to_owned), 1 => ".{0,8}"]
 }

@@ -1,0 +1,191 @@
+//! A master's hands without a master: drivers that report to a channel.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use allexmaster::child::{AbortAfterFork, ChildOptions, Children};
+use allexmaster::launch::{Launcher, Launchers, MasterFacts, SAMPLE_CLOCK, Template};
+use allexmaster::probe::taken;
+use allexmaster::{logs, process};
+use allexmaster_state::{
+    Event, Identity, Incarnation, JournalId, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder,
+};
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// No condition takes so long, however slow the machine: then the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Bench {
+    pub(crate) folder: TempDir,
+    pub(crate) children: Children<mpsc::Sender<Event>>,
+    pub(crate) events: mpsc::Receiver<Event>,
+}
+
+impl Bench {
+    pub(crate) fn new(configured: BTreeMap<String, Launcher>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (sink, events) = mpsc::channel(64);
+        let options = options(folder.path(), &journal(folder.path()), configured, None);
+        let children = Children::new(Handle::current(), sink, options);
+        Self {
+            folder,
+            children,
+            events,
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Event {
+        let received = timeout(PATIENCE, self.events.recv()).await;
+        received.expect("an event comes").expect("the drivers live")
+    }
+
+    /// Spawns and waits for the identity.
+    pub(crate) async fn spawn(&mut self, order: SpawnOrder) -> Identity {
+        self.children.spawn(order);
+        let event = self.next().await;
+        let Event::ChildSpawned { identity, .. } = event else {
+            panic!("expected ChildSpawned, got {event:?}");
+        };
+        identity
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn outcome(&mut self) -> Outcome {
+        let event = self.next().await;
+        let Event::ChildExited { outcome, .. } = event else {
+            panic!("expected ChildExited, got {event:?}");
+        };
+        outcome
+    }
+
+    /// Waits until the log of a child contains a text; answers with the line.
+    pub(crate) async fn logged(&self, instance: &str, text: &str) -> String {
+        let file = logs::file_of(&log_folder(self.folder.path()), &instance.into());
+        let mut line = None;
+        until(|| {
+            let log = fs::read_to_string(&file).unwrap_or_default();
+            line = log
+                .lines()
+                .find(|line| line.contains(text))
+                .map(str::to_owned);
+            line.is_some()
+        })
+        .await;
+        line.unwrap_or_default()
+    }
+}
+
+/// One journal per test, so that tests do not find each other's children.
+pub(crate) fn journal(folder: &Path) -> JournalId {
+    JournalId::from(folder.display().to_string().replace('/', "-"))
+}
+
+pub(crate) fn log_folder(folder: &Path) -> PathBuf {
+    folder.join("logs")
+}
+
+pub(crate) fn options(
+    folder: &Path,
+    journal: &JournalId,
+    configured: BTreeMap<String, Launcher>,
+    abort_after_fork: Option<AbortAfterFork>,
+) -> ChildOptions {
+    ChildOptions {
+        boot: process::boot_id().unwrap(),
+        launchers: Launchers::new(configured, Path::new(env!("CARGO_BIN_EXE_allexmaster"))),
+        master: MasterFacts {
+            journal: journal.clone(),
+            pid: Pid(std::process::id()),
+            folder: folder.to_owned(),
+            runtime_folder: ".".to_owned(),
+        },
+        log_folder: log_folder(folder),
+        abort_after_fork,
+    }
+}
+
+pub(crate) fn launcher(program: &str, arguments: &[&str]) -> Launcher {
+    Launcher {
+        program: PathBuf::from(program),
+        arguments: arguments
+            .iter()
+            .map(|argument| Template::parse(argument).unwrap())
+            .collect(),
+        folder: None,
+        environment: BTreeMap::new(),
+        ready: None,
+    }
+}
+
+pub(crate) fn launchers<const COUNT: usize>(
+    all: [(&str, Launcher); COUNT],
+) -> BTreeMap<String, Launcher> {
+    all.into_iter()
+        .map(|(name, launcher)| (name.to_owned(), launcher))
+        .collect()
+}
+
+pub(crate) fn incarnation(sequence: u64) -> Incarnation {
+    Incarnation { sequence, index: 0 }
+}
+
+pub(crate) fn order(sequence: u64, module: &str, properties: Value) -> SpawnOrder {
+    let mut details = Map::new();
+    details.insert("propertyhash".to_owned(), properties);
+    SpawnOrder {
+        incarnation: incarnation(sequence),
+        need: Arc::new(Need {
+            instance: "Service".into(),
+            module: module.into(),
+            address: None,
+            ports: PerProtocol::default(),
+            details,
+        }),
+        ports: ports(),
+    }
+}
+
+/// The sample service that serves nothing and sleeps until it is told otherwise.
+pub(crate) fn silent(sequence: u64, mut properties: Value) -> SpawnOrder {
+    properties["silent"] = json!(true);
+    order(sequence, SAMPLE_CLOCK, properties)
+}
+
+/// Three free ports that no other test of this program has.
+pub(crate) fn ports() -> PerProtocol<Port> {
+    PerProtocol {
+        tcp: port(),
+        http: port(),
+        ws: port(),
+    }
+}
+
+pub(crate) fn port() -> Port {
+    static NEXT: AtomicU16 = AtomicU16::new(21_000);
+    loop {
+        let port = Port(NEXT.fetch_add(1, Ordering::Relaxed));
+        if taken(&[port]).is_empty() {
+            return port;
+        }
+    }
+}
+
+/// Waits for a condition that nobody reports.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, waiting)
+        .await
+        .expect("the condition comes true");
+}
