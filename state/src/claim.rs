@@ -287,6 +287,9 @@ pub(crate) fn abandon(state: &mut State, turn: &mut Turn, instance: &InstanceNam
     let Some(service) = state.services.get(instance) else {
         return;
     };
+    if service.claim == Claim::None {
+        return;
+    }
     let bid = service.claim.bid();
     state
         .services
@@ -366,7 +369,7 @@ pub(crate) fn served(
     ports: &PerProtocol<Port>,
 ) -> PerProtocol<Option<Port>> {
     // A launcher that was taken out of the configuration while its child runs: as if it served all.
-    let serves = state.settings.launchers.get(&service.need.module).map_or(
+    let serves = state.settings.launcher(&service.need.module).map_or(
         PerProtocol {
             tcp: true,
             http: true,

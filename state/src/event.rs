@@ -135,6 +135,13 @@ pub enum Event {
         /// Which child.
         incarnation: Incarnation,
     },
+    /// A child lives, but serves nobody: it says so itself, or somebody else has its ports.
+    ChildFailed {
+        /// Which child.
+        incarnation: Incarnation,
+        /// Why, for people.
+        reason: Arc<str>,
+    },
     /// A child ended.
     ChildExited {
         /// Which child.
@@ -295,6 +302,7 @@ impl Event {
             Self::RemoveNeedRequested { .. } => 20,
             Self::LanCallAnswered { .. } => 21,
             Self::DeadlineReached => 22,
+            Self::ChildFailed { .. } => 23,
         }
     }
 }

@@ -83,7 +83,22 @@ name! {
 }
 name! {
     /// The program of a service (AllexJS: `modulename`), with its domain: `exec:web`, `sample:clock`.
+    /// The services of AllexJS itself have none: `allex_timeservice`.
     ModuleName
+}
+
+impl ModuleName {
+    /// What stands before the first colon; empty where there is none.
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.0.split_once(':').map_or("", |(domain, _)| domain)
+    }
+
+    /// What stands behind the first colon; all of it where there is none.
+    #[must_use]
+    pub fn without_domain(&self) -> &str {
+        self.0.split_once(':').map_or(&self.0, |(_, name)| name)
+    }
 }
 name! {
     /// What the kernel calls this run of the machine (`/proc/sys/kernel/random/boot_id`).

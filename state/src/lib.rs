@@ -41,6 +41,7 @@ mod child;
 mod claim;
 mod deadline;
 mod effect;
+mod ending;
 mod event;
 mod id;
 mod lan;
@@ -89,4 +90,5 @@ pub use time::Timestamp;
 /// Raise it with every change that makes the same events lead to another state.
 ///
 /// * 1: the first.
-pub const STEP_VERSION: u32 = 1;
+/// * 2: launchers of whole domains; children that live but serve nobody.
+pub const STEP_VERSION: u32 = 2;

@@ -273,7 +273,7 @@ fn waits_for(state: &State, service: &Service) -> Result<Wait, Trouble> {
     if !service.need.is_for(address) {
         return Ok(Wait::OtherMachine);
     }
-    if !state.settings.launchers.contains_key(&service.need.module) {
+    if state.settings.launcher(&service.need.module).is_none() {
         return Err(Trouble::NoLauncher);
     }
     Ok(Wait::Bid { queued: 0 })

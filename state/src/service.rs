@@ -5,7 +5,6 @@
 //! these is derived from a service's own state, before and after a change.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -164,6 +163,8 @@ pub enum StopReason {
     Refused(Arc<str>),
     /// Its ports did not answer in time.
     NotReady,
+    /// It lived, but served nobody.
+    Failed(Arc<str>),
     /// Somebody asked for a restart.
     Restart,
     /// The LanManager now asks for another module under this name.
@@ -192,6 +193,8 @@ pub enum Trouble {
     NotSpawned(Arc<str>),
     /// Its child's ports did not answer in time.
     NotReady,
+    /// Its child lived, but served nobody.
+    Failed(Arc<str>),
     /// The LanManager refused it.
     Refused(Arc<str>),
     /// The bid came to nothing.
@@ -213,6 +216,7 @@ impl Trouble {
             Self::Ended(_)
             | Self::NotSpawned(_)
             | Self::NotReady
+            | Self::Failed(_)
             | Self::Refused(_)
             | Self::BidFailed(_)
             | Self::NoLauncher => false,
@@ -554,14 +558,5 @@ impl From<BTreeMap<InstanceName, Service>> for Services {
 impl From<Services> for BTreeMap<InstanceName, Service> {
     fn from(services: Services) -> Self {
         services.by_name
-    }
-}
-
-/// How a child ended, for people.
-pub(crate) fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Exited(code) => alloc::format!("exited with code {code}"),
-        Outcome::Signaled(signal) => alloc::format!("was killed by signal {signal}"),
-        Outcome::Lost(why) => alloc::format!("ended unseen ({why})"),
     }
 }

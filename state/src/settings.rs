@@ -1,6 +1,7 @@
 //! What the configuration says, as far as the rules need to know it.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,10 @@ pub struct Settings {
     pub port_retry: u64,
     /// The modules that this machine may run.
     pub launchers: BTreeMap<ModuleName, Launcher>,
+    /// The domains of which this machine may run every module, as far as the rules know: the
+    /// hands look at the module itself. Modules without a domain have the empty one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub domains: BTreeMap<String, Launcher>,
     /// How many bids may be open at once.
     pub bids_at_once: u32,
     /// How many children may be starting at once.
@@ -55,6 +60,15 @@ pub struct Settings {
     pub farewell_timeout: u64,
 }
 
+impl Settings {
+    /// How a module uses its ports; `None` where this machine may not run it.
+    #[must_use]
+    pub fn launcher(&self, module: &ModuleName) -> Option<&Launcher> {
+        let of_domain = || self.domains.get(module.domain());
+        self.launchers.get(module).or_else(of_domain)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -67,6 +81,7 @@ impl Default for Settings {
             port_cooldown: 10_000,
             port_retry: 2_000,
             launchers: BTreeMap::new(),
+            domains: BTreeMap::new(),
             bids_at_once: 64,
             starts_at_once: 8,
             ready_timeout: 60_000,

@@ -7,9 +7,10 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::served;
-use crate::service::{Activity, StopReason, Trouble, Wait, outcome_text};
+use crate::service::{Activity, StopReason, Trouble, Wait};
 use crate::{
-    Claim, InstanceName, Lan, ModuleName, PerProtocol, Pid, Port, Service, State, Timestamp,
+    Claim, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
+    Timestamp,
 };
 
 /// What a service does, in one word.
@@ -276,7 +277,7 @@ fn trouble_text(trouble: &Trouble, service: &Service) -> String {
         Trouble::Ended(outcome) => alloc::format!("its child {}", outcome_text(outcome)),
         Trouble::NotSpawned(why) => alloc::format!("could not be started: {why}"),
         Trouble::NotReady => "its ports did not answer in time".to_string(),
-        Trouble::Refused(why) | Trouble::BidFailed(why) => why.to_string(),
+        Trouble::Failed(why) | Trouble::Refused(why) | Trouble::BidFailed(why) => why.to_string(),
         Trouble::RangeFull(protocol) => {
             alloc::format!("all {protocol} ports of the configured range are in use")
         }
@@ -294,9 +295,19 @@ fn stop_text(why: &StopReason) -> String {
     match why {
         StopReason::Withdrawn => "its need was withdrawn".to_string(),
         StopReason::Refused(why) => alloc::format!("refused: {why}"),
+        StopReason::Failed(why) => why.to_string(),
         StopReason::NotReady => "its ports did not answer in time".to_string(),
         StopReason::Restart => "a restart was asked for".to_string(),
         StopReason::ModuleChanged => "its need now names another module".to_string(),
         StopReason::Shutdown => "the master is stopping".to_string(),
+    }
+}
+
+/// How a child ended, for people.
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exited(code) => alloc::format!("exited with code {code}"),
+        Outcome::Signaled(signal) => alloc::format!("was killed by signal {signal}"),
+        Outcome::Lost(why) => alloc::format!("ended unseen ({why})"),
     }
 }

@@ -98,6 +98,10 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             child::not_spawned(state, turn, incarnation, reason);
         }
         Event::ChildReady { incarnation } => child::ready(state, turn, incarnation),
+        Event::ChildFailed {
+            incarnation,
+            reason,
+        } => child::failed(state, turn, incarnation, reason),
         Event::ChildExited {
             incarnation,
             outcome,

@@ -88,7 +88,11 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             reason: Arc::from("python3: not found"),
         },
         Event::ChildNotSpawned { .. } => Event::ChildReady { incarnation: BID },
-        Event::ChildReady { .. } => exited(Outcome::Exited(1)),
+        Event::ChildReady { .. } => Event::ChildFailed {
+            incarnation: BID,
+            reason: Arc::from("port 17000 is in use by another program"),
+        },
+        Event::ChildFailed { .. } => exited(Outcome::Exited(1)),
         Event::ChildExited { outcome, .. } => match outcome {
             Outcome::Exited(_) => exited(Outcome::Signaled(9)),
             Outcome::Signaled(_) => exited(Outcome::Lost(Arc::from("not our child"))),

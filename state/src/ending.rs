@@ -1,0 +1,323 @@
+//! The end of a child: by itself, or because it is told to; and what comes after it.
+
+use alloc::sync::Arc;
+
+use crate::restart::Decision;
+use crate::service::{Activity, Next, Process, StopReason, Trouble, Wait};
+use crate::step::Turn;
+use crate::{Effect, Incarnation, InstanceName, Outcome, Signal, State, claim, needs};
+
+/// A child lives, but serves nobody: it is stopped, and started anew by the restart policy.
+pub(crate) fn failed(
+    state: &mut State,
+    turn: &mut Turn,
+    incarnation: Incarnation,
+    reason: Arc<str>,
+) {
+    let Some(instance) = state.services.owner(incarnation).cloned() else {
+        return;
+    };
+    let stable_after = state.settings.restart.stable_after;
+    let at = turn.at;
+    let serves = state
+        .services
+        .change(&instance, &mut state.deadlines, |service| {
+            match &service.activity {
+                Activity::Up { since, .. } => {
+                    if at.since(*since) >= stable_after {
+                        service.history.failures = 0;
+                    }
+                    true
+                }
+                Activity::Starting { .. } => true,
+                Activity::Waiting(_)
+                | Activity::BackingOff { .. }
+                | Activity::Failed { .. }
+                | Activity::Probing { .. }
+                | Activity::Spawning { .. }
+                | Activity::Stopping { .. } => false,
+            }
+        });
+    if serves == Some(true) {
+        let why = StopReason::Failed(reason);
+        stop(state, turn, &instance, why, Next::BackOff);
+    }
+}
+
+/// A child ended.
+pub(crate) fn exited(
+    state: &mut State,
+    turn: &mut Turn,
+    incarnation: Incarnation,
+    outcome: Outcome,
+) {
+    let Some(instance) = state.services.owner(incarnation).cloned() else {
+        return;
+    };
+    let Some(service) = state.services.get(&instance) else {
+        return;
+    };
+    let activity = service.activity.clone();
+    let listed = service.claim.may_be_listed();
+    let Some((_, ports)) = activity.attempt() else {
+        return;
+    };
+    let until = turn.at.plus(state.settings.port_cooldown);
+    for (_, port) in ports.iter() {
+        state.ports.block(*port, until, &mut state.deadlines);
+    }
+    claim::abandon(state, turn, &instance);
+    let trouble = Trouble::Ended(outcome);
+    match activity {
+        Activity::Up {
+            since, approved, ..
+        } => {
+            turn.effect(Effect::Retract {
+                instance: instance.clone(),
+            });
+            if turn.at.since(since) >= state.settings.restart.stable_after {
+                state
+                    .services
+                    .change(&instance, &mut state.deadlines, |service| {
+                        service.history.failures = 0;
+                    });
+            }
+            report_down(state, turn, &instance, approved || listed);
+            back_off(state, turn, &instance, trouble, approved);
+        }
+        Activity::Stopping {
+            why,
+            next,
+            approved,
+            ..
+        } => {
+            report_down(state, turn, &instance, approved);
+            match (next, why) {
+                (Next::Again, _) => rest(state, turn, &instance),
+                (Next::BackOff, StopReason::Refused(why)) => {
+                    back_off(state, turn, &instance, Trouble::Refused(why), false);
+                }
+                (Next::BackOff, StopReason::Failed(why)) => {
+                    back_off(state, turn, &instance, Trouble::Failed(why), approved);
+                }
+                (Next::BackOff, StopReason::NotReady) => {
+                    back_off(state, turn, &instance, Trouble::NotReady, false);
+                }
+                (
+                    Next::BackOff,
+                    StopReason::Withdrawn
+                    | StopReason::Restart
+                    | StopReason::ModuleChanged
+                    | StopReason::Shutdown,
+                ) => back_off(state, turn, &instance, trouble, false),
+            }
+        }
+        Activity::Spawning {
+            cancelled: Some(_), ..
+        } => rest(state, turn, &instance),
+        Activity::Probing { .. }
+        | Activity::Spawning { .. }
+        | Activity::Starting { .. }
+        | Activity::Waiting(_)
+        | Activity::BackingOff { .. }
+        | Activity::Failed { .. } => back_off(state, turn, &instance, trouble, false),
+    }
+}
+
+/// The LanManager must hear that a service which it may list is down: now, or when it is back.
+fn report_down(state: &mut State, turn: &mut Turn, instance: &InstanceName, listed: bool) {
+    if !listed {
+        return;
+    }
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.down_unreported = true;
+        });
+    if let Some(connection) = state.lan.connection() {
+        turn.effect(Effect::ReportDown {
+            connection,
+            instance: instance.clone(),
+        });
+    }
+}
+
+/// Tells a child to end, or sees to it that there will be none; its bid is given up.
+pub(crate) fn stop(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    why: StopReason,
+    next: Next,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    let listed = service.claim.may_be_listed();
+    let activity = service.activity.clone();
+    if activity.attempt().is_some() {
+        claim::abandon(state, turn, instance);
+    }
+    match activity {
+        Activity::Probing { ports, .. } => {
+            for (_, port) in ports.iter() {
+                state.ports.give_back(*port);
+            }
+            rest(state, turn, instance);
+        }
+        Activity::Spawning {
+            incarnation, ports, ..
+        } => {
+            let cancelled = Some((why, next));
+            state
+                .services
+                .change(instance, &mut state.deadlines, |service| {
+                    service.activity = Activity::Spawning {
+                        incarnation,
+                        ports,
+                        cancelled,
+                    };
+                });
+        }
+        Activity::Starting { process, .. } => {
+            terminate(state, turn, instance, process, why, next, false)
+        }
+        Activity::Up {
+            process, approved, ..
+        } => {
+            turn.effect(Effect::Retract {
+                instance: instance.clone(),
+            });
+            let approved = approved || listed;
+            terminate(state, turn, instance, process, why, next, approved);
+        }
+        Activity::Waiting(_)
+        | Activity::BackingOff { .. }
+        | Activity::Failed { .. }
+        | Activity::Stopping { .. } => {}
+    }
+}
+
+fn terminate(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    process: Process,
+    why: StopReason,
+    next: Next,
+    approved: bool,
+) {
+    let kill_at = Some(turn.at.plus(state.settings.stop_grace));
+    turn.effect(Effect::Signal {
+        incarnation: process.incarnation,
+        identity: process.identity.clone(),
+        signal: Signal::Terminate,
+    });
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.activity = Activity::Stopping {
+                process,
+                kill_at,
+                why,
+                next,
+                approved,
+            };
+        });
+}
+
+/// Kills a child that has been told to end.
+pub(crate) fn kill(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let order = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Activity::Stopping {
+                process, kill_at, ..
+            } = &mut service.activity
+            else {
+                return None;
+            };
+            *kill_at = None;
+            Some((process.incarnation, process.identity.clone()))
+        });
+    if let Some(Some((incarnation, identity))) = order {
+        turn.effect(Effect::Signal {
+            incarnation,
+            identity,
+            signal: Signal::Kill,
+        });
+    }
+}
+
+/// The time of a service with a process has come.
+pub(crate) fn deadline(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    match &service.activity {
+        Activity::Starting { ready_by, .. } if *ready_by <= turn.at => {
+            stop(state, turn, instance, StopReason::NotReady, Next::BackOff);
+        }
+        Activity::Stopping {
+            kill_at: Some(at), ..
+        } if *at <= turn.at => {
+            kill(state, turn, instance);
+        }
+        Activity::Waiting(_)
+        | Activity::BackingOff { .. }
+        | Activity::Failed { .. }
+        | Activity::Probing { .. }
+        | Activity::Spawning { .. }
+        | Activity::Starting { .. }
+        | Activity::Up { .. }
+        | Activity::Stopping { .. } => {}
+    }
+}
+
+/// There is no process and nothing went wrong: the service waits for its turn.
+pub(crate) fn rest(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.activity = Activity::Waiting(Wait::Lan);
+        });
+    needs::reconsider(state, turn, instance);
+}
+
+/// There is no process and something went wrong: a pause, by the restart policy.
+pub(crate) fn back_off(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    trouble: Trouble,
+    approved: bool,
+) {
+    let policy = state.settings.restart;
+    let port_retry = state.settings.port_retry;
+    let (at, noise) = (turn.at, turn.noise);
+    let pause = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.history.last_trouble = Some((at, trouble.clone()));
+            let decision = if trouble.is_port_shortage() {
+                Decision::After(port_retry)
+            } else {
+                service.history.failures = service.history.failures.saturating_add(1);
+                policy.decide(service.history.failures, approved, noise)
+            };
+            match decision {
+                Decision::After(0) => service.activity = Activity::Waiting(Wait::Lan),
+                Decision::After(pause) => {
+                    service.activity = Activity::BackingOff {
+                        until: at.plus(pause),
+                        why: trouble,
+                    };
+                }
+                Decision::GiveUp => service.activity = Activity::Failed { why: trouble },
+            }
+            decision
+        });
+    if pause == Some(Decision::After(0)) {
+        needs::reconsider(state, turn, instance);
+    }
+}
