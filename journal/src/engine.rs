@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::journal::MAX_BATCH;
+use crate::journal::{Journal, MAX_BATCH};
 use crate::live::Live;
 use crate::machine::Machine;
 
@@ -27,10 +27,14 @@ const DEADLINE_REPEAT: Duration = Duration::from_secs(1);
 enum Message<M: Machine> {
     Event(M::Event),
     Look(Look<M::State>),
+    Read(Read<M>),
 }
 
 /// Reads the state, and sends what it read wherever it likes.
 type Look<State> = Box<dyn FnOnce(&State) + Send>;
+
+/// Reads the journal, and sends what it read wherever it likes.
+type Read<M> = Box<dyn FnOnce(&mut Journal<M>) + Send>;
 
 /// The loop has ended and takes nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
@@ -138,6 +142,28 @@ impl<M: Machine> Inbox<M> {
     }
 }
 
+impl<M: Machine> Inbox<M> {
+    /// Reads the journal on the loop's thread, which is its only user. The loop waits for it: read a
+    /// bounded part, and come again.
+    ///
+    /// # Errors
+    /// The loop has ended.
+    pub async fn read<T, F>(&self, read: F) -> Result<T, Stopped>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Journal<M>) -> T + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let read = move |journal: &mut Journal<M>| {
+            // Whoever asked may have gone.
+            let _ = answer.send(read(journal));
+        };
+        let sent = self.sender.send(Message::Read(Box::new(read))).await;
+        sent.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+}
+
 /// A look, and where its answer arrives.
 fn question<State, T, F>(read: F) -> (Look<State>, oneshot::Receiver<T>)
 where
@@ -240,27 +266,30 @@ where
     let mut told = None;
     loop {
         let sleep = time_to_sleep::<M>(live.state(), clock.now(), told);
-        let (mut events, looks, slept) = match receive(&runtime, mailbox, sleep) {
-            Received::Messages { events, looks } => (events, looks, false),
-            Received::Nothing => (Vec::new(), Vec::new(), true),
+        let (mut taken, slept) = match receive(&runtime, mailbox, sleep) {
+            Received::Messages(taken) => (taken, false),
+            Received::Nothing => (Taken::default(), true),
             Received::Abandoned => return Ok(Ended::Abandoned),
         };
         let now = clock.now();
         let due = M::next_deadline(live.state()).filter(|deadline| *deadline <= now);
         if due.is_some() && (slept || told != due) {
-            events.push(M::deadline_reached());
+            taken.events.push(M::deadline_reached());
         }
         told = due;
-        if !events.is_empty() {
-            for effect in live.commit(clock, events)? {
+        if !taken.events.is_empty() {
+            for effect in live.commit(clock, taken.events)? {
                 if let ControlFlow::Break(exit) = performer.perform(effect) {
                     return Ok(Ended::Exit(exit));
                 }
             }
             performer.settled(live.state());
         }
-        for look in looks {
+        for look in taken.looks {
             look(live.state());
+        }
+        for read in taken.reads {
+            read(live.journal());
         }
         live.maintain()?;
     }
@@ -277,14 +306,28 @@ fn time_to_sleep<M: Machine>(state: &M::State, now: u64, told: Option<u64>) -> O
 }
 
 enum Received<M: Machine> {
-    Messages {
-        events: Vec<M::Event>,
-        looks: Vec<Look<M::State>>,
-    },
+    Messages(Taken<M>),
     /// The sleep is over.
     Nothing,
     /// Everybody has gone.
     Abandoned,
+}
+
+/// Messages by what has to be done with them.
+struct Taken<M: Machine> {
+    events: Vec<M::Event>,
+    looks: Vec<Look<M::State>>,
+    reads: Vec<Read<M>>,
+}
+
+impl<M: Machine> Default for Taken<M> {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            looks: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
 }
 
 /// What waits in the inbox, up to one batch.
@@ -307,14 +350,15 @@ fn receive<M: Machine>(
         Some(0) => return Received::Abandoned,
         Some(_) => {}
     }
-    let (mut events, mut looks) = (Vec::new(), Vec::new());
+    let mut taken = Taken::default();
     for message in messages {
         match message {
-            Message::Event(event) => events.push(event),
-            Message::Look(look) => looks.push(look),
+            Message::Event(event) => taken.events.push(event),
+            Message::Look(look) => taken.looks.push(look),
+            Message::Read(read) => taken.reads.push(read),
         }
     }
-    Received::Messages { events, looks }
+    Received::Messages(taken)
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ pub enum Error {
         /// The process that holds it, as it wrote itself down.
         holder: Option<u32>,
     },
+    /// A journal is to be put down where there is something already.
+    #[error("{} is not empty: name a new folder, nothing in this one was touched", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder has the journal of another program.
     #[error("the journal is of {found}, not of {expected}: give this program a folder of its own")]
     OtherProgram {
@@ -118,7 +124,9 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Held { path, holder } => Self::Held { path, holder },
-            StoreError::Io { .. }
+            StoreError::NoJournal { .. }
+            | StoreError::OnlyRead { .. }
+            | StoreError::Io { .. }
             | StoreError::Database { .. }
             | StoreError::Panicked { .. }
             | StoreError::Sealed { .. }

@@ -1,11 +1,13 @@
 //! The journal: records that are durable before anybody hears of them.
 
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::checkpoint;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
@@ -14,7 +16,7 @@ use crate::reader::{Position, Reader};
 use crate::record::{self, Checksum, FORMAT, MAX_PAYLOAD, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
-use crate::store::{Block, FolderStore, Store, Unsealed};
+use crate::store::{Block, FolderStore, ReadingStore, Store, Unsealed};
 
 /// The most events made durable by one sync. More would only let the first ones wait: at this
 /// number the sync itself is already a small part of the time.
@@ -35,6 +37,9 @@ pub const SEAL_BLOCKS: u64 = 2048;
 /// to be sealed.
 pub const SEAL_BYTES: u64 = 4 * 1024 * 1024;
 
+/// A checkpoint that fits, or why it does not.
+pub type StoredCheckpoint<State> = Result<(Position, State), String>;
+
 /// How a journal is opened. `default()` is for production.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -44,10 +49,24 @@ pub struct Options {
 
 /// What the journal says of itself.
 #[derive(Serialize, Deserialize)]
-struct Header {
+pub(crate) struct Header {
     format: [u8; 2],
     program: String,
     identity: Uuid,
+}
+
+impl Header {
+    pub(crate) fn new(program: &str, identity: Uuid) -> Self {
+        Self {
+            format: [FORMAT.0, FORMAT.1],
+            program: program.to_owned(),
+            identity,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|source| Error::Header { source })
+    }
 }
 
 /// The records of one machine `M`, of which this process is the only writer.
@@ -81,18 +100,23 @@ impl<M: Machine> Journal<M> {
         Ok((journal, recoveries))
     }
 
+    /// Opens a journal to read it, also while a master writes it: nothing in the folder is touched.
+    /// No record is looked at yet, so [`Journal::position`] is the start.
+    ///
+    /// # Errors
+    /// There is no journal, or [`Error::NewerFormat`] or [`Error::OtherProgram`]. Damage shows where it
+    /// is read.
+    pub fn read_only(folder: &Path) -> Result<Self, Error> {
+        Self::with_store(Box::new(ReadingStore::open(folder)?), Options::default())
+    }
+
     /// Begins to open: the header is read or made, the records are not looked at yet.
     pub(crate) fn with_store(mut store: Box<dyn Store>, options: Options) -> Result<Self, Error> {
         let found = store.header()?;
         let created = found.is_none() && store.block_from(0)?.is_none();
         let header = if created {
-            let header = Header {
-                format: [FORMAT.0, FORMAT.1],
-                program: M::PROGRAM.to_owned(),
-                identity: Uuid::new_v4(),
-            };
-            let bytes = serde_json::to_vec(&header).map_err(|source| Error::Header { source })?;
-            store.put_header(&bytes)?;
+            let header = Header::new(M::PROGRAM, Uuid::new_v4());
+            store.put_header(&header.bytes()?)?;
             header
         } else {
             // Records without a header cannot be verified; an empty one makes the error say so.
@@ -200,6 +224,66 @@ impl<M: Machine> Journal<M> {
         let genesis = self.genesis();
         let reader = Reader::from(self.store.as_mut(), genesis, from)?;
         Ok(Records::new(reader))
+    }
+
+    /// Shows the records from a number on, each verified and as it stands in the journal, until
+    /// `visit` breaks or they end. Gives the position after the last one shown.
+    ///
+    /// # Errors
+    /// As [`Journal::records`]; and [`Error::Damaged`] at the first record that does not verify.
+    pub fn visit(
+        &mut self,
+        from: u64,
+        mut visit: impl FnMut(&Record<'_>) -> ControlFlow<()>,
+    ) -> Result<Position, Error> {
+        let genesis = self.genesis();
+        let mut reader = Reader::from(self.store.as_mut(), genesis, from)?;
+        while let Some(record) = reader.next()? {
+            if visit(&record).is_break() {
+                break;
+            }
+        }
+        Ok(reader.position())
+    }
+
+    /// The last sealed record; 0 where nothing is sealed.
+    #[must_use]
+    pub fn sealed_through(&self) -> u64 {
+        self.store.sealed_through()
+    }
+
+    /// How much is not sealed.
+    #[must_use]
+    pub fn unsealed(&self) -> Unsealed {
+        self.store.unsealed()
+    }
+
+    /// The last record that is known to have been durable; 0 where it is not known.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn acknowledged(&mut self) -> Result<u64, Error> {
+        Ok(self.store.acknowledged()?)
+    }
+
+    /// The newest checkpoint, if the journal has one that fits this journal and this version of the
+    /// rules, and that stands on a record that is there; why not, where one does not.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn stored_checkpoint(&mut self) -> Result<Option<StoredCheckpoint<M::State>>, Error> {
+        let Some(bytes) = self.checkpoint()? else {
+            return Ok(None);
+        };
+        let decoded = match checkpoint::decode::<M>(&self.identity.to_string(), &bytes) {
+            Ok((position, state)) if self.has(position)? => Ok((position, state)),
+            Ok((position, _)) => Err(format!(
+                "the journal has no such event {}",
+                position.sequence
+            )),
+            Err(why) => Err(why),
+        };
+        Ok(Some(decoded))
     }
 
     /// Reads every record and makes sure that they are those that were written.

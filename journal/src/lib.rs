@@ -28,19 +28,34 @@
 //! When a journal is opened, whatever verifies is used; whatever does not is set aside under a name,
 //! and told as a [`Recovery`]. Nothing is ever deleted, and nothing repaired silently.
 
-mod checkpoint;
-pub mod clock;
-pub mod engine;
-pub mod error;
-pub mod failpoint;
-pub mod journal;
-pub mod live;
+// In reading order: what a program hands in, the loop, and what the loop stands on.
 pub mod machine;
-mod reader;
-pub mod record;
+
+pub mod engine;
+
+pub mod live;
+
+pub mod journal;
+
 mod records;
-pub mod recovery;
+
+mod reader;
+
+pub mod record;
+
+mod checkpoint;
+
+pub mod restore;
+
 pub mod store;
+
+pub mod recovery;
+
+pub mod error;
+
+pub mod clock;
+
+pub mod failpoint;
 
 pub use clock::{Clock, SystemClock};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
@@ -52,3 +67,4 @@ pub use machine::{Machine, Stamp};
 pub use reader::Position;
 pub use records::{Recorded, Records};
 pub use recovery::Recovery;
+pub use restore::Restore;

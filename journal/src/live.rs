@@ -189,18 +189,12 @@ fn load_checkpoint<M: Machine>(
     journal: &mut Journal<M>,
     recoveries: &mut Vec<Recovery>,
 ) -> Result<Option<(Position, M::State)>, Error> {
-    let Some(bytes) = journal.checkpoint()? else {
-        return Ok(None);
-    };
-    let why = match checkpoint::decode::<M>(&journal.identity().to_string(), &bytes) {
-        Ok((position, state)) => {
-            if journal.has(position)? {
-                return Ok(Some((position, state)));
-            }
-            format!("the journal has no such event {}", position.sequence)
+    match journal.stored_checkpoint()? {
+        None => Ok(None),
+        Some(Ok(fitting)) => Ok(Some(fitting)),
+        Some(Err(why)) => {
+            recoveries.push(Recovery::CheckpointDiscarded { why });
+            Ok(None)
         }
-        Err(why) => why,
-    };
-    recoveries.push(Recovery::CheckpointDiscarded { why });
-    Ok(None)
+    }
 }

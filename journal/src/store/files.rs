@@ -24,6 +24,11 @@ impl Note {
         Ok(Self { path, file })
     }
 
+    /// The number in a file that is not to be touched.
+    pub(super) fn read_only(path: &Path) -> Result<u64, StoreError> {
+        Ok(number_in(&read_if_there(path)?.unwrap_or_default()))
+    }
+
     /// Written twice, to know a torn one.
     pub(super) fn write(&mut self, number: u64) -> Result<(), StoreError> {
         let mut bytes = [0; 16];
@@ -44,10 +49,14 @@ impl Note {
             .rewind()
             .and_then(|()| self.file.read_to_end(&mut bytes));
         read.map_err(failed("read", &self.path))?;
-        let whole = bytes.len() == 16 && bytes[..8] == bytes[8..];
-        let number = bytes.first_chunk::<8>().filter(|_| whole);
-        Ok(number.map_or(0, |number| u64::from_be_bytes(*number)))
+        Ok(number_in(&bytes))
     }
+}
+
+fn number_in(bytes: &[u8]) -> u64 {
+    let whole = bytes.len() == 16 && bytes[..8] == bytes[8..];
+    let number = bytes.first_chunk::<8>().filter(|_| whole);
+    number.map_or(0, |number| u64::from_be_bytes(*number))
 }
 
 /// Writes `path` so that it has either its old content or `bytes`, and is durable on return.

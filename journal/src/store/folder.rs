@@ -25,13 +25,13 @@ use crate::clock::{Clock, SystemClock};
 use crate::recovery::Recovery;
 
 const LOCK: &str = "lock";
-const HEADER: &str = "journal.json";
-const TAIL: &str = "tail";
+pub(super) const HEADER: &str = "journal.json";
+pub(super) const TAIL: &str = "tail";
 /// The copy of a damaged database from which sled is made to read its log. Gone after the start.
 const REBUILT: &str = "tail-rebuilt";
-const HISTORY: &str = "history";
-const CHECKPOINT: &str = "checkpoint";
-const ACKNOWLEDGED: &str = "acknowledged";
+pub(super) const HISTORY: &str = "history";
+pub(super) const CHECKPOINT: &str = "checkpoint";
+pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 const SET_ASIDE: &str = "set-aside";
 /// The files in which sled keeps the place of its pages.
 const SNAPSHOT_PREFIX: &str = "snap.";
@@ -276,7 +276,7 @@ fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {
 
 /// Copies the files of the database but its snapshots. Its only folder, `blobs`, stays empty, as
 /// values are small.
-fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), StoreError> {
+pub(super) fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), StoreError> {
     files::create_folder(to)?;
     let snapshots = snapshots(from)?;
     for entry in fs::read_dir(from).map_err(failed("read", from))? {

@@ -35,10 +35,18 @@ impl History {
     /// Reads the names in the folder, which is created where it does not exist.
     pub(super) fn open(folder: PathBuf) -> Result<Self, StoreError> {
         files::create_folder(&folder)?;
+        Self::read_only(folder)
+    }
+
+    /// Reads the names in the folder, if there is one.
+    pub(super) fn read_only(folder: PathBuf) -> Result<Self, StoreError> {
         let mut history = Self {
             files: BTreeMap::new(),
             folder,
         };
+        if !history.folder.is_dir() {
+            return Ok(history);
+        }
         let listing = fs::read_dir(&history.folder).map_err(failed("read", &history.folder))?;
         for entry in listing {
             let entry = entry.map_err(failed("read", &history.folder))?;

@@ -4,11 +4,17 @@
 //! old); [`MemoryStore`] keeps them in memory and can crash in every way that a disk can. One suite
 //! of tests holds both to this contract.
 
-mod files;
 mod folder;
-mod history;
-mod memory;
+
 mod tail;
+
+mod history;
+
+mod files;
+
+mod memory;
+
+mod reading;
 
 use std::io;
 use std::path::PathBuf;
@@ -17,6 +23,7 @@ use thiserror::Error;
 
 pub use folder::FolderStore;
 pub use memory::{Fault, MemoryStore};
+pub use reading::ReadingStore;
 
 /// Whole records, one after the other, that were written together or sealed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +143,18 @@ pub enum StoreError {
         /// The process that holds it, as it wrote itself down.
         holder: Option<u32>,
     },
+    /// There is no journal to be read.
+    #[error("there is no journal in {}: name the folder of a master, or of its journal", path.display())]
+    NoJournal {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The journal was opened to be read.
+    #[error("the journal {} was opened to be read, and is not written", path.display())]
+    OnlyRead {
+        /// The journal's folder.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {}: check its permissions, and that the disk works and is not full", path.display())]
     Io {
@@ -197,7 +216,11 @@ impl StoreError {
             Self::Sealed { .. } | Self::Packed { .. } | Self::Panicked { .. } => true,
             // Everything else that sled says comes from bytes that make no sense to it.
             Self::Database { source, .. } => !matches!(source, sled::Error::Io(_)),
-            Self::Held { .. } | Self::Io { .. } | Self::Simulated => false,
+            Self::Held { .. }
+            | Self::NoJournal { .. }
+            | Self::OnlyRead { .. }
+            | Self::Io { .. }
+            | Self::Simulated => false,
         }
     }
 }

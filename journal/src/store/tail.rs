@@ -243,6 +243,8 @@ fn is_locked(error: &StoreError) -> bool {
             ..
         } => said.to_string().starts_with("could not acquire lock"),
         StoreError::Held { .. }
+        | StoreError::NoJournal { .. }
+        | StoreError::OnlyRead { .. }
         | StoreError::Io { .. }
         | StoreError::Database { .. }
         | StoreError::Panicked { .. }

@@ -10,4 +10,5 @@ mod format;
 mod kill;
 mod live;
 mod messages;
+mod reading;
 mod simulation;
