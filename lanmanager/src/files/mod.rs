@@ -107,3 +107,58 @@ fn default_nat() -> Value {
 fn default_needs() -> Value {
     json!([{"modulename": "allex_timeservice", "instancename": "Time", "propertyhash": {}}])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_files_are_created_and_read_again_as_they_were() {
+        let directory = tempfile::tempdir().unwrap();
+        let created = read(directory.path()).unwrap();
+        assert_eq!(created, read(directory.path()).unwrap());
+        assert_eq!(created.boot.reconnect_grace, DEFAULT_RECONNECT_GRACE);
+        let names = created.files.needs.iter().map(|need| need.name().as_str());
+        assert_eq!(names.collect::<Vec<_>>(), ["Time"]);
+    }
+
+    #[test]
+    fn boot_says_the_correction_and_the_grace_and_may_have_keys_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let boot =
+            json!({"portcorrection": -7, "reconnectgrace": 50, "httpmonitorport": 0, "gate": "x"});
+        std::fs::create_dir_all(folder(directory.path())).unwrap();
+        write_atomically(&folder(directory.path()).join("boot"), &boot).unwrap();
+        let read = read(directory.path()).unwrap().boot;
+        assert_eq!((read.port_correction, read.reconnect_grace), (-7, 50));
+        assert_eq!(read.unused, ["gate"]);
+    }
+
+    #[test]
+    fn a_broken_file_is_not_overwritten_and_those_after_it_are_not_made() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder(directory.path())).unwrap();
+        let broken = folder(directory.path()).join("nat");
+        std::fs::write(&broken, "[{]").unwrap();
+        let error = read(directory.path()).unwrap_err();
+        assert_eq!(error.path, broken);
+        assert_eq!(std::fs::read(&broken).unwrap(), b"[{]");
+        assert!(!folder(directory.path()).join("needs").exists());
+    }
+
+    #[test]
+    fn runtime_needs_are_replaced_as_a_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        read(directory.path()).unwrap();
+        let need = rules::Row::from_iter([("instancename".to_owned(), json!("Web"))]);
+        write_runtime_needs(directory.path(), vec![need]).unwrap();
+        let runtime = read(directory.path()).unwrap().files.runtime;
+        assert_eq!(runtime.len(), 1);
+        let left_over = std::fs::read_dir(folder(directory.path())).unwrap();
+        let temporary = left_over.filter(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            name.to_string_lossy().starts_with(".writing-")
+        });
+        assert_eq!(temporary.count(), 0);
+    }
+}

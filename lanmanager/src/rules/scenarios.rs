@@ -106,11 +106,15 @@ fn running(prose: &str) -> Scenario {
 }
 
 fn assert_transcript(snapshot: &str, scenario: Scenario) {
+    assert_text(snapshot, &scenario.text());
+}
+
+fn assert_text(snapshot: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(format!("lanmanager__{snapshot}"), scenario.text()));
+    settings.bind(|| insta::assert_snapshot!(format!("lanmanager__{snapshot}"), text));
 }
 
 #[test]
@@ -398,6 +402,59 @@ fn engaged_modules_are_listed_once() {
         );
     }
     assert_transcript("engaged_modules", scenario);
+}
+
+/// The recorded form of events is a format: what stands in a journal must be readable
+/// for ever. A changed line here needs a new kind number and a conversion.
+#[test]
+fn events_keep_their_recorded_form() {
+    let module = ModuleName::parse("m").unwrap();
+    let time = || opening("Time", 1);
+    let bidder_gone = Event::BidderGone {
+        opening: time(),
+        bidder: SessionId::parse("b").unwrap(),
+    };
+    let files = Files {
+        needs: vec![need(json!({"instancename": "Time"}))],
+        ..Files::default()
+    };
+    let settings = Settings {
+        ip_strategies: vec![IpStrategy {
+            ip: "127.0.0.1/32".to_owned(),
+            role: "user".to_owned(),
+        }],
+        reconnect_grace: 3_000,
+    };
+    let request = RequestId(1);
+    let events = [
+        Event::FilesRead { first: true, files },
+        Event::Started { settings },
+        connected("m1", "10.0.0.1"),
+        gone("m1"),
+        Event::NeedAdded {
+            request,
+            need: need(json!({"instancename": "Time"})),
+        },
+        Event::NeedRemoved {
+            request,
+            name: name("Time"),
+        },
+        bid(1, time(), "b"),
+        bidder_gone,
+        respond(1, time(), "b", "m1", "bid-1"),
+        checked(time(), 1, true),
+        Event::ServiceDownReported {
+            request,
+            name: name("Time"),
+        },
+        Event::ModuleEngaged { request, module },
+        Event::RuntimeNeedsWritten { revision: 1 },
+        Event::DeadlineReached,
+    ];
+    let lines = events
+        .iter()
+        .map(|event| format!("{} {}", kind(event), json!(event)));
+    assert_text("event_forms", &lines.collect::<Vec<_>>().join("\n"));
 }
 
 #[test]

@@ -15,6 +15,8 @@ mod decisions;
 mod openings;
 mod requests;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;

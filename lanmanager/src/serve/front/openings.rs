@@ -111,6 +111,12 @@ impl Openings {
         }
     }
 
+    /// Whether no sub-connection waits for a need.
+    #[cfg(test)]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     fn open_mut(&mut self, service: ServiceId) -> Option<&mut Open> {
         let name = self.by_service.get(&service)?;
         self.by_name.get_mut(name)
