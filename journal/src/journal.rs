@@ -27,7 +27,7 @@ pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// After so many events the unsealed ones are sealed and a checkpoint is made. They are what a start
 /// has to replay: some 10 milliseconds and what their steps take.
-pub const SEAL_EVENTS: u64 = 8192;
+pub const SEAL_EVENTS: u64 = 4096;
 
 /// After so many blocks they are sealed, however few events they hold. Blocks are what sled's memory
 /// goes by: so many took 14 MiB, twice as many 5 MiB more.
