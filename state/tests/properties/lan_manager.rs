@@ -69,11 +69,14 @@ impl LanManager {
             .collect()
     }
 
-    /// No need prescribes a port any more. To be told by listing all anew.
-    pub(crate) fn prescribe_nothing(&mut self) {
-        for need in self.needs.values_mut() {
-            Arc::make_mut(need).ports = PerProtocol::default();
+    /// No need prescribes a port any more.
+    pub(crate) fn prescribe_nothing(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (_, mut need) in self.needs.clone() {
+            Arc::make_mut(&mut need).ports = PerProtocol::default();
+            events.extend(self.configure(need));
         }
+        events
     }
 
     pub(crate) fn forget(&mut self, instance: &InstanceName) -> Vec<Event> {
@@ -134,7 +137,7 @@ impl LanManager {
         }
     }
 
-    /// Checks the ports of a service and lists it. Nothing for a bid that is not open.
+    /// Checks the ports of a service and lists it.
     pub(crate) fn respond(
         &mut self,
         bid: Incarnation,
@@ -144,12 +147,17 @@ impl LanManager {
         mood: Mood,
     ) -> Vec<Event> {
         let instance = need.instance.clone();
-        let Some(connection) = self
-            .session
-            .filter(|_| self.bids.get(&instance) == Some(&bid))
-        else {
+        let Some(connection) = self.session else {
             return Vec::new();
         };
+        if self.bids.get(&instance) != Some(&bid) {
+            let answer = ResponseAnswer::Failed(Arc::from("the need went away"));
+            return vec![Event::ResponseAnswered {
+                instance,
+                bid,
+                answer,
+            }];
+        }
         let answer = match mood {
             Mood::Dismissive => ResponseAnswer::Refused(Arc::from("NOT_ACCEPTED")),
             Mood::Deaf => ResponseAnswer::Failed(Arc::from("timeout")),

@@ -1,6 +1,6 @@
 //! What the rules promise, beyond the invariants of the state itself.
 
-use allexmaster_state::{Activity, Claim, InstanceName, Recorded, State, step};
+use allexmaster_state::{Activity, Effect, InstanceName, Recorded, Signal, State, step};
 
 use crate::chaos;
 use crate::world::World;
@@ -56,17 +56,22 @@ fn unsatisfied(world: &World) -> Option<(InstanceName, &'static str)> {
         let why = match (world.lan_manager.services.get(instance), living.as_slice()) {
             (None, _) => "is not in the LanManager's list",
             (Some((_, pid)), [child]) if child.identity.pid == *pid => {
-                let service = world.state.services.get(instance);
-                if service.is_some_and(|service| service.claim == Claim::Approved) {
+                if is_known_as_approved(&world.state, instance) {
                     continue;
                 }
-                "is listed, but the rules do not know it"
+                "is listed, but the rules would not report its end"
             }
             (Some(_), _) => "is listed with a process that is not its only one",
         };
         return Some((instance.clone(), why));
     }
     None
+}
+
+/// Whether the claim says so or not (the answer may have been lost): its end will be told.
+fn is_known_as_approved(state: &State, instance: &InstanceName) -> bool {
+    let service = state.services.get(instance);
+    service.is_some_and(|service| matches!(service.activity, Activity::Up { approved: true, .. }))
 }
 
 /// A process that nobody needs: not listed, and never approved.
@@ -78,12 +83,30 @@ fn unneeded(world: &World) -> Option<InstanceName> {
             let service = world.state.services.get(&child.instance);
             let process = service.and_then(|service| service.activity.process());
             let known = process.is_some_and(|process| process.identity == child.identity);
-            let approved = service.is_some_and(|service| {
-                matches!(service.activity, Activity::Up { approved: true, .. })
-            });
+            let approved = is_known_as_approved(&world.state, &child.instance);
             !(known && approved)
         })
         .map(|child| child.instance.clone())
+}
+
+/// SIGKILL is for those who were told to end, and for those whom nobody knows.
+pub(crate) fn nobody_who_serves_is_killed(state: &State, effect: &Effect) {
+    if let Effect::Signal {
+        incarnation,
+        signal: Signal::Kill,
+        ..
+    } = effect
+        && let Some(instance) = state.services.owner(*incarnation)
+    {
+        let activity = state
+            .services
+            .get(instance)
+            .map(|service| &service.activity);
+        assert!(
+            matches!(activity, Some(Activity::Stopping { .. })),
+            "{instance} is killed without having been told to end"
+        );
+    }
 }
 
 /// At the end: no process, and the LanManager has heard of every end, or will at the next start.

@@ -38,6 +38,9 @@ pub(crate) struct World {
     asked: BTreeSet<RequestId>,
     next_request: u64,
     exited: bool,
+    /// What the master was told twice may have been out of date: only a new
+    /// connection brings it and the LanManager into agreement again.
+    was_told_twice: bool,
 }
 
 impl World {
@@ -56,6 +59,7 @@ impl World {
             asked: BTreeSet::new(),
             next_request: 0,
             exited: false,
+            was_told_twice: false,
         };
         world.happen(Event::SettingsLoaded { settings }, 0);
         world.start(BTreeMap::new());
@@ -104,7 +108,10 @@ impl World {
             | Effect::AwaitReady { .. }
             | Effect::Signal { .. }
             | Effect::Publish { .. }
-            | Effect::Retract { .. } => self.to_machine.push(effect),
+            | Effect::Retract { .. } => {
+                promises::nobody_who_serves_is_killed(&self.state, &effect);
+                self.to_machine.push(effect);
+            }
             Effect::Reply { request, .. } => {
                 assert!(self.asked.remove(&request), "call {request} answered twice");
             }
@@ -318,6 +325,7 @@ impl World {
         let index = usize::from(which) % self.heard.len();
         let event = self.heard[index].clone();
         if !self.is_a_lie(&event) {
+            self.was_told_twice = true;
             self.happen(event, noise);
         }
     }
@@ -434,9 +442,12 @@ impl World {
             self.start_again();
         }
         self.machine.foreign.clear();
-        self.lan_manager.prescribe_nothing();
-        let lost = self.lan_manager.lose();
-        self.tell_from_lan(lost);
+        let changed = self.lan_manager.prescribe_nothing();
+        self.tell_from_lan(changed);
+        if self.was_told_twice {
+            let lost = self.lan_manager.lose();
+            self.tell_from_lan(lost);
+        }
         self.happen(
             Event::SettingsLoaded {
                 settings: crate::chaos::roomy(),
