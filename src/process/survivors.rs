@@ -1,6 +1,6 @@
 //! The search for the children of earlier runs of the master.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
 
@@ -28,7 +28,8 @@ pub struct Survivors {
 ///
 /// A child leads its own process group. Where several group leaders have the same incarnation
 /// (a child's own child inherits the environment, and may found a group), it is the recorded one,
-/// else the oldest. Reads one or two small files per process of the machine.
+/// else the oldest. Reads one small file per child that was
+/// recorded, and up to three per other process of the machine.
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -45,8 +46,10 @@ pub fn find_survivors(
             (*incarnation, present)
         })
         .collect();
+    // Nobody else can have these numbers: the slow look into the environment can be spared.
+    let known: BTreeSet<Pid> = children.values().flatten().map(|child| child.pid).collect();
     let mut unrecorded: BTreeMap<Incarnation, Identity> = BTreeMap::new();
-    for pid in processes()? {
+    for pid in processes()?.filter(|pid| !known.contains(pid)) {
         let Some((incarnation, identity)) = child_of(journal, &boot, pid) else {
             continue;
         };
