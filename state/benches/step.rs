@@ -67,8 +67,10 @@ fn measure(needs: u32) -> f64 {
         black_box(&state);
     }
     let rate = EVENTS as f64 / best;
+    let is_spawn = |recorded: &&Recorded| matches!(recorded.event, Event::ChildSpawned { .. });
+    let spawned = events.iter().filter(is_spawn).count();
     println!(
-        "step, {needs:>6} needs: {rate:>9.0} events/s, {:.0} ns each",
+        "step, {needs:>6} needs: {rate:>9.0} events/s, {:.0} ns each ({spawned} children started)",
         1e9 / rate
     );
     rate

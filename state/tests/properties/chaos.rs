@@ -43,6 +43,7 @@ pub(crate) enum Move {
     Forget { name: u16 },
     LanBreaks,
     ChildEnds { which: u16, code: i32 },
+    ChildServesNobody { which: u16 },
     PortIsTaken { offset: u16 },
     PortsAreFreed,
     Crash { forks: u32, deaths: u32, seen: u32 },
@@ -103,6 +104,7 @@ impl Arbitrary for Move {
             3 => (0..NAMES).prop_map(|name| Self::Forget { name }),
             1 => Just(Self::LanBreaks),
             3 => (any::<u16>(), 0..3).prop_map(|(which, code)| Self::ChildEnds { which, code }),
+            1 => any::<u16>().prop_map(|which| Self::ChildServesNobody { which }),
             1 => (0_u16..8).prop_map(|offset| Self::PortIsTaken { offset }),
             1 => Just(Self::PortsAreFreed),
             2 => crash.prop_map(|(forks, deaths, seen)| {
@@ -170,6 +172,7 @@ impl World {
                 self.tell_from_lan(lost);
             }
             Move::ChildEnds { which, code } => self.some_child_ends(which, code),
+            Move::ChildServesNobody { which } => self.some_child_serves_nobody(which),
             Move::PortIsTaken { offset } => {
                 self.machine.foreign.insert(Port(15_000 + offset));
             }
@@ -197,6 +200,13 @@ impl World {
                 self.happen(Event::SettingsLoaded { settings }, 0);
             }
             Move::Stop => self.ask_to_stop(),
+        }
+    }
+
+    fn some_child_serves_nobody(&mut self, which: u16) {
+        let living = self.machine.living_pids();
+        if let Some(pid) = living.get(usize::from(which) % living.len().max(1)) {
+            self.say_that_it_fails(*pid);
         }
     }
 

@@ -18,6 +18,7 @@ use proptest::test_runner::Config;
 
 use crate::chaos::{Move, Terms};
 
+mod calm;
 mod chaos;
 mod children;
 mod lan_manager;

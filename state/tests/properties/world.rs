@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_state::{
-    Activity, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer,
-    Outcome, Pid, Recorded, RequestId, Settings, Shutdown, Signal, State, StopSource, Timestamp,
-    Trouble, step,
+    Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer, Outcome, Pid,
+    Recorded, RequestId, Settings, Signal, State, StopSource, Timestamp, step,
 };
 use serde_json::json;
 
@@ -16,10 +15,6 @@ use crate::promises;
 
 /// The state is stored and read back at every so many-th event.
 const ROUND_TRIP_EVERY: u64 = 16;
-/// So many rounds are far more than any life here needs to come to rest.
-const ROUNDS_MOST: u32 = 20_000;
-/// A settled world is watched for so many deadlines more.
-const DEADLINES_WATCHED: u32 = 12;
 
 /// Everything.
 pub(crate) struct World {
@@ -40,7 +35,7 @@ pub(crate) struct World {
     exited: bool,
     /// What the master was told twice may have been out of date: only a new
     /// connection brings it and the LanManager into agreement again.
-    was_told_twice: bool,
+    pub(crate) was_told_twice: bool,
 }
 
 impl World {
@@ -283,6 +278,20 @@ impl World {
         }
     }
 
+    /// A process lives, but serves nobody, and says so.
+    pub(crate) fn say_that_it_fails(&mut self, pid: Pid) {
+        if let Some(child) = self.machine.children.get_mut(&pid) {
+            child.serves = false;
+            let incarnation = child.incarnation;
+            let reason = Arc::from("its port is in use by another program");
+            let event = Event::ChildFailed {
+                incarnation,
+                reason,
+            };
+            self.tell(incarnation, event);
+        }
+    }
+
     fn tell(&mut self, incarnation: Incarnation, event: Event) {
         let queue = self.from_children.entry(incarnation).or_default();
         queue.push_back(event);
@@ -424,84 +433,8 @@ impl World {
         self.happen(event, 0);
     }
 
-    /// One round without faults. False where nothing was left to do before the next deadline.
-    fn do_all(&mut self) -> bool {
-        let mut did_something = false;
-        while !self.exited
-            && (self.perform_lan(Mood::Fair) || self.perform_machine(0, true) || self.hear(0, 0))
-        {
-            did_something = true;
-        }
-        did_something
-    }
-
-    /// The faults end, and the world runs until it has come to rest.
-    pub(crate) fn settle(&mut self) {
-        if self.state.shutdown != Shutdown::No {
-            self.run_until_exit();
-            self.start_again();
-        }
-        self.machine.foreign.clear();
-        let changed = self.lan_manager.prescribe_nothing();
-        self.tell_from_lan(changed);
-        if self.was_told_twice {
-            let lost = self.lan_manager.lose();
-            self.tell_from_lan(lost);
-        }
-        self.happen(
-            Event::SettingsLoaded {
-                settings: crate::chaos::roomy(),
-            },
-            0,
-        );
-        let mut watched = 0;
-        for _ in 0..ROUNDS_MOST {
-            if self.do_all() || self.restart_what_failed() {
-                continue;
-            }
-            if promises::is_settled(self) {
-                watched += 1;
-                if watched > DEADLINES_WATCHED {
-                    return;
-                }
-            }
-            if !self.wake(0) {
-                return;
-            }
-        }
-        panic!("the world never comes to rest: {:#?}", self.state);
-    }
-
-    fn restart_what_failed(&mut self) -> bool {
-        let failed = self.state.services.iter().find(|(_, service)| {
-            matches!(&service.activity, Activity::Failed { why } if *why != Trouble::NoLauncher)
-        });
-        let Some(instance) = failed.map(|(instance, _)| instance.clone()) else {
-            return false;
-        };
-        self.restart(instance);
-        true
-    }
-
     pub(crate) fn restart(&mut self, instance: InstanceName) {
         self.ask(|request| Event::RestartRequested { request, instance });
-    }
-
-    /// Without faults, a stopping master ends.
-    pub(crate) fn run_until_exit(&mut self) {
-        for _ in 0..ROUNDS_MOST {
-            if self.exited {
-                return;
-            }
-            if !self.do_all() && !self.exited && !self.wake(0) {
-                break;
-            }
-        }
-        assert!(
-            self.exited,
-            "a stopping master never ends: {:#?}",
-            self.state
-        );
     }
 
     /// The whole life again, from its events.

@@ -29,7 +29,7 @@ fn a_stopping_master_ends_its_children_then_says_farewell() {
 #[test]
 fn a_second_request_kills() {
     let mut story = Story::about(
-        "The child does not listen; the second request does not wait for its grace to end. A third changes nothing.",
+        "The child does not listen; the second request does not wait for its grace to end. A third kills again.",
     );
     story.brought_to("Time", Stage::Starting);
     story
