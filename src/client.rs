@@ -100,7 +100,10 @@ pub fn ask(
         tokio::time::timeout(PATIENCE, talk(stream, method, arguments))
             .await
             .unwrap_or_else(|_| {
-                Err(AskError::Broken(format!("nothing came within {} s", PATIENCE.as_secs())))
+                Err(AskError::Broken(format!(
+                    "nothing came within {} s",
+                    PATIENCE.as_secs()
+                )))
             })
     })
 }
@@ -189,6 +192,8 @@ fn refusal(error: CallError) -> AskError {
 /// It is another one.
 pub fn document<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, AskError> {
     serde_json::from_value(value).map_err(|error| {
-        AskError::Broken(format!("it is of another version ({error}); run its own `allexmaster`"))
+        AskError::Broken(format!(
+            "it is of another version ({error}); run its own `allexmaster`"
+        ))
     })
 }

@@ -25,8 +25,20 @@ impl Machine for Rules {
     }
 
     fn step(state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>) {
-        let Stamp { sequence, at, noise } = stamp;
-        step(state, Recorded { sequence, at: Timestamp(at), noise, event })
+        let Stamp {
+            sequence,
+            at,
+            noise,
+        } = stamp;
+        step(
+            state,
+            Recorded {
+                sequence,
+                at: Timestamp(at),
+                noise,
+                event,
+            },
+        )
     }
 
     fn next_deadline(state: &State) -> Option<u64> {

@@ -53,7 +53,9 @@ pub fn start(format: LogFormat, destination: LogDestination<'_>) -> io::Result<(
             (BoxMakeWriter::new(Arc::new(file)), false)
         }
     };
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     match format {
         LogFormat::Human => lines.with_target(false).with_ansi(ansi).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

@@ -20,8 +20,16 @@ fn sources(under: &str) -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let shown = path.strip_prefix(ROOT).unwrap().to_str().unwrap().to_owned();
-                found.push(Source { path: shown, text: fs::read_to_string(&path).unwrap() });
+                let shown = path
+                    .strip_prefix(ROOT)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                found.push(Source {
+                    path: shown,
+                    text: fs::read_to_string(&path).unwrap(),
+                });
             }
         }
     }
@@ -37,8 +45,11 @@ fn all_sources() -> Vec<Source> {
 }
 
 fn assert_none(of: Vec<Source>, what: &str, breaks: impl Fn(&Source) -> bool) {
-    let breaking: Vec<String> =
-        of.into_iter().filter(|source| breaks(source)).map(|source| source.path).collect();
+    let breaking: Vec<String> = of
+        .into_iter()
+        .filter(|source| breaks(source))
+        .map(|source| source.path)
+        .collect();
     assert!(breaking.is_empty(), "{what}: {breaking:?}");
 }
 
@@ -62,26 +73,39 @@ fn the_rules_depend_on_serde_alone() {
 fn dependencies_point_one_way() {
     let own = |of: &str| -> Vec<String> {
         let all = dependencies(of).into_iter();
-        all.filter(|name| name.starts_with("allexmaster-")).collect()
+        all.filter(|name| name.starts_with("allexmaster-"))
+            .collect()
     };
     assert_eq!(own("state"), [""; 0]);
     assert_eq!(own("protocol"), [""; 0]);
     assert_eq!(own("journal"), [""; 0]);
-    assert_eq!(own("lanmanager"), ["allexmaster-journal", "allexmaster-protocol"]);
+    assert_eq!(
+        own("lanmanager"),
+        ["allexmaster-journal", "allexmaster-protocol"]
+    );
 }
 
 #[test]
 fn only_the_journal_knows_sled() {
-    let of = ["src", "state", "protocol", "lanmanager"].into_iter().flat_map(sources).collect();
-    assert_none(of, "sled is named outside the journal", |source| source.text.contains("sled::"));
+    let of = ["src", "state", "protocol", "lanmanager"]
+        .into_iter()
+        .flat_map(sources)
+        .collect();
+    assert_none(of, "sled is named outside the journal", |source| {
+        source.text.contains("sled::")
+    });
 }
 
 #[test]
 fn only_the_carriers_of_the_protocol_know_sockets() {
     let of = sources("protocol/src");
-    assert_none(of, "tokio is named outside protocol/src/carrier", |source| {
-        source.text.contains("tokio::") && !source.path.starts_with("protocol/src/carrier")
-    });
+    assert_none(
+        of,
+        "tokio is named outside protocol/src/carrier",
+        |source| {
+            source.text.contains("tokio::") && !source.path.starts_with("protocol/src/carrier")
+        },
+    );
 }
 
 #[test]
@@ -89,13 +113,18 @@ fn drivers_never_import_one_another() {
     let drivers = ["lan", "local", "child", "probe", "logs"];
     for driver in drivers {
         let of = sources("src").into_iter();
-        let of = of.filter(|source| source.path.starts_with(&format!("src/{driver}/"))).collect();
+        let of = of
+            .filter(|source| source.path.starts_with(&format!("src/{driver}/")))
+            .collect();
         assert_none(of, "a driver imports another one", |source| {
-            drivers.iter().filter(|other| **other != driver).any(|other| {
-                // File names of logs are a matter of both.
-                !(driver == "child" && *other == "logs")
-                    && source.text.contains(&format!("crate::{other}::"))
-            })
+            drivers
+                .iter()
+                .filter(|other| **other != driver)
+                .any(|other| {
+                    // File names of logs are a matter of both.
+                    !(driver == "child" && *other == "logs")
+                        && source.text.contains(&format!("crate::{other}::"))
+                })
         });
     }
 }
@@ -128,7 +157,12 @@ fn files_are_small() {
 #[test]
 fn nothing_is_left_undone() {
     // Written in two halves, so that this file does not find itself.
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("#[ig", "nore")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("todo", "!("),
+        concat!("#[ig", "nore"),
+    ];
     assert_none(all_sources(), "marks of missing work", |source| {
         marks.iter().any(|mark| source.text.contains(mark))
     });
@@ -143,7 +177,10 @@ fn the_readme_maps_every_folder() {
             if entry.path().is_dir() {
                 let name = entry.file_name();
                 let name = format!("{}/", name.to_str().unwrap());
-                assert!(readme.contains(&name), "README does not name {under}/{name}");
+                assert!(
+                    readme.contains(&name),
+                    "README does not name {under}/{name}"
+                );
             }
         }
     }

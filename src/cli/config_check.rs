@@ -49,12 +49,21 @@ impl ConfigCommand {
 fn default_of(folder: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
     let file = folder.join(CONFIG_FILE);
     let (config, warnings) = Config::parse(&file, DEFAULT_TEXT.to_owned(), overrides)?;
-    Ok(Loaded { config, file, written: false, warnings })
+    Ok(Loaded {
+        config,
+        file,
+        written: false,
+        warnings,
+    })
 }
 
 fn tell_success(loaded: &Loaded, exists: bool, json: bool) {
-    let endpoints: Vec<String> =
-        loaded.config.lan_endpoints.iter().map(ToString::to_string).collect();
+    let endpoints: Vec<String> = loaded
+        .config
+        .lan_endpoints
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let file = fs::canonicalize(&loaded.file).unwrap_or_else(|_| loaded.file.clone());
     if json {
         print_json(&json!({
@@ -66,9 +75,16 @@ fn tell_success(loaded: &Loaded, exists: bool, json: bool) {
         }));
         return;
     }
-    let what = if exists { "is valid" } else { "does not exist; a start writes the default" };
+    let what = if exists {
+        "is valid"
+    } else {
+        "does not exist; a start writes the default"
+    };
     print(&format!("{} {what}\n", file.display()));
-    print(&format!("the LanManager is looked for at {}\n", endpoints.join(", then ")));
+    print(&format!(
+        "the LanManager is looked for at {}\n",
+        endpoints.join(", then ")
+    ));
     for warning in &loaded.warnings {
         complain(&format!("warning: {}", one_line(warning)));
     }
@@ -82,7 +98,10 @@ pub(super) fn report(error: ConfigError, json: bool) -> ExitCode {
     } else {
         // With the line of the file, and a mark below the mistake.
         let mut text = format!("{:?}", miette::Report::new(error));
-        text.insert_str(0, "the configuration has a mistake; nothing was started or changed\n");
+        text.insert_str(
+            0,
+            "the configuration has a mistake; nothing was started or changed\n",
+        );
         complain(&text);
     }
     ExitCode::from(exit_code::CONFIGURATION)

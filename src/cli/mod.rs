@@ -43,13 +43,25 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 struct Common {
     /// The folder of the master: its configuration, pid file, journal and logs
-    #[arg(long, global = true, value_name = "FOLDER", env = "ALLEXMASTER_DIRECTORY", default_value = ".")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FOLDER",
+        env = "ALLEXMASTER_DIRECTORY",
+        default_value = "."
+    )]
     directory: PathBuf,
     /// The folder of the local sockets
     #[arg(long, global = true, value_name = "FOLDER", env = "ALLEXMASTER_SOCKET_DIR", default_value = DEFAULT_FOLDER)]
     socket_dir: PathBuf,
     /// How log lines look; they go to the standard error output
-    #[arg(long, global = true, value_enum, env = "ALLEXMASTER_LOG_FORMAT", default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        env = "ALLEXMASTER_LOG_FORMAT",
+        default_value_t
+    )]
     log_format: LogFormat,
 }
 
@@ -67,7 +79,9 @@ struct OverrideFlags {
     lanmanager_protocol: Option<String>,
     /// Added to the LanManager's ports (`lanmanagerportcorrection`)
     #[arg(
-        long, value_name = "NUMBER", env = "ALLEXMASTER_LANMANAGER_PORT_CORRECTION",
+        long,
+        value_name = "NUMBER",
+        env = "ALLEXMASTER_LANMANAGER_PORT_CORRECTION",
         allow_hyphen_values = true
     )]
     lanmanager_port_correction: Option<i32>,
@@ -107,7 +121,11 @@ enum Sample {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Cli { common, overrides, command } = cli;
+    let Cli {
+        common,
+        overrides,
+        command,
+    } = cli;
     let overrides = overrides.into_overrides();
     match command {
         None => run::run(&common, &overrides),
@@ -137,7 +155,9 @@ impl OverrideFlags {
 fn print(text: &str) {
     use std::io::Write as _;
     let mut output = std::io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    let _ = output
+        .write_all(text.as_bytes())
+        .and_then(|()| output.flush());
 }
 
 /// Writes a message for people to the standard error output.
@@ -155,7 +175,10 @@ fn print_json(document: &impl serde::Serialize) {
 
 /// The runtime of a master: two workers, since the loop has its own thread and children their own cores.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
 }
 
 /// Calls a method of the master of the folder.

@@ -79,8 +79,7 @@ impl Needs {
 }
 
 fn list(common: &Common, json: bool) -> ExitCode {
-    let needs =
-        ask(common, "needs", Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
+    let needs = ask(common, "needs", Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
     match needs {
         Ok(needs) => {
             if json {
@@ -96,7 +95,14 @@ fn list(common: &Common, json: bool) -> ExitCode {
 
 impl Add {
     fn run(self, common: &Common) -> ExitCode {
-        let Self { instance, module, properties, ipaddress, with, json } = self;
+        let Self {
+            instance,
+            module,
+            properties,
+            ipaddress,
+            with,
+            json,
+        } = self;
         let mut need = with.unwrap_or_default();
         let mut hash = match need.remove("propertyhash") {
             None => Map::new(),
@@ -113,9 +119,11 @@ impl Add {
         if let Some(address) = ipaddress {
             need.insert("ipaddress".to_owned(), json!(address));
         }
-        done(ask(common, "addNeed", vec![Value::Object(need)]), json, || {
-            format!("the LanManager has the need {instance}; `allexmaster status` shows it")
-        })
+        done(
+            ask(common, "addNeed", vec![Value::Object(need)]),
+            json,
+            || format!("the LanManager has the need {instance}; `allexmaster status` shows it"),
+        )
     }
 }
 

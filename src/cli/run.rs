@@ -53,7 +53,9 @@ pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
     match runtime() {
         Ok(runtime) => runtime.block_on(daemon::run(options)),
         Err(error) => {
-            complain(&format!("the system refused what every program needs: {error}"));
+            complain(&format!(
+                "the system refused what every program needs: {error}"
+            ));
             ExitCode::from(exit_code::FAILURE)
         }
     }
@@ -61,12 +63,16 @@ pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
 
 /// Where a test wants the master to die: `durable:17` in the loop, `forked:2` after a fork.
 fn failpoints() -> Result<(Option<Failpoint>, Option<AbortAfterFork>), String> {
-    let Ok(text) = std::env::var(FAILPOINT) else { return Ok((None, None)) };
+    let Ok(text) = std::env::var(FAILPOINT) else {
+        return Ok((None, None));
+    };
     if let Some(count) = text.strip_prefix("forked:") {
         let count = count.parse().map_err(|_| format!("{count} is no number"))?;
         return Ok((None, Some(AbortAfterFork(count))));
     }
-    let failpoint: Failpoint = text.parse().map_err(|error: BadFailpoint| error.to_string())?;
+    let failpoint: Failpoint = text
+        .parse()
+        .map_err(|error: BadFailpoint| error.to_string())?;
     Ok((Some(failpoint), None))
 }
 

@@ -23,8 +23,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        let status = ask(common, "status", Vec::new())
-            .and_then(client::document::<StatusDocument>);
+        let status = ask(common, "status", Vec::new()).and_then(client::document::<StatusDocument>);
         match status {
             Ok(status) => {
                 if self.json {

@@ -24,7 +24,9 @@ pub(super) fn status(status: &StatusDocument) -> String {
         ago(&status.startedat)
     );
     let reason = lan.reason.as_deref().filter(|_| lan.state != "connected");
-    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let reason = reason
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
     let _ = writeln!(
         text,
         "LanManager  {}, {} for {}{reason}",
@@ -33,7 +35,11 @@ pub(super) fn status(status: &StatusDocument) -> String {
         ago(&lan.since)
     );
     if lan.unreported > 0 {
-        let _ = writeln!(text, "            {} ends of services wait to be told", lan.unreported);
+        let _ = writeln!(
+            text,
+            "            {} ends of services wait to be told",
+            lan.unreported
+        );
     }
     text.push('\n');
     if status.services.is_empty() {
@@ -97,7 +103,9 @@ pub(super) fn needs(needs: &[NeedDocument]) -> String {
 
 fn new_table() -> Table {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
     if !table.is_tty() {
         table.set_width(WIDE);
     }
@@ -106,8 +114,13 @@ fn new_table() -> Table {
 
 /// How long ago a time was, in the largest unit that fits.
 fn ago(time: &str) -> String {
-    let Ok(time) = humantime::parse_rfc3339(time) else { return "?".to_owned() };
-    let seconds = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
+    let Ok(time) = humantime::parse_rfc3339(time) else {
+        return "?".to_owned();
+    };
+    let seconds = SystemTime::now()
+        .duration_since(time)
+        .unwrap_or_default()
+        .as_secs();
     match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -120,5 +133,10 @@ fn ago(time: &str) -> String {
 fn until(time: &str) -> Option<u64> {
     let time = humantime::parse_rfc3339(time).ok()?;
     let left = time.duration_since(SystemTime::now()).unwrap_or_default();
-    Some(left.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX))
+    Some(
+        left.as_millis()
+            .div_ceil(1_000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
 }

@@ -84,10 +84,19 @@ impl Up {
             let log = folder.join("allexmaster.log");
             telemetry::start(
                 common.log_format,
-                if live { LogDestination::File(&log) } else { LogDestination::StandardError },
+                if live {
+                    LogDestination::File(&log)
+                } else {
+                    LogDestination::StandardError
+                },
             )
-            .map_err(|source| UpError::Folder { folder: folder.clone(), source })?;
-            runtime().map_err(UpError::System)?.block_on(run(common, &folder, live))
+            .map_err(|source| UpError::Folder {
+                folder: folder.clone(),
+                source,
+            })?;
+            runtime()
+                .map_err(UpError::System)?
+                .block_on(run(common, &folder, live))
         });
         match result {
             Ok(()) => ExitCode::from(exit_code::OK),
@@ -121,19 +130,22 @@ fn prepare(folder: &Path) -> Result<(), UpError> {
                 "propertyhash": { "utcoffset": offset },
             })
         };
-        let needs_text = serde_json::to_string_pretty(&json!([
-            clock("Clock", 0),
-            clock("TokyoClock", 9),
-        ]))?;
+        let needs_text =
+            serde_json::to_string_pretty(&json!([clock("Clock", 0), clock("TokyoClock", 9),]))?;
         fs::write(needs, needs_text)
     };
-    write().map_err(|source| UpError::Folder { folder: folder.to_owned(), source })
+    write().map_err(|source| UpError::Folder {
+        folder: folder.to_owned(),
+        source,
+    })
 }
 
 async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> {
     let mut signals = Signals::new().map_err(UpError::System)?;
     let lanmanager = LanManager::start(LanOptions::embedded(folder)).await?;
-    let port = lanmanager.address(Door::WebSocket).map(|address| address.port());
+    let port = lanmanager
+        .address(Door::WebSocket)
+        .map(|address| address.port());
     let overrides = Overrides {
         lanmanager_address: Some("127.0.0.1".to_owned()),
         lanmanager_port: port,
@@ -212,7 +224,10 @@ impl Screen {
 
     async fn look(&mut self, inbox: &EventInbox) {
         let endpoint = self.endpoint.clone();
-        let Ok(document) = inbox.look(move |state| status::status(state, &endpoint)).await else {
+        let Ok(document) = inbox
+            .look(move |state| status::status(state, &endpoint))
+            .await
+        else {
             return;
         };
         if self.live {
@@ -246,9 +261,16 @@ impl Screen {
     }
 
     fn hints(&self, document: &StatusDocument) -> String {
-        let running =
-            document.services.iter().find(|service| service.state == ServiceState::Running);
-        let Some(ServiceDocument { httpport: Some(port), pid: Some(pid), .. }) = running else {
+        let running = document
+            .services
+            .iter()
+            .find(|service| service.state == ServiceState::Running);
+        let Some(ServiceDocument {
+            httpport: Some(port),
+            pid: Some(pid),
+            ..
+        }) = running
+        else {
             return "Ctrl-C stops everything.\n".to_owned();
         };
         format!(

@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::{Error, Live, Options as JournalOptions};
-use allexmaster_state::{
-    Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State,
-};
+use allexmaster_state::{Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State};
 use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
@@ -69,11 +67,18 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
     }
     let journal = JournalId::from(opened.identity.to_string());
     let recorded = recorded(live.state());
-    let survivors = process::find_survivors(&journal, &recorded)
-        .map_err(|source| DaemonError::System { what: "a look at the processes", source })?;
+    let survivors =
+        process::find_survivors(&journal, &recorded).map_err(|source| DaemonError::System {
+            what: "a look at the processes",
+            source,
+        })?;
     let pid = Pid(std::process::id());
-    let facts =
-        Facts { journal: journal.clone(), boot: survivors.boot.clone(), pid, started: opened.last };
+    let facts = Facts {
+        journal: journal.clone(),
+        boot: survivors.boot.clone(),
+        pid,
+        started: opened.last,
+    };
     let mut first_events = Vec::new();
     let settings = options.config.settings.clone();
     if opened.created || live.state().settings != settings {
@@ -92,15 +97,21 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
         survivors: survivors.found,
         ended: Vec::new(),
     });
-    Ok(Boot { live, first_events, facts })
+    Ok(Boot {
+        live,
+        first_events,
+        facts,
+    })
 }
 
 fn open_journal(
     options: &Options,
 ) -> Result<(Live<Rules>, allexmaster_journal::Opened), DaemonError> {
     let folder = journal_folder(&options.folder);
-    let journal_options =
-        JournalOptions { failpoint: options.failpoint, ..JournalOptions::default() };
+    let journal_options = JournalOptions {
+        failpoint: options.failpoint,
+        ..JournalOptions::default()
+    };
     match Live::open(&folder, journal_options) {
         Ok((live, opened)) => {
             for recovery in &opened.recoveries {

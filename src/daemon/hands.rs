@@ -1,9 +1,10 @@
 //! Each effect to the driver that performs it. One exhaustive match, one call an arm.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use allexmaster_journal::{Error, Performer};
-use allexmaster_state::{Effect, State};
+use allexmaster_state::{Effect, InstanceName, State, Timestamp};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -18,6 +19,37 @@ pub(super) struct Hands {
     pub(super) local: local::Handle,
     pub(super) children: Children<EventInbox>,
     pub(super) probe: Probe<EventInbox>,
+    pub(super) troubles: Troubles,
+}
+
+/// Tells people what went wrong with a service, once.
+#[derive(Default)]
+pub(super) struct Troubles {
+    /// The services that something was done about since the loop last settled.
+    touched: BTreeSet<InstanceName>,
+    /// The time of the last trouble that was told, of each service that had one.
+    told: BTreeMap<InstanceName, Timestamp>,
+}
+
+impl Troubles {
+    fn touch(&mut self, instance: &InstanceName) {
+        self.touched.insert(instance.clone());
+    }
+
+    fn tell(&mut self, state: &State) {
+        for instance in std::mem::take(&mut self.touched) {
+            match state.last_trouble(&instance) {
+                Some((at, trouble)) if self.told.get(&instance) != Some(&at) => {
+                    warn!(service = %instance, "{trouble}");
+                    self.told.insert(instance, at);
+                }
+                Some(_) => {}
+                None => {
+                    self.told.remove(&instance);
+                }
+            }
+        }
+    }
 }
 
 impl Performer<Rules> for Hands {
@@ -25,12 +57,14 @@ impl Performer<Rules> for Hands {
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
         match effect {
+            Effect::Abandon { ref instance, .. } | Effect::ReportDown { ref instance, .. } => {
+                self.troubles.touch(instance);
+                self.to_the_lan(effect);
+            }
             Effect::Dial { .. }
             | Effect::Hang { .. }
             | Effect::Bid { .. }
-            | Effect::Abandon { .. }
             | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
             | Effect::ReportEngaged { .. }
             | Effect::AddNeed { .. }
             | Effect::RemoveNeed { .. } => self.to_the_lan(effect),
@@ -43,7 +77,11 @@ impl Performer<Rules> for Hands {
                 );
                 self.children.spawn(order);
             }
-            Effect::Adopt { incarnation, instance, identity } => {
+            Effect::Adopt {
+                incarnation,
+                instance,
+                identity,
+            } => {
                 info!(service = %instance, pid = identity.pid.0, "adopted");
                 self.children.adopt(incarnation, instance, identity);
             }
@@ -51,7 +89,11 @@ impl Performer<Rules> for Hands {
                 let gone = self.children.gone(incarnation);
                 self.probe.await_ready(incarnation, ports, gone);
             }
-            Effect::Signal { incarnation, identity, signal } => {
+            Effect::Signal {
+                incarnation,
+                identity,
+                signal,
+            } => {
                 self.children.signal(incarnation, identity, signal);
             }
             Effect::Publish { record } => {
@@ -60,14 +102,19 @@ impl Performer<Rules> for Hands {
                 );
                 self.local.order(Order::Publish(record));
             }
-            Effect::Retract { instance } => self.local.order(Order::Retract(instance)),
+            Effect::Retract { instance } => {
+                self.troubles.touch(&instance);
+                self.local.order(Order::Retract(instance));
+            }
             Effect::Reply { request, reply } => self.local.order(Order::Reply(request, reply)),
             Effect::Exit => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     }
 
-    fn settled(&mut self, _state: &State) {}
+    fn settled(&mut self, state: &State) {
+        self.troubles.tell(state);
+    }
 
     fn journal_failed(&mut self, error: &Error) {
         error!(%error, "the journal cannot be written: nothing new is done, the children stay");

@@ -20,14 +20,14 @@ use tracing::{error, info, warn};
 
 use crate::child::{AbortAfterFork, Children};
 use crate::config::Config;
+use crate::exit_code;
 use crate::lan::{self, Lan};
 use crate::local::{self, sockets};
 use crate::machine::EventInbox;
-use crate::exit_code;
 use crate::probe::Probe;
 use crate::tables;
 use boot::Boot;
-use hands::Hands;
+use hands::{Hands, Troubles};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 
 /// How many events may wait for the loop; then the drivers wait.
@@ -110,7 +110,11 @@ pub struct Running {
 /// Nothing was started, and whatever runs was not touched.
 pub fn start(options: Options) -> Result<Running, DaemonError> {
     // The journal first: its lock is the proof that no other master runs here.
-    let Boot { live, first_events, facts } = boot::look_around(&options)?;
+    let Boot {
+        live,
+        first_events,
+        facts,
+    } = boot::look_around(&options)?;
     let pid = facts.pid.0;
     let before = read_pid(&options.folder).filter(|before| *before != pid);
     let pid_file = PidFile::create(&options.folder, &options.socket_folder, pid)?;
@@ -128,7 +132,11 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     let (table_sender, tables) = tables::channel();
     let (lan_orders, lan_receiver) = mpsc::channel(lan::ORDERS_MOST);
     let prefix = format!("{pid}_{}_", facts.started);
-    let endpoint = options.config.lan_endpoints.first().map(ToString::to_string);
+    let endpoint = options
+        .config
+        .lan_endpoints
+        .first()
+        .map(ToString::to_string);
     let endpoint = endpoint.unwrap_or_default();
     let lan = Lan {
         endpoints: options.config.lan_endpoints.clone(),
@@ -137,7 +145,14 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         prefix: prefix.clone(),
     };
     let drivers = vec![
-        tokio::spawn(local::run(listeners, inbox.clone(), prefix, endpoint, local_orders, tables)),
+        tokio::spawn(local::run(
+            listeners,
+            inbox.clone(),
+            prefix,
+            endpoint,
+            local_orders,
+            tables,
+        )),
         tokio::spawn(lan.run(lan_receiver)),
     ];
     let rotation = tokio::spawn(crate::logs::rotate_all(
@@ -147,13 +162,27 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     let hands = Hands {
         lan: lan_orders,
         local: local_handle,
-        children: Children::new(runtime.clone(), inbox.clone(), facts.child_options(&options)),
+        children: Children::new(
+            runtime.clone(),
+            inbox.clone(),
+            facts.child_options(&options),
+        ),
         probe: Probe::new(runtime, inbox.clone()),
+        troubles: Troubles::default(),
     };
     let clock = SystemClock::default();
-    let thread = engine::start(live, mailbox, clock, hands)
-        .map_err(|source| DaemonError::System { what: "a thread for the loop", source })?;
-    Ok(Running { inbox, ended: watch(thread), drivers, rotation, pid_file })
+    let thread =
+        engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
+            what: "a thread for the loop",
+            source,
+        })?;
+    Ok(Running {
+        inbox,
+        ended: watch(thread),
+        drivers,
+        rotation,
+        pid_file,
+    })
 }
 
 /// Tells when the loop's thread has ended, and how.
@@ -174,7 +203,10 @@ fn watch(
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Running").field("pid_file", &self.pid_file).finish_non_exhaustive()
+        formatter
+            .debug_struct("Running")
+            .field("pid_file", &self.pid_file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +238,12 @@ impl Running {
 
     async fn end_drivers(self) {
         // The loop has dropped the ends that gave orders: the drivers finish, and end.
-        let Self { drivers, rotation, pid_file, .. } = self;
+        let Self {
+            drivers,
+            rotation,
+            pid_file,
+            ..
+        } = self;
         rotation.abort();
         for mut driver in drivers {
             if tokio::time::timeout(FAREWELL, &mut driver).await.is_err() {
@@ -258,9 +295,10 @@ pub fn report(error: &DaemonError) {
 /// The first signal stops in order, the second at once.
 async fn stop_on_signals(inbox: EventInbox) {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         warn!("signals cannot be received; use `allexmaster stop`");
         return;
     };
@@ -270,7 +308,10 @@ async fn stop_on_signals(inbox: EventInbox) {
             _ = interrupt.recv() => "SIGINT",
         };
         info!(signal = name, "stopping; a second signal stops at once");
-        let event = Event::StopRequested { request: None, source: StopSource::Signal };
+        let event = Event::StopRequested {
+            request: None,
+            source: StopSource::Signal,
+        };
         if inbox.send(event).await.is_err() {
             return;
         }

@@ -92,5 +92,9 @@ impl Drop for PidFile {
 /// The process that the file of a folder names; `None` where there is no (readable) file.
 #[must_use]
 pub fn read_pid(folder: &Path) -> Option<u32> {
-    fs::read_to_string(folder.join(PID_FILE)).ok()?.trim().parse().ok()
+    fs::read_to_string(folder.join(PID_FILE))
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }

@@ -85,7 +85,12 @@ struct Followed {
 
 impl Followed {
     fn new(name: &'static str, key: &[&str]) -> Self {
-        Self { name, session: None, asked: false, mirror: Mirror::new(key.iter().copied()) }
+        Self {
+            name,
+            session: None,
+            asked: false,
+            mirror: Mirror::new(key.iter().copied()),
+        }
     }
 }
 
@@ -103,10 +108,22 @@ enum Purpose {
     Reach(Table),
     Claim(Table),
     Follow(Table),
-    ReachNeed { instance: InstanceName, bid: Incarnation },
-    ClaimNeed { instance: InstanceName, bid: Incarnation },
-    Bid { instance: InstanceName, bid: Incarnation },
-    Respond { instance: InstanceName, bid: Incarnation },
+    ReachNeed {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    ClaimNeed {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    Bid {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    Respond {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
     ReportDown(InstanceName),
     Relay(RequestId),
 }
@@ -176,7 +193,12 @@ impl Conversation {
     pub fn poll_timeout(&self) -> Option<u64> {
         let listing = (!self.listed).then_some(self.listing_until);
         let verdict = self.verdicts.front().map(|verdict| verdict.until);
-        self.client.poll_timeout().into_iter().chain(listing).chain(verdict).min()
+        self.client
+            .poll_timeout()
+            .into_iter()
+            .chain(listing)
+            .chain(verdict)
+            .min()
     }
 
     /// Whether the connection is of no use any more.
@@ -205,11 +227,19 @@ impl Conversation {
             );
             self.client.closed(CloseReason::Handshake { reason });
         }
-        while self.verdicts.front().is_some_and(|verdict| verdict.until <= now) {
+        while self
+            .verdicts
+            .front()
+            .is_some_and(|verdict| verdict.until <= now)
+        {
             if let Some(Verdict { instance, bid, .. }) = self.verdicts.pop_front() {
                 let why = Arc::from("the need went away while its ports were being checked");
                 let answer = ResponseAnswer::Refused(why);
-                self.tell(Event::ResponseAnswered { instance, bid, answer });
+                self.tell(Event::ResponseAnswered {
+                    instance,
+                    bid,
+                    answer,
+                });
             }
         }
         self.client.handle_timeout(now);
@@ -229,25 +259,39 @@ impl Conversation {
             return;
         }
         match effect {
-            Effect::Bid { connection, instance, bid, address } if connection == self.connection => {
+            Effect::Bid {
+                connection,
+                instance,
+                bid,
+                address,
+            } if connection == self.connection => {
                 self.bid(now, instance, bid, address);
             }
             Effect::Abandon { instance, bid } => self.abandon(now, &instance, bid),
             Effect::Respond { bid, record } => {
                 self.respond(now, &record.need.instance, bid, row_from_record(&record));
             }
-            Effect::ReportDown { connection, instance } if connection == self.connection => {
+            Effect::ReportDown {
+                connection,
+                instance,
+            } if connection == self.connection => {
                 self.report_down(now, instance);
             }
             Effect::ReportEngaged { connection, module } if connection == self.connection => {
                 self.call_root(now, "notifyModuleEngaged", json!(module.as_str()), None);
             }
-            Effect::AddNeed { connection, request, need } if connection == self.connection => {
+            Effect::AddNeed {
+                connection,
+                request,
+                need,
+            } if connection == self.connection => {
                 self.call_root(now, "addNeed", need, Some(Purpose::Relay(request)));
             }
-            Effect::RemoveNeed { connection, request, instance }
-                if connection == self.connection =>
-            {
+            Effect::RemoveNeed {
+                connection,
+                request,
+                instance,
+            } if connection == self.connection => {
                 let name = json!(instance.as_str());
                 self.call_root(now, "removeNeed", name, Some(Purpose::Relay(request)));
             }
@@ -271,12 +315,28 @@ impl Conversation {
     }
 
     fn bid(&mut self, now: u64, instance: InstanceName, bid: Incarnation, address: Arc<str>) {
-        let Some(session) = self.needs.session.clone() else { return };
+        let Some(session) = self.needs.session.clone() else {
+            return;
+        };
         let identity = json!({ "name": address });
         let patience = Patience::Answer(BID_PATIENCE_MS);
-        let call = self.client.sub_connect(now, &session, instance.as_str(), identity, patience);
-        self.calls.insert(call, Purpose::ReachNeed { instance: instance.clone(), bid });
-        let open = OpenBid { bid, address, session: None, ticket: None, row: None };
+        let call = self
+            .client
+            .sub_connect(now, &session, instance.as_str(), identity, patience);
+        self.calls.insert(
+            call,
+            Purpose::ReachNeed {
+                instance: instance.clone(),
+                bid,
+            },
+        );
+        let open = OpenBid {
+            bid,
+            address,
+            session: None,
+            ticket: None,
+            row: None,
+        };
         self.bids.insert(instance, open);
     }
 
@@ -288,7 +348,9 @@ impl Conversation {
 
     /// Ends a bid's session. One that is only reserved yet is ended when it is known.
     fn end_bid(&mut self, now: u64, instance: &InstanceName) {
-        let Some(open) = self.bids.remove(instance) else { return };
+        let Some(open) = self.bids.remove(instance) else {
+            return;
+        };
         if let Some(session) = open.session {
             self.bidders.remove(&session);
             self.client.die(now, &session);
@@ -296,28 +358,50 @@ impl Conversation {
     }
 
     fn respond(&mut self, now: u64, instance: &InstanceName, bid: Incarnation, row: Row) {
-        let Some(open) = self.bids.get_mut(instance).filter(|open| open.bid == bid) else { return };
+        let Some(open) = self.bids.get_mut(instance).filter(|open| open.bid == bid) else {
+            return;
+        };
         let (Some(session), Some(ticket)) = (open.session.clone(), open.ticket.clone()) else {
             return;
         };
         open.row = Some(row.clone());
         let arguments = vec![ticket, Value::Object(row)];
         let patience = Patience::Answer(RESPONSE_PATIENCE_MS);
-        let call =
-            self.client.call(now, &session, Target::Session, "respond", arguments, patience);
-        self.calls.insert(call, Purpose::Respond { instance: instance.clone(), bid });
+        let call = self.client.call(
+            now,
+            &session,
+            Target::Session,
+            "respond",
+            arguments,
+            patience,
+        );
+        self.calls.insert(
+            call,
+            Purpose::Respond {
+                instance: instance.clone(),
+                bid,
+            },
+        );
     }
 
     fn report_down(&mut self, now: u64, instance: InstanceName) {
         let name = json!(instance.as_str());
-        self.call_root(now, "notifyServiceDown", name, Some(Purpose::ReportDown(instance)));
+        self.call_root(
+            now,
+            "notifyServiceDown",
+            name,
+            Some(Purpose::ReportDown(instance)),
+        );
     }
 
     fn call_root(&mut self, now: u64, method: &str, argument: Value, purpose: Option<Purpose>) {
-        let Some(root) = self.root.clone() else { return };
+        let Some(root) = self.root.clone() else {
+            return;
+        };
         let patience = Patience::default();
-        let call =
-            self.client.call(now, &root, Target::User, method, vec![argument], patience);
+        let call = self
+            .client
+            .call(now, &root, Target::User, method, vec![argument], patience);
         if let Some(purpose) = purpose {
             self.calls.insert(call, purpose);
         }
@@ -333,12 +417,20 @@ impl Conversation {
                 ClientEvent::Introduced { call, introduction } => {
                     self.introduced(now, &call, introduction.session);
                 }
-                ClientEvent::Answered { call, session: _, outcome } => {
+                ClientEvent::Answered {
+                    call,
+                    session: _,
+                    outcome,
+                } => {
                     if let Some(purpose) = self.calls.remove(&call) {
                         self.answered(now, purpose, outcome);
                     }
                 }
-                ClientEvent::Progress { call, session: _, data } => {
+                ClientEvent::Progress {
+                    call,
+                    session: _,
+                    data,
+                } => {
                     if let Some(Purpose::Follow(table)) = self.calls.get(&call) {
                         self.followed(*table, data);
                     }
@@ -401,7 +493,9 @@ impl Conversation {
         self.bidders.insert(session.clone(), instance.clone());
         let offer = vec![json!({ "ipaddress": open.address })];
         let patience = Patience::Answer(BID_PATIENCE_MS);
-        let call = self.client.call(now, &session, Target::Session, "bid", offer, patience);
+        let call = self
+            .client
+            .call(now, &session, Target::Session, "bid", offer, patience);
         self.calls.insert(call, Purpose::Bid { instance, bid });
     }
 
@@ -443,20 +537,28 @@ impl Conversation {
     fn reach(&mut self, now: u64, root: &SessionId, table: Table) {
         let name = self.followed_table(table).name;
         let identity = json!({ "role": "user" });
-        let call = self.client.sub_connect(now, root, name, identity, Patience::default());
+        let call = self
+            .client
+            .sub_connect(now, root, name, identity, Patience::default());
         self.calls.insert(call, Purpose::Reach(table));
     }
 
     /// We are in when the LanManager has said who we are and can be bid to.
     fn announce_connection(&mut self) {
-        let (Some(address), Some(_)) = (&self.address, &self.needs.session) else { return };
+        let (Some(address), Some(_)) = (&self.address, &self.needs.session) else {
+            return;
+        };
         if self.connected {
             return;
         }
         self.connected = true;
         let address = Arc::from(address.as_str());
         let endpoint = Arc::clone(&self.endpoint);
-        self.tell(Event::LanConnected { connection: self.connection, endpoint, address });
+        self.tell(Event::LanConnected {
+            connection: self.connection,
+            endpoint,
+            address,
+        });
     }
 
     fn session_ended(&mut self, session: &SessionId) {
@@ -466,7 +568,9 @@ impl Conversation {
             return;
         }
         let followed = [&self.services, &self.translations, &self.needs];
-        let lost = followed.iter().find(|followed| followed.session.as_ref() == Some(session));
+        let lost = followed
+            .iter()
+            .find(|followed| followed.session.as_ref() == Some(session));
         let what = match lost {
             Some(followed) => followed.name,
             None if self.root.as_ref() == Some(session) => "root",
@@ -527,7 +631,8 @@ impl Conversation {
         match (outcome.as_ref().ok().and_then(reserved_session), outcome) {
             (Some(session), _) => {
                 let call = self.client.claim(now, &session);
-                self.calls.insert(call, Purpose::ClaimNeed { instance, bid });
+                self.calls
+                    .insert(call, Purpose::ClaimNeed { instance, bid });
             }
             (None, Ok(_)) => self.bid_failed(instance, bid, "the need went away"),
             (None, Err(error)) => self.bid_failed(instance, bid, &error.to_string()),
@@ -536,7 +641,11 @@ impl Conversation {
 
     fn bid_failed(&mut self, instance: InstanceName, bid: Incarnation, why: &str) {
         let why = Arc::from(format!("the bid came to nothing: {why}"));
-        self.tell(Event::BidAnswered { instance, bid, answer: BidAnswer::Failed(why) });
+        self.tell(Event::BidAnswered {
+            instance,
+            bid,
+            answer: BidAnswer::Failed(why),
+        });
     }
 
     fn bid_answered(
@@ -559,9 +668,15 @@ impl Conversation {
         } else if value.get("a").is_some() {
             BidAnswer::Failed(Arc::from("somebody else has satisfied the need"))
         } else {
-            BidAnswer::Failed(Arc::from("the LanManager answered the bid in an unknown way"))
+            BidAnswer::Failed(Arc::from(
+                "the LanManager answered the bid in an unknown way",
+            ))
         };
-        self.tell(Event::BidAnswered { instance, bid, answer });
+        self.tell(Event::BidAnswered {
+            instance,
+            bid,
+            answer,
+        });
     }
 
     fn response_answered(
@@ -579,7 +694,9 @@ impl Conversation {
             Ok(_) => {
                 ResponseAnswer::Refused(Arc::from("the LanManager answered in an unknown way"))
             }
-            Err(CallError::Remote(error)) if error.code.as_deref() == Some("NO_PORTS_REACHABLE") => {
+            Err(CallError::Remote(error))
+                if error.code.as_deref() == Some("NO_PORTS_REACHABLE") =>
+            {
                 ResponseAnswer::Unreachable
             }
             Err(CallError::Remote(error)) => ResponseAnswer::Refused(Arc::from(error.to_string())),
@@ -593,15 +710,26 @@ impl Conversation {
                 | CallError::ConnectionEnded(_)),
             ) => ResponseAnswer::Failed(Arc::from(error.to_string())),
         };
-        self.tell(Event::ResponseAnswered { instance, bid, answer });
+        self.tell(Event::ResponseAnswered {
+            instance,
+            bid,
+            answer,
+        });
     }
 
     /// The need's session ended without an answer: an approval ends it too.
     fn await_verdict(&mut self, now: u64, instance: InstanceName, bid: Incarnation) {
         let row = self.bids.get(&instance).filter(|open| open.bid == bid);
-        let Some(row) = row.and_then(|open| open.row.clone()) else { return };
+        let Some(row) = row.and_then(|open| open.row.clone()) else {
+            return;
+        };
         let until = now + VERDICT_PATIENCE_MS;
-        self.verdicts.push_back(Verdict { until, instance, bid, row });
+        self.verdicts.push_back(Verdict {
+            until,
+            instance,
+            bid,
+            row,
+        });
         self.look_for_verdicts();
     }
 
@@ -614,8 +742,11 @@ impl Conversation {
             if approved {
                 let (instance, bid) = (verdict.instance.clone(), verdict.bid);
                 let answer = ResponseAnswer::Approved;
-                self.news
-                    .push_back(News::Event(Event::ResponseAnswered { instance, bid, answer }));
+                self.news.push_back(News::Event(Event::ResponseAnswered {
+                    instance,
+                    bid,
+                    answer,
+                }));
             }
             !approved
         });
@@ -640,7 +771,10 @@ impl Conversation {
             Ok(_) => {}
         }
         let connection = self.connection;
-        self.tell(Event::ServiceDownAcknowledged { connection, instance });
+        self.tell(Event::ServiceDownAcknowledged {
+            connection,
+            instance,
+        });
     }
 
     fn relayed(&mut self, request: RequestId, outcome: Result<Value, CallError>) {
@@ -661,14 +795,20 @@ impl Conversation {
             Ok(changes) => changes,
             Err(error) => {
                 let name = self.followed_table(table).name;
-                return self.fail(&format!("told of its {name} what makes no sense: {error}"), None);
+                return self.fail(
+                    &format!("told of its {name} what makes no sense: {error}"),
+                    None,
+                );
             }
         };
         for change in changes {
             match table {
-                Table::Services => self.news.push_back(News::Table(TableChange::Services(change))),
+                Table::Services => self
+                    .news
+                    .push_back(News::Table(TableChange::Services(change))),
                 Table::Translations => {
-                    self.news.push_back(News::Table(TableChange::Translations(change)));
+                    self.news
+                        .push_back(News::Table(TableChange::Translations(change)));
                 }
                 Table::Needs => self.need_changed(change),
             }
@@ -689,14 +829,22 @@ impl Conversation {
                 if let Some(need) = self.readable(&row)
                     && self.known.insert(need.instance.clone())
                 {
-                    self.tell(Event::NeedAppeared { connection, need: Arc::new(need) });
+                    self.tell(Event::NeedAppeared {
+                        connection,
+                        need: Arc::new(need),
+                    });
                 }
             }
             MirrorChange::Removed(row) if self.listed => {
-                let Some(name) = row.get("instancename").and_then(Value::as_str) else { return };
+                let Some(name) = row.get("instancename").and_then(Value::as_str) else {
+                    return;
+                };
                 let instance = InstanceName::from(name);
                 if self.known.remove(&instance) {
-                    self.tell(Event::NeedWithdrawn { connection, instance });
+                    self.tell(Event::NeedWithdrawn {
+                        connection,
+                        instance,
+                    });
                 }
             }
             MirrorChange::Upserted(_) | MirrorChange::Removed(_) => {}
@@ -706,11 +854,17 @@ impl Conversation {
     fn list_needs(&mut self) {
         self.listed = true;
         let rows: Vec<Row> = self.needs.mirror.rows().cloned().collect();
-        let needs: Vec<_> =
-            rows.iter().filter_map(|row| self.readable(row)).map(Arc::new).collect();
+        let needs: Vec<_> = rows
+            .iter()
+            .filter_map(|row| self.readable(row))
+            .map(Arc::new)
+            .collect();
         self.known = needs.iter().map(|need| need.instance.clone()).collect();
         self.announce_connection();
-        self.tell(Event::NeedsListed { connection: self.connection, needs });
+        self.tell(Event::NeedsListed {
+            connection: self.connection,
+            needs,
+        });
     }
 
     fn readable(&mut self, row: &Row) -> Option<allexmaster_state::Need> {

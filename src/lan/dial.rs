@@ -23,7 +23,12 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
     let mut reasons = Vec::new();
     for endpoint in endpoints {
         match dial(endpoint, inbox.clone()).await {
-            Ok(outgoing) => return Ok(Dialed { endpoint: endpoint.clone(), outgoing }),
+            Ok(outgoing) => {
+                return Ok(Dialed {
+                    endpoint: endpoint.clone(),
+                    outgoing,
+                });
+            }
             Err(reason) => reasons.push(format!("{endpoint}: {reason}")),
         }
     }
@@ -31,7 +36,11 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
 }
 
 async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Outgoing, String> {
-    let Endpoint { encrypted, host, port } = endpoint;
+    let Endpoint {
+        encrypted,
+        host,
+        port,
+    } = endpoint;
     if *encrypted {
         // Read anew each time: the machine's authorities may have been mended meanwhile.
         let trust = Trust::system().map_err(|error| all_reasons(&error))?;

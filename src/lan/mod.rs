@@ -42,7 +42,10 @@ pub struct Lan {
 
 impl std::fmt::Debug for Lan {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Lan").field("endpoints", &self.endpoints).finish_non_exhaustive()
+        formatter
+            .debug_struct("Lan")
+            .field("endpoints", &self.endpoints)
+            .finish_non_exhaustive()
     }
 }
 
@@ -53,11 +56,16 @@ impl Lan {
         let mut last_refusal = String::new();
         while let Some(order) = orders.recv().await {
             // Whatever comes between two connections is late.
-            if let Effect::Dial { connection, failures } = order {
+            if let Effect::Dial {
+                connection,
+                failures,
+            } = order
+            {
                 if failures == 0 {
                     last_refusal.clear();
                 }
-                self.connect(&clock, connection, &mut orders, &mut last_refusal).await;
+                self.connect(&clock, connection, &mut orders, &mut last_refusal)
+                    .await;
             }
         }
     }
@@ -78,12 +86,16 @@ impl Lan {
             Ok(dialed) => {
                 last_refusal.clear();
                 drop(inbox);
-                self.talk(clock, connection, dialed, deliveries, orders).await;
+                self.talk(clock, connection, dialed, deliveries, orders)
+                    .await;
             }
             Err(reason) => {
                 // One line for each new reason, not one for each attempt.
                 if *last_refusal != reason {
-                    warn!(reason, "the LanManager cannot be reached; trying again until it can");
+                    warn!(
+                        reason,
+                        "the LanManager cannot be reached; trying again until it can"
+                    );
                     last_refusal.clone_from(&reason);
                 }
                 let reason = Arc::from(reason);
@@ -123,8 +135,12 @@ impl Lan {
         }
         outgoing.close();
         // Nobody knows any more what the LanManager's tables hold.
-        self.tables.tell(TableChange::Services(MirrorChange::Reset)).await;
-        self.tables.tell(TableChange::Translations(MirrorChange::Reset)).await;
+        self.tables
+            .tell(TableChange::Services(MirrorChange::Reset))
+            .await;
+        self.tables
+            .tell(TableChange::Translations(MirrorChange::Reset))
+            .await;
     }
 
     /// Sends what is to be sent, and tells what is to be told.
@@ -185,12 +201,7 @@ fn take(conversation: &mut Conversation, now: u64, delivery: Option<Delivery>) {
     }
 }
 
-fn obey(
-    conversation: &mut Conversation,
-    now: u64,
-    connection: Connection,
-    order: Option<Effect>,
-) {
+fn obey(conversation: &mut Conversation, now: u64, connection: Connection, order: Option<Effect>) {
     match order {
         Some(Effect::Hang { connection: ended }) if ended == connection => {
             conversation.closed(now, CloseReason::ByUs);
@@ -203,7 +214,10 @@ fn obey(
 /// What people want to read of the LanManager's words.
 fn narrate(event: &Event) {
     use allexmaster_state::{BidAnswer, ResponseAnswer};
-    #[expect(clippy::wildcard_enum_match_arm, reason = "only what people want to read")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only what people want to read"
+    )]
     match event {
         Event::LanConnected { address, .. } => {
             info!(%address, "the LanManager lets us in");
@@ -213,13 +227,23 @@ fn narrate(event: &Event) {
         Event::NeedAppeared { need, .. } => {
             info!(service = %need.instance, module = %need.module, "needed");
         }
-        Event::BidAnswered { instance, answer: BidAnswer::Rejected, .. } => {
+        Event::BidAnswered {
+            instance,
+            answer: BidAnswer::Rejected,
+            ..
+        } => {
             info!(service = %instance, "the LanManager rejected the bid");
         }
-        Event::BidAnswered { instance, answer: BidAnswer::Failed(reason), .. } => {
+        Event::BidAnswered {
+            instance,
+            answer: BidAnswer::Failed(reason),
+            ..
+        } => {
             warn!(service = %instance, %reason, "bid failed");
         }
-        Event::ResponseAnswered { instance, answer, .. } => match answer {
+        Event::ResponseAnswered {
+            instance, answer, ..
+        } => match answer {
             ResponseAnswer::Approved => info!(service = %instance, "approved"),
             ResponseAnswer::Unreachable => {
                 warn!(service = %instance, "the LanManager reached none of its ports");

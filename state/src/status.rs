@@ -104,6 +104,14 @@ impl State {
             .map(|(instance, service)| self.service_status(instance, service))
     }
 
+    /// The last trouble of a service, in words, and when it was.
+    #[must_use]
+    pub fn last_trouble(&self, instance: &InstanceName) -> Option<(Timestamp, String)> {
+        let service = self.services.get(instance)?;
+        let (at, trouble) = service.history.last_trouble.as_ref()?;
+        Some((*at, trouble_text(trouble, service)))
+    }
+
     fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
         let (state, reason) = self.describe(service);
         let process = service.activity.process();

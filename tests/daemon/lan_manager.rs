@@ -1,0 +1,85 @@
+//! A LanManager that comes and goes.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{Lan, Master, lives, need, signal, wait_for};
+
+fn connected(master: &Master) -> Option<()> {
+    (master.status()?.lanmanager.state == "connected").then_some(())
+}
+
+fn away(master: &Master) -> Option<()> {
+    (master.status()?.lanmanager.state != "connected").then_some(())
+}
+
+fn announced(master: &Master, instance: &str) -> Option<Option<u32>> {
+    let service = master.service(instance)?;
+    (service.state.as_str() == "running" && service.reason.is_none()).then_some(service.pid)
+}
+
+#[test]
+fn children_outlive_their_lanmanager_and_are_announced_again_without_a_respawn() {
+    let mut lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
+    let mut master = Master::new(lan.port, json!({}));
+    master.start();
+    let before = master.wait_for("Clock", "running");
+    lan.go_away();
+    wait_for("the loss to show", || away(&master));
+    let meanwhile = master.service("Clock").unwrap();
+    assert_eq!(meanwhile.state.as_str(), "running");
+    assert!(meanwhile.reason.unwrap().contains("away"));
+    lan.go_on();
+    let after = wait_for("the announcement", || announced(&master, "Clock"));
+    assert_eq!(after, before.pid);
+}
+
+#[test]
+fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
+    let mut lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
+    let mut master = Master::new(lan.port, json!({}));
+    master.start();
+    let before = master.wait_for("Clock", "running").pid.unwrap();
+    lan.go_away();
+    wait_for("the loss to show", || away(&master));
+    signal(before, Signal::KILL);
+    let unreported = wait_for("the report to wait", || {
+        let status = master.status()?;
+        (status.lanmanager.unreported == 1).then_some(status)
+    });
+    assert_eq!(
+        unreported.services[0].pid, None,
+        "without a LanManager nothing is started"
+    );
+    lan.go_on();
+    let after = master.wait_for_other("Clock", before);
+    assert!(lives(after.pid.unwrap()));
+    assert_eq!(master.status().unwrap().lanmanager.unreported, 0);
+}
+
+#[test]
+fn a_call_for_a_lanmanager_that_is_away_is_refused_in_time() {
+    let mut lan = Lan::start(&[]);
+    let mut master = Master::new(lan.port, json!({ "limits": { "requesttimeout": 200 } }));
+    master.start();
+    wait_for("the LanManager", || connected(&master));
+    lan.go_away();
+    wait_for("the loss to show", || away(&master));
+    let refused = master.ask("addNeed", vec![need("Clock", "sample:clock", json!({}))]);
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), "LANMANAGER_AWAY");
+}
+
+#[test]
+fn a_master_that_stops_tells_the_lanmanager_so_that_another_one_takes_over() {
+    let lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
+    let mut first = Master::new(lan.port, json!({}));
+    first.start();
+    first.wait_for("Clock", "running");
+    let mut second = Master::new(lan.port, json!({}));
+    second.start();
+    wait_for("the second to be let in", || connected(&second));
+    assert!(second.service("Clock").is_none(), "the need is satisfied");
+    assert!(first.stop().success());
+    second.wait_for("Clock", "running");
+}

@@ -1,0 +1,8 @@
+//! The built program, run as a user runs it, against a real LanManager with real children.
+
+mod bad_peers;
+mod command_line;
+mod crashes;
+mod lan_manager;
+mod needs;
+mod support;
