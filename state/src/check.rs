@@ -6,8 +6,8 @@ use core::fmt;
 
 use crate::service::{Activity, Wait};
 use crate::{
-    Claim, Deadline, Deadlines, Identity, Incarnation, InstanceName, Lan, Port, Protocol, Services,
-    Shutdown, State,
+    Claim, Deadline, Identity, Incarnation, InstanceName, Lan, Port, Protocol, Services, Shutdown,
+    State,
 };
 
 /// An invariant that does not hold: a mistake in the rules.
@@ -126,7 +126,7 @@ fn every_port_is_in_one_place(state: &State) -> Result<(), Broken> {
         }
     }
     for (port, until) in state.ports.blocked() {
-        if state.deadlines.of(&Deadline::PortUsable(port)) != Some(until) {
+        if !state.deadlines.has(until, Deadline::PortUsable(port)) {
             return Err(Broken::Stuck("unblock a port"));
         }
     }
@@ -165,20 +165,25 @@ fn what_is_derived_from_the_services_agrees_with_them(state: &State) -> Result<(
 }
 
 fn every_service_with_a_time_has_its_deadline(state: &State) -> Result<(), Broken> {
-    let deadlines: &Deadlines = &state.deadlines;
+    let mut services_with_a_time = 0;
     for (instance, service) in state.services.iter() {
-        if deadlines.of(&Deadline::Service(instance.clone())) != service.deadline() {
+        let Some(at) = service.deadline() else {
+            continue;
+        };
+        services_with_a_time += 1;
+        let reason = Deadline::Service(instance.clone());
+        if !state.deadlines.has(at, reason) {
             return Err(Broken::Deadline(instance.clone()));
         }
     }
-    for (_, reason) in deadlines.iter() {
-        if let Deadline::Service(instance) = reason
-            && state.services.get(instance).is_none()
-        {
-            return Err(Broken::Deadline(instance.clone()));
-        }
+    let services = state
+        .deadlines
+        .iter()
+        .filter(|(_, reason)| matches!(reason, Deadline::Service(_)));
+    if services.count() == services_with_a_time {
+        return Ok(());
     }
-    Ok(())
+    Err(Broken::Index("deadlines"))
 }
 
 fn every_claim_fits_to_its_process(state: &State) -> Result<(), Broken> {
@@ -259,7 +264,7 @@ fn free_places_are_not_left_empty(state: &State) -> Result<(), Broken> {
 fn somebody_dials_unless_there_is_a_connection(state: &State) -> Result<(), Broken> {
     let away = matches!(state.lan, Lan::Away { .. });
     let running = state.master.is_some() && state.shutdown == Shutdown::No;
-    if running && away && state.deadlines.of(&Deadline::Dial).is_none() {
+    if running && away && !state.deadlines.has_dial() {
         return Err(Broken::Stuck("dial the LanManager"));
     }
     Ok(())

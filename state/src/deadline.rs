@@ -26,28 +26,60 @@ pub enum Deadline {
 }
 
 /// All deadlines, at most one for each reason.
+///
+/// The time of a service, or of a blocked port, stands in the service, or beside
+/// the port: those who move it know it. Only that of the other reasons, of which
+/// there are few, is looked up here.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(
     from = "Vec<(Timestamp, Deadline)>",
     into = "Vec<(Timestamp, Deadline)>"
 )]
 pub struct Deadlines {
-    by_reason: BTreeMap<Deadline, Timestamp>,
     by_time: BTreeSet<(Timestamp, Deadline)>,
+    looked_up: BTreeMap<Deadline, Timestamp>,
+}
+
+impl Deadline {
+    /// Whether those who move it do not know when it was.
+    const fn is_looked_up(&self) -> bool {
+        match self {
+            Self::Dial | Self::Request(_) | Self::Farewell => true,
+            Self::Service(_) | Self::PortUsable(_) => false,
+        }
+    }
 }
 
 impl Deadlines {
-    /// Sets, or moves, the deadline of a reason.
+    /// Sets, or moves, a deadline that is looked up.
     pub(crate) fn set(&mut self, reason: Deadline, at: Timestamp) {
         self.clear(&reason);
         self.by_time.insert((at, reason.clone()));
-        self.by_reason.insert(reason, at);
+        self.looked_up.insert(reason, at);
     }
 
-    /// Takes a deadline back, if there is one.
+    /// Takes a deadline that is looked up back, if there is one.
     pub(crate) fn clear(&mut self, reason: &Deadline) {
-        if let Some((reason, at)) = self.by_reason.remove_entry(reason) {
+        if let Some((reason, at)) = self.looked_up.remove_entry(reason) {
             self.by_time.remove(&(at, reason));
+        }
+    }
+
+    /// Moves the deadline of a service, or of a port, from the time that it had.
+    pub(crate) fn shift(
+        &mut self,
+        reason: Deadline,
+        before: Option<Timestamp>,
+        after: Option<Timestamp>,
+    ) {
+        let mut entry = (Timestamp(0), reason);
+        if let Some(at) = before {
+            entry.0 = at;
+            self.by_time.remove(&entry);
+        }
+        if let Some(at) = after {
+            entry.0 = at;
+            self.by_time.insert(entry);
         }
     }
 
@@ -57,10 +89,16 @@ impl Deadlines {
         self.by_time.first().map(|(at, reason)| (*at, reason))
     }
 
-    /// When the deadline of a reason is, where there is one.
+    /// Whether this reason has a deadline at this time.
     #[must_use]
-    pub fn of(&self, reason: &Deadline) -> Option<Timestamp> {
-        self.by_reason.get(reason).copied()
+    pub fn has(&self, at: Timestamp, reason: Deadline) -> bool {
+        self.by_time.contains(&(at, reason))
+    }
+
+    /// Whether the LanManager is to be dialed again at some time.
+    #[must_use]
+    pub(crate) fn has_dial(&self) -> bool {
+        self.looked_up.contains_key(&Deadline::Dial)
     }
 
     /// All of them, the next one first.
@@ -74,7 +112,9 @@ impl Deadlines {
             return None;
         }
         let (_, reason) = self.by_time.pop_first()?;
-        self.by_reason.remove(&reason);
+        if reason.is_looked_up() {
+            self.looked_up.remove(&reason);
+        }
         Some(reason)
     }
 }
@@ -83,7 +123,11 @@ impl From<Vec<(Timestamp, Deadline)>> for Deadlines {
     fn from(list: Vec<(Timestamp, Deadline)>) -> Self {
         let mut deadlines = Self::default();
         for (at, reason) in list {
-            deadlines.set(reason, at);
+            if reason.is_looked_up() {
+                deadlines.set(reason, at);
+            } else {
+                deadlines.shift(reason, None, Some(at));
+            }
         }
         deadlines
     }

@@ -94,8 +94,8 @@ impl Ports {
         if self.leases.contains_key(&port) {
             return false;
         }
-        if self.blocked.remove(&port).is_some() {
-            deadlines.clear(&Deadline::PortUsable(port));
+        if let Some(until) = self.blocked.remove(&port) {
+            deadlines.shift(Deadline::PortUsable(port), Some(until), None);
         }
         self.lease(port, holder);
         true
@@ -113,7 +113,7 @@ impl Ports {
     pub(crate) fn block(&mut self, port: Port, until: Timestamp, deadlines: &mut Deadlines) {
         if self.leases.remove(&port).is_some() {
             self.blocked.insert(port, until);
-            deadlines.set(Deadline::PortUsable(port), until);
+            deadlines.shift(Deadline::PortUsable(port), None, Some(until));
         }
     }
 

@@ -511,10 +511,8 @@ impl Services {
             (true, true) | (false, false) => {}
         }
         if before.deadline != after.deadline {
-            match after.deadline {
-                Some(at) => deadlines.set(Deadline::Service(instance.clone()), at),
-                None => deadlines.clear(&Deadline::Service(instance.clone())),
-            }
+            let reason = Deadline::Service(instance.clone());
+            deadlines.shift(reason, before.deadline, after.deadline);
         }
     }
 }
