@@ -10,7 +10,7 @@
 //!
 //! # Theory of operation
 //!
-//! The master's whole life is a list of [`Event`]s. [`step`] takes the state
+//! The master's whole life is a list of [`Event`]s. [`step()`] takes the state
 //! and the next event and answers with the new state and the [`Effect`]s that
 //! the hands have to perform. It is total (a refused request is an effect that
 //! replies with a [`Rejection`]), deterministic (time and randomness come in
@@ -84,7 +84,7 @@ pub use status::{LanStatus, ServiceState, ServiceStatus};
 pub use step::step;
 pub use time::Timestamp;
 
-/// The version of the meaning of [`step`]. A checkpoint that another version
+/// The version of the meaning of [`step()`]. A checkpoint that another version
 /// made is thrown away and rebuilt from the events.
 ///
 /// Raise it with every change that makes the same events lead to another state.

@@ -9,7 +9,7 @@ use crate::{
     Services, Settings, Shutdown, Timestamp,
 };
 
-/// The state of the master. Only [`crate::step`] makes a new one.
+/// The state of the master. Only [`crate::step()`] makes a new one.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct State {
     /// When the last event happened.
