@@ -112,6 +112,13 @@ impl State {
         Some((*at, trouble_text(trouble, service)))
     }
 
+    /// The service of a name.
+    #[must_use]
+    pub fn status_of(&self, instance: &InstanceName) -> Option<ServiceStatus> {
+        let service = self.services.get(instance)?;
+        Some(self.service_status(instance, service))
+    }
+
     fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
         let (state, reason) = self.describe(service);
         let process = service.activity.process();
