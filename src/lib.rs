@@ -16,22 +16,26 @@
 //! the decisions in `allexmaster-state`.
 
 // In reading order.
-pub mod machine;
-pub mod daemon;
-pub mod sink;
-pub mod lan;
-pub mod local;
-pub mod rows;
-pub mod tables;
+pub mod channel;
 pub mod child;
-pub mod launch;
-pub mod process;
-pub mod probe;
-pub mod logs;
-pub mod sample;
-pub mod config;
-pub mod status;
-pub mod client;
 pub mod cli;
-pub mod telemetry;
+pub mod client;
+pub mod config;
+pub mod daemon;
 pub mod exit_code;
+pub mod install;
+pub mod lan;
+pub mod launch;
+pub mod local;
+pub mod logs;
+pub mod machine;
+pub mod node;
+pub mod probe;
+pub mod process;
+pub mod relay;
+pub mod rows;
+pub mod sample;
+pub mod sink;
+pub mod status;
+pub mod tables;
+pub mod telemetry;

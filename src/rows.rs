@@ -10,8 +10,15 @@ use thiserror::Error;
 pub const NAME_BYTES_MOST: usize = 200;
 
 /// The columns of a need that the rules know; all others are handed on as they came.
-const KNOWN: [&str; 7] =
-    ["instancename", "modulename", "ipaddress", "tcpport", "httpport", "wsport", "pid"];
+const KNOWN: [&str; 7] = [
+    "instancename",
+    "modulename",
+    "ipaddress",
+    "tcpport",
+    "httpport",
+    "wsport",
+    "pid",
+];
 
 /// The columns of a service's record beside the known ones, in the order in which the
 /// JavaScript master sends them.
@@ -27,6 +34,10 @@ const DETAILS: [&str; 10] = [
     "prof",
     "gate",
 ];
+
+/// The fields of a service's state that are columns of its row in the master's table. Its names,
+/// its ports and its process are not its own to tell.
+pub const STATE_COLUMNS: [&str; 10] = DETAILS;
 
 /// Why a row is no need.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -133,7 +144,14 @@ mod tests {
         })))
         .unwrap();
         assert_eq!(need.instance.as_str(), "Time");
-        assert_eq!(need.ports, PerProtocol { tcp: None, http: Some(Port(8080)), ws: None });
+        assert_eq!(
+            need.ports,
+            PerProtocol {
+                tcp: None,
+                http: Some(Port(8080)),
+                ws: None
+            }
+        );
         assert_eq!(
             Value::Object(need.details),
             json!({"propertyhash": {"a": 1}, "strategies": {"ip": []}})
@@ -143,9 +161,18 @@ mod tests {
     #[test]
     fn a_row_that_is_no_need_says_why() {
         let cases = [
-            (json!({"modulename": "m"}), RowError::Missing("instancename")),
-            (json!({"instancename": "", "modulename": "m"}), RowError::Missing("instancename")),
-            (json!({"instancename": "a", "modulename": 3}), RowError::Missing("modulename")),
+            (
+                json!({"modulename": "m"}),
+                RowError::Missing("instancename"),
+            ),
+            (
+                json!({"instancename": "", "modulename": "m"}),
+                RowError::Missing("instancename"),
+            ),
+            (
+                json!({"instancename": "a", "modulename": 3}),
+                RowError::Missing("modulename"),
+            ),
             (
                 json!({"instancename": "x".repeat(201), "modulename": "m"}),
                 RowError::TooLong("instancename"),

@@ -4,25 +4,33 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use allexmaster_state::{BootId, Identity, Pid};
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
 
 use super::kernel;
-use crate::launch::{CommandLine, LaunchError};
+use crate::launch::{ChannelKind, CommandLine, LaunchError};
 use crate::process;
 
 /// Logs may hold secrets: they are their user's alone.
 const LOG_FILE_MODE: u32 = 0o600;
 
+/// The descriptor that a child finds its end of the channel at: the first after the three of
+/// every program, as Node itself gives it out.
+const CHANNEL_DESCRIPTOR: i32 = 3;
+
 /// A program that runs.
 pub(crate) struct Forked {
     pub(crate) identity: Identity,
     pub(crate) pidfd: OwnedFd,
+    /// Our end of the socket pair, where the child inherited the other one.
+    pub(crate) channel: Option<UnixStream>,
 }
 
 /// A program that could not be started.
@@ -42,6 +50,12 @@ pub enum ForkError {
     NoLogFile {
         /// The log file.
         file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// There is no socket pair to talk over.
+    #[error("no channel can be opened to it: {error}")]
+    NoChannel {
         /// Why not.
         error: io::Error,
     },
@@ -69,7 +83,7 @@ pub enum ForkError {
 /// Starts a program in a process group of its own. Blocks until it runs.
 ///
 /// Nothing runs between fork and exec but the standard library's own code (it uses `posix_spawn`
-/// here), so the environment that names the incarnation is there from the first instruction on.
+/// here) and, for a child with a channel, the moving of one descriptor; so the environment that names the incarnation is there from the first instruction on.
 pub(crate) fn fork(
     line: &CommandLine,
     log_file: &Path,
@@ -86,7 +100,14 @@ pub(crate) fn fork(
     };
     let output = open_log_file(log_file).map_err(no_log_file)?;
     let errors = output.try_clone().map_err(no_log_file)?;
-    let started = Command::new(&line.program)
+    let mut command = Command::new(&line.program);
+    let channel = match line.channel {
+        ChannelKind::Inherited => {
+            Some(add_channel(&mut command).map_err(|error| ForkError::NoChannel { error })?)
+        }
+        ChannelKind::None | ChannelKind::OwnSocket => None,
+    };
+    let started = command
         .args(&line.arguments)
         .envs(&line.environment)
         .current_dir(&line.folder)
@@ -95,12 +116,18 @@ pub(crate) fn fork(
         .stderr(errors)
         .process_group(0)
         .spawn();
+    // With it the child's end that this process still holds.
+    drop(command);
     let mut child = started.map_err(|error| ForkError::NotStarted {
         program: line.program.clone(),
         error,
     })?;
     match name_own_child(boot, Pid(child.id())) {
-        Ok(forked) => Ok(forked),
+        Ok((identity, pidfd)) => Ok(Forked {
+            identity,
+            pidfd,
+            channel,
+        }),
         Err(error) => {
             // Not reaped yet, so the number is its own. It may have ended by itself: either will do.
             let _ = child.kill();
@@ -113,13 +140,27 @@ pub(crate) fn fork(
     }
 }
 
+/// Makes a socket pair, of which the child inherits one end.
+fn add_channel(command: &mut Command) -> io::Result<UnixStream> {
+    let (ours, theirs) = UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let mapping = FdMapping {
+        parent_fd: theirs.into(),
+        child_fd: CHANNEL_DESCRIPTOR,
+    };
+    command
+        .fd_mappings(vec![mapping])
+        .map_err(io::Error::other)?;
+    Ok(ours)
+}
+
 /// Nobody but us can reap it, so the number is its own, even if it has ended already.
-fn name_own_child(boot: &BootId, pid: Pid) -> io::Result<Forked> {
+fn name_own_child(boot: &BootId, pid: Pid) -> io::Result<(Identity, OwnedFd)> {
     let number = kernel::number(pid).ok_or(io::ErrorKind::InvalidInput)?;
     let pidfd = pidfd_open(number, PidfdFlags::empty())?;
     let identity = process::identity(boot, pid)
         .ok_or_else(|| io::Error::other("it cannot be seen in /proc"))?;
-    Ok(Forked { identity, pidfd })
+    Ok((identity, pidfd))
 }
 
 /// Opened for appending: several writers, and the rotation, do not get into each other's way.

@@ -43,7 +43,8 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
-use crate::launch::{Launchers, MasterFacts};
+use crate::channel::{Channel, ChannelEnd, Neighbours};
+use crate::launch::{ChannelKind, LaunchError, Launchers, MasterFacts};
 use crate::sink::EventSink;
 use crate::{logs, process};
 
@@ -84,6 +85,7 @@ struct Shared<Sink> {
     runtime: Handle,
     sink: Sink,
     options: ChildOptions,
+    neighbours: Neighbours,
     forks: Semaphore,
     forked: AtomicU64,
     watched: Mutex<BTreeMap<Incarnation, Watched>>,
@@ -109,10 +111,22 @@ impl<Sink: EventSink> Children<Sink> {
     /// A driver whose tasks run on `runtime` and report to `sink`.
     #[must_use]
     pub fn new(runtime: Handle, sink: Sink, options: ChildOptions) -> Self {
+        Self::with_neighbours(runtime, sink, options, Neighbours::default())
+    }
+
+    /// The same, where somebody talks to the children that have a channel.
+    #[must_use]
+    pub fn with_neighbours(
+        runtime: Handle,
+        sink: Sink,
+        options: ChildOptions,
+        neighbours: Neighbours,
+    ) -> Self {
         let shared = Shared {
             runtime,
             sink,
             options,
+            neighbours,
             forks: Semaphore::new(FORKS_AT_ONCE),
             forked: AtomicU64::new(0),
             watched: Mutex::new(BTreeMap::new()),
@@ -127,11 +141,11 @@ impl<Sink: EventSink> Children<Sink> {
     pub fn spawn(&self, order: SpawnOrder) {
         let shared = Arc::clone(&self.shared);
         self.shared.runtime.spawn(async move {
-            let incarnation = order.incarnation;
+            let (incarnation, instance) = (order.incarnation, order.need.instance.clone());
             match shared.fork(order).await {
-                Ok(forked) => shared.begin(incarnation, forked).await,
+                Ok(forked) => shared.begin(incarnation, instance, forked).await,
                 Err(error) => {
-                    let reason = Arc::from(error.to_string());
+                    let reason = Arc::from(shared.reason(&error));
                     let event = Event::ChildNotSpawned {
                         incarnation,
                         reason,
@@ -199,11 +213,12 @@ impl<Sink: EventSink> Children<Sink> {
 
 impl<Sink: EventSink> Shared<Sink> {
     /// Forks on a thread that may block: opening files and starting programs take a while.
-    async fn fork(&self, order: SpawnOrder) -> Result<Forked, ForkError> {
+    async fn fork(&self, order: SpawnOrder) -> Result<(Forked, ChannelKind), ForkError> {
         let options = &self.options;
         let command = options.launchers.command_line(&order, &options.master)?;
         let log_file = logs::file_of(&options.log_folder, &order.need.instance);
         let boot = options.boot.clone();
+        let channel = command.channel;
         // The semaphore is never closed.
         let _permit = self.forks.acquire().await;
         let forking = self
@@ -214,11 +229,56 @@ impl<Sink: EventSink> Shared<Sink> {
         if self.options.abort_after_fork == Some(AbortAfterFork(count)) {
             std::process::abort();
         }
-        Ok(forked)
+        Ok((forked, channel))
     }
 
-    async fn begin(&self, incarnation: Incarnation, Forked { identity, pidfd }: Forked) {
+    /// Why a child could not be started, and what is being done about it.
+    fn reason(&self, error: &ForkError) -> String {
+        let missing = match error {
+            ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) => module,
+            ForkError::NoCommandLine(_)
+            | ForkError::NoFolder { .. }
+            | ForkError::NoLogFile { .. }
+            | ForkError::NoChannel { .. }
+            | ForkError::NotStarted { .. }
+            | ForkError::NotWatched { .. }
+            | ForkError::Interrupted => return error.to_string(),
+        };
+        let help = (self.neighbours.package_missing)(missing);
+        if help.is_empty() {
+            error.to_string()
+        } else {
+            format!("{error}; {help}")
+        }
+    }
+
+    async fn begin(
+        &self,
+        incarnation: Incarnation,
+        instance: InstanceName,
+        (forked, kind): (Forked, ChannelKind),
+    ) {
+        let Forked {
+            identity,
+            pidfd,
+            channel,
+        } = forked;
         let entered = self.enter(incarnation, identity.clone(), pidfd);
+        let end = match (channel, kind) {
+            (Some(stream), _) => Some(ChannelEnd::Inherited(stream)),
+            (None, ChannelKind::OwnSocket) => Some(ChannelEnd::OwnSocket),
+            (None, ChannelKind::None | ChannelKind::Inherited) => None,
+        };
+        if let Some(end) = end {
+            let identity = identity.clone();
+            let channel = Channel {
+                incarnation,
+                instance,
+                identity,
+                end,
+            };
+            (self.neighbours.channel_opened)(channel);
+        }
         let event = Event::ChildSpawned {
             incarnation,
             identity,

@@ -8,6 +8,7 @@ use super::document::{Findings, did_you_mean};
 use super::error::Mistake;
 use super::schema::Values;
 use super::{Config, Endpoint, LAN_MANAGER_PORTS, Overrides};
+use crate::install::Patterns;
 use crate::launch::Launchers;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
@@ -34,6 +35,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
     let launchers = Launchers::new(values.launchers, &own_program);
     let mut settings = values.settings;
     settings.launchers = launchers.for_rules();
+    settings.domains = launchers.domains_for_rules();
     let runtime_directory = overrides
         .runtime_directory
         .clone()
@@ -43,6 +45,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
         lan_endpoints,
         runtime_directory,
         launchers,
+        install_modules: Patterns::new(values.install_modules),
         settings,
         logs: values.logs,
     }

@@ -26,6 +26,7 @@
 //! | `runtimedirectory` | `.` | the folder that services of AllexJS change to |
 //! | `portrangestart` | 15000, 16000, 17000 | the first port for `tcp`, `http` and `ws` |
 //! | `launchers` | none | the programs that needs may ask for, see [`crate::launch`] |
+//! | `installmodules` | none | the packages that npm may install when a need asks for them; `*` stands for any letters |
 //! | `limits` | | see below |
 //! | `restart` | | see below |
 //!
@@ -50,6 +51,7 @@ use allexmaster_state::Settings;
 pub use error::{ConfigError, Mistake, Mistakes, Report};
 pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
 
+use crate::install::Patterns;
 use crate::launch::Launchers;
 use crate::logs::LogLimits;
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub runtime_directory: String,
     /// All that this machine may run.
     pub launchers: Launchers,
+    /// The packages that npm may install.
+    pub install_modules: Patterns,
     /// What the rules need to know.
     pub settings: Settings,
     /// How large the children's logs may get.

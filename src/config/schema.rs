@@ -7,7 +7,7 @@ use allexmaster_state::{RestartPolicy, Settings};
 use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::document::{Findings, Section};
+use super::document::{Findings, Section, elements, text};
 use super::error::Mistake;
 use super::{file, launchers};
 use crate::launch::Launcher;
@@ -34,6 +34,9 @@ const LOG_SIZES: RangeInclusive<i64> = 65_536..=1_099_511_627_776;
 /// Old log files.
 const LOG_COUNTS: RangeInclusive<i64> = 0..=1_000;
 
+/// The packages that may be installed.
+const INSTALLABLE: &str = "a list of names of packages, as in [\"allex_*\"]";
+
 /// What the file says, with the defaults where it says nothing.
 #[derive(Default)]
 pub(super) struct Values {
@@ -43,6 +46,7 @@ pub(super) struct Values {
     pub(super) correction: i32,
     pub(super) runtime_directory: Option<String>,
     pub(super) launchers: BTreeMap<String, Launcher>,
+    pub(super) install_modules: Vec<String>,
     pub(super) settings: Settings,
     pub(super) logs: LogLimits,
 }
@@ -108,6 +112,14 @@ fn read_root(mut root: Section<'_, '_>, values: &mut Values) {
     }
     if let Some(located) = root.value("launchers") {
         values.launchers = launchers::read(&located, root.findings());
+    }
+    if let Some(located) = root.value("installmodules") {
+        let findings = root.findings();
+        let patterns = elements(&located, INSTALLABLE, findings);
+        let texts = patterns
+            .iter()
+            .filter_map(|pattern| text(pattern, findings));
+        values.install_modules = texts.collect();
     }
     if let Some(limits) = root.section("limits") {
         read_limits(limits, settings, &mut values.logs);

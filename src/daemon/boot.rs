@@ -4,14 +4,14 @@
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::{Error, Live, Options as JournalOptions};
-use allexmaster_state::{Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State};
+use allexmaster_state::{Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor};
 use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
 use crate::child::ChildOptions;
 use crate::launch::MasterFacts;
 use crate::machine::Rules;
-use crate::process;
+use crate::{node, process};
 
 /// The master's own folder inside its folder.
 pub const OWN_FOLDER: &str = ".allexmaster";
@@ -72,6 +72,13 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
             what: "a look at the processes",
             source,
         })?;
+    for (_, identity) in &recorded {
+        let lives = |found: &Survivor| found.identity == *identity;
+        if !survivors.found.iter().any(lives) {
+            let socket = node::child_socket(&options.socket_folder, identity.pid);
+            node::remove_left_behind(&socket);
+        }
+    }
     let pid = Pid(std::process::id());
     let facts = Facts {
         journal: journal.clone(),
@@ -110,7 +117,6 @@ fn open_journal(
     let folder = journal_folder(&options.folder);
     let journal_options = JournalOptions {
         failpoint: options.failpoint,
-        ..JournalOptions::default()
     };
     match Live::open(&folder, journal_options) {
         Ok((live, opened)) => {

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::child::Children;
 use crate::local::{self, Order};
 use crate::machine::{EventInbox, Rules};
+use crate::node::Nodes;
 use crate::probe::Probe;
 
 /// The drivers, as the loop sees them. No call here waits.
@@ -18,6 +19,7 @@ pub(super) struct Hands {
     pub(super) lan: mpsc::Sender<Effect>,
     pub(super) local: local::Handle,
     pub(super) children: Children<EventInbox>,
+    pub(super) nodes: Nodes<EventInbox>,
     pub(super) probe: Probe<EventInbox>,
     pub(super) troubles: Troubles,
 }
@@ -87,7 +89,13 @@ impl Performer<Rules> for Hands {
             }
             Effect::AwaitReady { incarnation, ports } => {
                 let gone = self.children.gone(incarnation);
-                self.probe.await_ready(incarnation, ports, gone);
+                match self.nodes.introduction(incarnation) {
+                    Some((child, introduced)) => {
+                        self.probe
+                            .await_own(incarnation, ports, child, introduced, gone);
+                    }
+                    None => self.probe.await_ready(incarnation, ports, gone),
+                }
             }
             Effect::Signal {
                 incarnation,

@@ -18,13 +18,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle as Task;
 use tracing::{error, info, warn};
 
+use crate::channel::Neighbours;
 use crate::child::{AbortAfterFork, Children};
 use crate::config::Config;
 use crate::exit_code;
+use crate::install::Installer;
 use crate::lan::{self, Lan};
 use crate::local::{self, sockets};
 use crate::machine::EventInbox;
+use crate::node::Nodes;
 use crate::probe::Probe;
+use crate::relay;
 use crate::tables;
 use boot::Boot;
 use hands::{Hands, Troubles};
@@ -144,6 +148,15 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         tables: table_sender,
         prefix: prefix.clone(),
     };
+    let (to_children, wishes) = relay::channel();
+    let (from_children_sender, from_children) = relay::channel();
+    let nodes = Nodes::new(
+        runtime.clone(),
+        inbox.clone(),
+        facts.pid,
+        options.socket_folder.clone(),
+        from_children_sender,
+    );
     let drivers = vec![
         tokio::spawn(local::run(
             listeners,
@@ -151,9 +164,14 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
             prefix,
             endpoint,
             local_orders,
-            tables,
+            local::Sources {
+                tables,
+                from_children,
+                to_children,
+            },
         )),
         tokio::spawn(lan.run(lan_receiver)),
+        tokio::spawn(nodes.clone().relay(wishes)),
     ];
     let rotation = tokio::spawn(crate::logs::rotate_all(
         options.config.log_folder(&options.folder),
@@ -162,15 +180,17 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     let hands = Hands {
         lan: lan_orders,
         local: local_handle,
-        children: Children::new(
+        children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),
             facts.child_options(&options),
+            neighbours(&nodes, &options, &runtime),
         ),
+        nodes,
         probe: Probe::new(runtime, inbox.clone()),
         troubles: Troubles::default(),
     };
-    let clock = SystemClock::default();
+    let clock = SystemClock;
     let thread =
         engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
             what: "a thread for the loop",
@@ -183,6 +203,20 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         rotation,
         pid_file,
     })
+}
+
+/// Whom the children's driver tells of channels, and of packages that are missing.
+fn neighbours(nodes: &Nodes<EventInbox>, options: &Options, runtime: &Handle) -> Neighbours {
+    let nodes = nodes.clone();
+    let installer = Installer::new(
+        runtime.clone(),
+        options.folder.join(&options.config.runtime_directory),
+        options.config.install_modules.clone(),
+    );
+    Neighbours {
+        channel_opened: Box::new(move |channel| nodes.begin(channel)),
+        package_missing: Box::new(move |package| installer.missing(package)),
+    }
 }
 
 /// Tells when the loop's thread has ended, and how.

@@ -29,11 +29,11 @@ pub(crate) struct Descriptor<'order> {
 }
 
 impl<'order> Descriptor<'order> {
-    pub(crate) fn new(order: &'order SpawnOrder, master: Pid) -> Self {
+    pub(crate) fn new(order: &'order SpawnOrder, module: &'order str, master: Pid) -> Self {
         let detail = |name: &str| order.need.details.get(name).unwrap_or(&Value::Null);
         Self {
             instancename: order.need.instance.as_str(),
-            modulename: order.need.module.as_str(),
+            modulename: module,
             propertyhash: detail("propertyhash"),
             strategies: detail("strategies"),
             closed: detail("closed"),

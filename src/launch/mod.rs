@@ -12,9 +12,16 @@
 //! placeholders, each filled in inside one argument: there is no shell, and the program itself is
 //! never a placeholder. So nobody in the LAN can make this machine run anything else.
 //!
-//! One launcher is built in: `sample:clock`, this very program in the role of a small service.
+//! Built in are `sample:clock`, this very program in the role of a small service, and the services
+//! of AllexJS: modules without a domain (`allex_timeservice`), which run in the child program of the
+//! AllexJS that is installed here, and those of the domain `dotnet`. Of these a need may name any
+//! that is installed, by the name of its package and by nothing else. The launchers `node` and
+//! `dotnet` of the configuration, where they exist, say how they are started instead.
 
+mod allexjs;
 mod descriptor;
+mod flags;
+mod packages;
 mod template;
 
 use std::collections::BTreeMap;
@@ -25,6 +32,8 @@ use allexmaster_state::{
 };
 use thiserror::Error;
 
+pub use allexjs::{AllexJs, DOTNET_DOMAIN, NODE_LAUNCHER};
+pub(crate) use packages::is_package_name;
 pub(crate) use template::PLACEHOLDERS;
 pub use template::{BadTemplate, Template, Unfillable};
 
@@ -101,13 +110,18 @@ const ALL_PROTOCOLS: PerProtocol<bool> = PerProtocol {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Launchers {
     by_module: BTreeMap<ModuleName, Launcher>,
+    allexjs: AllexJs,
 }
 
 impl Launchers {
     /// The launchers of the configuration, each under its bare name (`web`), and the built-in
     /// ones. `own_program` is this program's file, which the sample service runs.
     #[must_use]
-    pub fn new(configured: BTreeMap<String, Launcher>, own_program: &Path) -> Self {
+    pub fn new(mut configured: BTreeMap<String, Launcher>, own_program: &Path) -> Self {
+        let allexjs = AllexJs {
+            node: configured.remove(NODE_LAUNCHER),
+            dotnet: configured.remove(DOTNET_DOMAIN),
+        };
         let sample = Launcher {
             program: own_program.to_owned(),
             arguments: Vec::from(SAMPLE_ARGUMENTS.map(Template::of_text)),
@@ -123,10 +137,11 @@ impl Launchers {
             })
             .collect();
         by_module.insert(ModuleName::from(SAMPLE_CLOCK), sample);
-        Self { by_module }
+        Self { by_module, allexjs }
     }
 
-    /// The launcher of a module; `None` where this machine may not run it.
+    /// The launcher that the configuration has for a module; `None` where there is none, as for
+    /// the services of AllexJS.
     #[must_use]
     pub fn get(&self, module: &ModuleName) -> Option<&Launcher> {
         self.by_module.get(module)
@@ -144,6 +159,21 @@ impl Launchers {
             .collect()
     }
 
+    /// The domains of which the rules let every module through: those of AllexJS.
+    #[must_use]
+    pub fn domains_for_rules(&self) -> BTreeMap<String, state::Launcher> {
+        let serves = |launcher: &Option<Launcher>| {
+            let named = launcher.as_ref().and_then(|launcher| launcher.ready);
+            state::Launcher {
+                serves: named.unwrap_or(allexjs::SERVES),
+            }
+        };
+        BTreeMap::from([
+            (String::new(), serves(&self.allexjs.node)),
+            (DOTNET_DOMAIN.to_owned(), serves(&self.allexjs.dotnet)),
+        ])
+    }
+
     /// The command line for a child.
     ///
     /// # Errors
@@ -154,35 +184,22 @@ impl Launchers {
         master: &MasterFacts,
     ) -> Result<CommandLine, LaunchError> {
         let module = &order.need.module;
-        let launcher = self.get(module).ok_or_else(|| LaunchError::NoLauncher {
-            module: module.clone(),
-        })?;
-        let mut arguments = Vec::with_capacity(launcher.arguments.len());
-        for (place, template) in launcher.arguments.iter().enumerate() {
-            let argument = template.fill(order)?;
-            arguments.push(acceptable(argument, || {
-                format!("argument {}", place.saturating_add(1))
-            })?);
-        }
-        let mut environment = allexjs_environment(order, master)?;
-        for (name, template) in &launcher.environment {
-            let value = acceptable(template.fill(order)?, || format!("the variable {name}"))?;
-            environment.insert(name.clone(), value);
-        }
+        let mut line = match (self.get(module), module.domain()) {
+            (Some(launcher), _) => configured_line(launcher, order, master)?,
+            (None, "") => self.allexjs.node_line(order, master)?,
+            (None, DOTNET_DOMAIN) => self.allexjs.dotnet_line(order, master)?,
+            (None, _) => {
+                return Err(LaunchError::NoLauncher {
+                    module: module.clone(),
+                });
+            }
+        };
         // Last, so that no launcher can take it away: the master finds its children by it.
-        environment.insert(
+        line.environment.insert(
             INCARNATION_VARIABLE.to_owned(),
             format!("{}/{}", master.journal, order.incarnation),
         );
-        Ok(CommandLine {
-            program: program_path(&launcher.program, &master.folder),
-            arguments,
-            environment,
-            folder: match &launcher.folder {
-                Some(folder) => master.folder.join(folder),
-                None => master.folder.clone(),
-            },
-        })
+        Ok(line)
     }
 }
 
@@ -210,6 +227,19 @@ pub struct CommandLine {
     pub environment: BTreeMap<String, String>,
     /// The folder that it starts in.
     pub folder: PathBuf,
+    /// How the master talks to it.
+    pub channel: ChannelKind,
+}
+
+/// How the master talks to a child.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChannelKind {
+    /// Not at all.
+    None,
+    /// Over a socket pair of which the child inherits one end as descriptor 3: Node's IPC channel.
+    Inherited,
+    /// Over the socket that the child opens, `allexprocess.<pid>`.
+    OwnSocket,
 }
 
 /// A command line that cannot be made.
@@ -222,6 +252,52 @@ pub enum LaunchError {
     NoLauncher {
         /// The module.
         module: ModuleName,
+    },
+    /// A module is not named like a package.
+    #[error(
+        "`{module}` is not the name of a package; modules of AllexJS are started by the names of their packages alone"
+    )]
+    NotAPackage {
+        /// The module.
+        module: ModuleName,
+    },
+    /// AllexJS is not installed.
+    #[error(
+        "AllexJS is not installed here: there is no allex_masterservice/users/spawn.js in {looked_in}; install it with `npm install allex` in the runtime directory, or name the child program in `launchers` as `node`"
+    )]
+    NoChildProgram {
+        /// Where it was looked for.
+        looked_in: String,
+    },
+    /// A module is not installed.
+    #[error("the module `{module}` is not installed; it was looked for in {looked_in}")]
+    ModuleMissing {
+        /// The name of its package.
+        module: String,
+        /// Where it was looked for.
+        looked_in: String,
+    },
+    /// A module for .NET was not built.
+    #[error("there is no {}; build the module, or name a program in `launchers` as `dotnet`", library.display())]
+    NoLibrary {
+        /// The library.
+        library: PathBuf,
+    },
+    /// The inspector would listen for others than this machine.
+    #[error(
+        "`{column}` of the need is {value}; an inspector is opened on a port of this machine alone: give true, or a port number"
+    )]
+    Inspector {
+        /// `debug` or `debug_brk`.
+        column: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// A path is no text.
+    #[error("{what} is not UTF-8; move the installation to a folder with a plain name")]
+    NotUtf8 {
+        /// Which path.
+        what: String,
     },
     /// A placeholder cannot be filled in.
     #[error(transparent)]
@@ -242,12 +318,49 @@ pub enum LaunchError {
     },
 }
 
+/// The command line of a launcher of the configuration.
+fn configured_line(
+    launcher: &Launcher,
+    order: &SpawnOrder,
+    master: &MasterFacts,
+) -> Result<CommandLine, LaunchError> {
+    let arguments = fill_arguments(launcher, order)?;
+    let mut environment = allexjs_environment(order, order.need.module.as_str(), master)?;
+    for (name, template) in &launcher.environment {
+        let value = acceptable(template.fill(order)?, || format!("the variable {name}"))?;
+        environment.insert(name.clone(), value);
+    }
+    Ok(CommandLine {
+        program: program_path(&launcher.program, &master.folder),
+        arguments,
+        environment,
+        folder: match &launcher.folder {
+            Some(folder) => master.folder.join(folder),
+            None => master.folder.clone(),
+        },
+        channel: ChannelKind::None,
+    })
+}
+
+fn fill_arguments(launcher: &Launcher, order: &SpawnOrder) -> Result<Vec<String>, LaunchError> {
+    let mut arguments = Vec::with_capacity(launcher.arguments.len());
+    for (place, template) in launcher.arguments.iter().enumerate() {
+        let argument = template.fill(order)?;
+        arguments.push(acceptable(argument, || {
+            format!("argument {}", place.saturating_add(1))
+        })?);
+    }
+    Ok(arguments)
+}
+
 fn allexjs_environment(
     order: &SpawnOrder,
+    module: &str,
     master: &MasterFacts,
 ) -> Result<BTreeMap<String, String>, LaunchError> {
     // A descriptor of texts, numbers and JSON values always has a JSON form.
-    let descriptor = serde_json::to_string(&Descriptor::new(order, master.pid)).unwrap_or_default();
+    let descriptor =
+        serde_json::to_string(&Descriptor::new(order, module, master.pid)).unwrap_or_default();
     let descriptor = acceptable(descriptor, || "the spawn descriptor".to_owned())?;
     Ok(BTreeMap::from([
         (SPAWN_VARIABLE.to_owned(), descriptor),

@@ -3,6 +3,7 @@
 //! [`service`] knows what is asked and answered; [`sockets`] knows files and
 //! permissions; this module is the task between them and the loop.
 
+mod relays;
 pub mod service;
 pub mod sockets;
 
@@ -13,9 +14,7 @@ use allexmaster_protocol::carrier::{
     Delivery, Inbox as CarrierInbox, Incoming, Outgoing, length_prefixed,
 };
 use allexmaster_protocol::server::{ConnectionId, Peer};
-use allexmaster_state::{
-    Event, InstanceName, Reply, RequestId, ServiceRecord, State, StopSource,
-};
+use allexmaster_state::{Event, InstanceName, Reply, RequestId, ServiceRecord, State, StopSource};
 use interprocess::local_socket::tokio::Stream;
 use serde::Serialize;
 use serde_json::Value;
@@ -23,6 +22,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use crate::machine::EventInbox;
+use crate::relay::{self, FromChild, ToChild};
 use crate::status;
 use crate::tables::TableChange;
 use service::{Asked, Service};
@@ -63,7 +63,10 @@ impl Handle {
     /// Gives an order from the loop's thread, which must not wait.
     pub fn order(&self, order: Order) {
         if let Err(mpsc::error::TrySendError::Full(_)) = self.orders.try_send(order) {
-            warn!(most = ORDERS_MOST, "the local sockets are behind; an order was dropped");
+            warn!(
+                most = ORDERS_MOST,
+                "the local sockets are behind; an order was dropped"
+            );
         }
     }
 }
@@ -83,8 +86,22 @@ pub struct Local {
 
 impl std::fmt::Debug for Local {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Local").field("connections", &self.connections.len()).finish()
+        formatter
+            .debug_struct("Local")
+            .field("connections", &self.connections.len())
+            .finish()
     }
+}
+
+/// What the sockets offer beside the loop's orders.
+#[derive(Debug)]
+pub struct Sources {
+    /// What changes in the LanManager's tables.
+    pub tables: mpsc::Receiver<TableChange>,
+    /// What children have for tools and for their rows.
+    pub from_children: mpsc::Receiver<FromChild>,
+    /// What tools want of children goes there.
+    pub to_children: relay::Sender<ToChild>,
 }
 
 /// Serves the sockets until the orders end; then closes every connection in order.
@@ -94,8 +111,13 @@ pub async fn run(
     prefix: String,
     endpoint: String,
     mut orders: mpsc::Receiver<Order>,
-    mut tables: mpsc::Receiver<TableChange>,
+    sources: Sources,
 ) {
+    let Sources {
+        mut tables,
+        mut from_children,
+        to_children,
+    } = sources;
     let (texts, mut deliveries) = mpsc::channel(TEXTS_MOST);
     let (accepted_sender, mut accepted) = mpsc::channel(ACCEPTED_MOST);
     let (looked, mut looks) = mpsc::channel(ACCEPTED_MOST);
@@ -104,7 +126,7 @@ pub async fn run(
         .map(|listener| tokio::spawn(listener.accept_all(accepted_sender.clone())))
         .collect();
     let mut local = Local {
-        service: Service::new(prefix),
+        service: Service::new(prefix, to_children),
         inbox,
         connections: HashMap::new(),
         texts,
@@ -120,6 +142,7 @@ pub async fn run(
                 None => break,
             },
             Some(change) = tables.recv() => local.service.follow(change),
+            Some(message) = from_children.recv() => local.service.take_from_child(message),
             Some(accepted) = accepted.recv() => local.open(accepted),
             Some(delivery) = deliveries.recv() => local.take(delivery),
             Some((request, reply)) = looks.recv() => local.service.reply(request, reply),
@@ -164,7 +187,12 @@ impl Local {
     }
 
     fn open(&mut self, accepted: Accepted<Stream>) {
-        let Accepted { socket, process, user, stream } = accepted;
+        let Accepted {
+            socket,
+            process,
+            user,
+            stream,
+        } = accepted;
         let now = self.now();
         let peer = Peer {
             listener: socket.number(),
@@ -174,9 +202,12 @@ impl Local {
         };
         match self.service.open(now, peer) {
             Ok(connection) => {
-                let inbox =
-                    CarrierInbox { connection: connection.0, sender: self.texts.clone() };
-                self.connections.insert(connection, length_prefixed::start(stream, inbox));
+                let inbox = CarrierInbox {
+                    connection: connection.0,
+                    sender: self.texts.clone(),
+                };
+                self.connections
+                    .insert(connection, length_prefixed::start(stream, inbox));
             }
             Err(error) => warn!(%error, "a local connection was refused"),
         }
@@ -221,7 +252,9 @@ impl Local {
         let event = match asked {
             Asked::Status => {
                 let endpoint = self.endpoint.clone();
-                return self.look(request, move |state| json(&status::status(state, &endpoint)));
+                return self.look(request, move |state| {
+                    json(&status::status(state, &endpoint))
+                });
             }
             Asked::Needs => return self.look(request, |state| json(&status::needs(state))),
             Asked::Stop => Event::StopRequested {
@@ -229,6 +262,7 @@ impl Local {
                 source: StopSource::Operator,
             },
             Asked::Restart(instance) => Event::RestartRequested { request, instance },
+            Asked::Kill(instance) => Event::RestartRequested { request, instance },
             Asked::AddNeed(need) => Event::AddNeedRequested { request, need },
             Asked::RemoveNeed(instance) => Event::RemoveNeedRequested { request, instance },
             Asked::ModuleEngaged(module) => Event::ModuleEngaged { module },
@@ -236,11 +270,7 @@ impl Local {
         let _ = self.inbox.send(event).await;
     }
 
-    fn look(
-        &self,
-        request: RequestId,
-        read: impl FnOnce(&State) -> Value + Send + 'static,
-    ) {
+    fn look(&self, request: RequestId, read: impl FnOnce(&State) -> Value + Send + 'static) {
         let (inbox, looked) = (self.inbox.clone(), self.looked.clone());
         tokio::spawn(async move {
             if let Ok(value) = inbox.look(read).await {

@@ -12,17 +12,19 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
-use allexmaster_protocol::frame::{RemoteError, Target};
+use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_protocol::server::{
     self, ConnectionId, Event, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId,
     Token,
 };
 use allexmaster_protocol::table::{RowKey, TableDescription};
-use allexmaster_state::{InstanceName, ModuleName, Reply, RequestId, ServiceRecord};
+use allexmaster_state::{InstanceName, ModuleName, Pid, Reply, RequestId, ServiceRecord};
 use serde_json::{Map, Value, json};
 
+use super::relays::Relays;
 use super::sockets::Socket;
+use crate::relay::{self, FromChild, ToChild};
 use crate::rows::{NAME_BYTES_MOST, row_from_record};
 use crate::tables::TableChange;
 
@@ -40,6 +42,8 @@ pub enum Asked {
     Stop,
     /// That a service is started anew.
     Restart(InstanceName),
+    /// That a child is ended: answered with true at once, also where there is none.
+    Kill(InstanceName),
     /// That the LanManager gets a further need.
     AddNeed(Value),
     /// That the LanManager forgets a need.
@@ -81,26 +85,55 @@ pub struct Service {
     children: TableId,
     services: TableId,
     translations: TableId,
+    relays: Relays,
+    /// The columns that children have filled, each with its process.
+    columns: HashMap<InstanceName, (Pid, Map<String, Value>)>,
     waiting: HashMap<RequestId, Token>,
     requests: u64,
     asked: VecDeque<(RequestId, Asked)>,
 }
 
 const CHILD_FIELDS: [&str; 16] = [
-    "instancename", "modulename", "propertyhash", "strategies", "closed", "tcpport", "tcpoptions",
-    "httpport", "httpoptions", "wsport", "wsoptions", "pid", "debug", "debug_brk", "prof", "gate",
+    "instancename",
+    "modulename",
+    "propertyhash",
+    "strategies",
+    "closed",
+    "tcpport",
+    "tcpoptions",
+    "httpport",
+    "httpoptions",
+    "wsport",
+    "wsoptions",
+    "pid",
+    "debug",
+    "debug_brk",
+    "prof",
+    "gate",
 ];
 const SERVICE_FIELDS: [&str; 12] = [
-    "instancename", "modulename", "propertyhash", "strategies", "ipaddress", "tcpport",
-    "httpport", "wsport", "debug", "debug_brk", "prof", "gate",
+    "instancename",
+    "modulename",
+    "propertyhash",
+    "strategies",
+    "ipaddress",
+    "tcpport",
+    "httpport",
+    "wsport",
+    "debug",
+    "debug_brk",
+    "prof",
+    "gate",
 ];
 const TRANSLATION_FIELDS: [&str; 4] = ["iaddress", "iport", "eaddress", "eport"];
 
 impl Service {
     /// Without peers, and with empty tables. The prefix begins every session's name.
     #[must_use]
-    pub fn new(prefix: String) -> Self {
-        let mut server = Server::new(ServerOptions { identifier_prefix: prefix });
+    pub fn new(prefix: String, to_children: relay::Sender<ToChild>) -> Self {
+        let mut server = Server::new(ServerOptions {
+            identifier_prefix: prefix,
+        });
         let children = server.add_table(table(&["instancename"], &CHILD_FIELDS));
         let services = server.add_table(table(&["instancename"], &SERVICE_FIELDS));
         let translations = server.add_table(table(&["iaddress", "iport"], &TRANSLATION_FIELDS));
@@ -109,6 +142,8 @@ impl Service {
             children,
             services,
             translations,
+            relays: Relays::new(to_children),
+            columns: HashMap::new(),
             waiting: HashMap::new(),
             requests: 0,
             asked: VecDeque::new(),
@@ -154,12 +189,45 @@ impl Service {
     pub fn publish(&mut self, record: &ServiceRecord) {
         let mut row = row_from_record(record);
         row.remove("ipaddress");
+        if let Some((pid, columns)) = self.columns.get(&record.need.instance)
+            && *pid == record.pid
+        {
+            row.extend(columns.clone());
+        }
         self.server.put_row(self.children, row);
     }
 
     /// Hides a child.
     pub fn retract(&mut self, instance: &InstanceName) {
-        self.server.remove_row(self.children, &RowKey::of_text(instance.as_str()));
+        self.columns.remove(instance);
+        self.server
+            .remove_row(self.children, &RowKey::of_text(instance.as_str()));
+    }
+
+    /// Takes what a child has for tools, or for its own row.
+    pub fn take_from_child(&mut self, message: FromChild) {
+        let column = self.relays.take(&mut self.server, message);
+        let Some((instance, pid, name, value)) = column else {
+            return;
+        };
+        let key = RowKey::of_text(instance.as_str());
+        let row = self
+            .server
+            .table(self.children)
+            .and_then(|table| table.get(&key));
+        if let Some(row) = row.filter(|row| row.get("pid") == Some(&json!(pid.0))) {
+            let mut row = row.clone();
+            row.insert(name.clone(), value.clone());
+            self.server.put_row(self.children, row);
+        }
+        let known = self
+            .columns
+            .entry(instance)
+            .or_insert_with(|| (pid, Map::new()));
+        if known.0 != pid {
+            *known = (pid, Map::new());
+        }
+        known.1.insert(name, value);
     }
 
     /// Follows the LanManager's tables.
@@ -173,7 +241,9 @@ impl Service {
     fn change(&mut self, table: TableId, change: MirrorChange) {
         match change {
             MirrorChange::Reset => {
-                let Some(known) = self.server.table(table) else { return };
+                let Some(known) = self.server.table(table) else {
+                    return;
+                };
                 let keys: Vec<RowKey> = known.rows().map(|row| known.key_of(row)).collect();
                 for key in keys {
                     self.server.remove_row(table, &key);
@@ -192,7 +262,9 @@ impl Service {
 
     /// Answers a call. One whose caller has gone is forgotten.
     pub fn reply(&mut self, request: RequestId, reply: Reply) {
-        let Some(token) = self.waiting.remove(&request) else { return };
+        let Some(token) = self.waiting.remove(&request) else {
+            return;
+        };
         let outcome = match reply {
             Reply::Done(value) => Ok(value),
             Reply::Rejected(rejection) => {
@@ -222,29 +294,50 @@ impl Service {
 
     fn decide(&mut self, now: u64, event: Event) {
         match event {
-            Event::Introduce { token, connection: _, peer, credentials } => {
-                match self.grant(&peer, &credentials) {
-                    Ok(grant) => {
-                        self.server.accept(now, token, grant);
-                    }
-                    Err(error) => self.server.refuse(token, error),
+            Event::Introduce {
+                token,
+                connection: _,
+                peer,
+                credentials,
+            } => match self.grant(&peer, &credentials) {
+                Ok(grant) => {
+                    self.server.accept(now, token, grant);
                 }
+                Err(error) => self.server.refuse(token, error),
+            },
+            // A subservice of the master is a child; its session is carried to and fro.
+            Event::SubConnect {
+                token,
+                session,
+                service,
+                subservice,
+                identity,
+            } => self.sub_connect(token, &session, service, subservice, identity),
+            Event::Relayed {
+                connection,
+                session,
+                frame,
+            } => {
+                let relays = &self.relays;
+                relays.carry(&mut self.server, connection, session, frame);
             }
-            // The JavaScript master relays these to its children; ours has none that take them.
-            Event::SubConnect { token, subservice, .. } => {
-                let text = format!("there is no subservice {subservice}");
-                self.server.refuse(token, RemoteError::new("NO_SUBSERVICE", text));
-            }
-            Event::Call { token, service, target: Target::User, method, arguments, .. }
-                if service == ServiceId(u64::from(Socket::MachineManager.number())) =>
-            {
+            Event::Call {
+                token,
+                service,
+                target: Target::User,
+                method,
+                arguments,
+                ..
+            } if service == ServiceId(u64::from(Socket::MachineManager.number())) => {
                 self.call(token, &method, arguments);
             }
             Event::Call { token, method, .. } => {
-                self.server.refuse(token, RemoteError::method_does_not_exist(&method));
+                self.server
+                    .refuse(token, RemoteError::method_does_not_exist(&method));
             }
             Event::SessionEnded { .. } => {}
-            Event::ConnectionEnded { .. } => {
+            Event::ConnectionEnded { connection, .. } => {
+                self.relays.closed(connection);
                 let server = &self.server;
                 self.waiting.retain(|_, token| server.is_pending(*token));
             }
@@ -254,7 +347,9 @@ impl Service {
     /// Who may have a session, and which. Only the user that runs the master gets this
     /// far: the socket belongs to that user alone, and the kernel was asked who connects.
     fn grant(&self, peer: &Peer, credentials: &Map<String, Value>) -> Result<Grant, RemoteError> {
-        let claimed = credentials.get("samemachineprocess").and_then(Value::as_object);
+        let claimed = credentials
+            .get("samemachineprocess")
+            .and_then(Value::as_object);
         let claimed = claimed.ok_or_else(RemoteError::default)?;
         let pid = claimed.get("pid").and_then(Value::as_u64);
         if let (Some(pid), Some(actual)) = (pid, peer.process)
@@ -263,7 +358,10 @@ impl Service {
             let text = format!("you are process {actual}, not {pid}");
             return Err(RemoteError::new("NOT_THAT_PROCESS", text));
         }
-        let role = claimed.get("role").and_then(Value::as_str).unwrap_or("user");
+        let role = claimed
+            .get("role")
+            .and_then(Value::as_str)
+            .unwrap_or("user");
         let name = claimed.get("name").filter(|name| !name.is_null()).cloned();
         let socket = Socket::from_number(peer.listener).ok_or_else(RemoteError::default)?;
         let (modulename, table) = match socket {
@@ -281,17 +379,42 @@ impl Service {
         })
     }
 
+    fn sub_connect(
+        &mut self,
+        token: Token,
+        session: &SessionId,
+        service: ServiceId,
+        subservice: String,
+        identity: Map<String, Value>,
+    ) {
+        let connection = self.server.connection_of(session);
+        match (connection, name(&json!(subservice))) {
+            (Some(connection), Ok(_))
+                if service == ServiceId(u64::from(Socket::MachineManager.number())) =>
+            {
+                let instance = InstanceName::from(subservice);
+                let relays = &self.relays;
+                relays.sub_connect(&mut self.server, token, connection, instance, identity);
+            }
+            (Some(_) | None, _) => {
+                let text = format!("there is no subservice {subservice}");
+                let error = RemoteError::new("NO_SUBSERVICE", text);
+                self.server.refuse(token, error);
+            }
+        }
+    }
+
     fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>) {
         let argument = arguments.into_iter().next().unwrap_or(Value::Null);
         let asked = match method {
             "status" => Ok(Asked::Status),
             "needs" => Ok(Asked::Needs),
             "stop" => Ok(Asked::Stop),
+            // In AllexJS a killed child comes back as well, since its need does.
+            "kill" => name(&argument).map(|name| Asked::Kill(InstanceName::from(name))),
             "restart" => name(&argument).map(|name| Asked::Restart(InstanceName::from(name))),
             "addNeed" => need(argument).map(Asked::AddNeed),
-            "removeNeed" => {
-                name(&argument).map(|name| Asked::RemoveNeed(InstanceName::from(name)))
-            }
+            "removeNeed" => name(&argument).map(|name| Asked::RemoveNeed(InstanceName::from(name))),
             "notifyModuleEngaged" => {
                 name(&argument).map(|name| Asked::ModuleEngaged(ModuleName::from(name)))
             }
@@ -301,7 +424,7 @@ impl Service {
             Ok(asked) => {
                 self.requests += 1;
                 let request = RequestId(self.requests);
-                if matches!(asked, Asked::ModuleEngaged(_)) {
+                if matches!(asked, Asked::ModuleEngaged(_) | Asked::Kill(_)) {
                     self.server.answer(token, Ok(json!(true)));
                 } else {
                     self.waiting.insert(request, token);
@@ -337,7 +460,9 @@ fn name(argument: &Value) -> Result<&str, RemoteError> {
 
 fn need(argument: Value) -> Result<Value, RemoteError> {
     if !argument.is_object() {
-        return Err(RemoteError::wrong_argument("expected a need, a JSON object"));
+        return Err(RemoteError::wrong_argument(
+            "expected a need, a JSON object",
+        ));
     }
     if name(argument.get("instancename").unwrap_or(&Value::Null)).is_err() {
         return Err(RemoteError::need_not_defined());
@@ -349,4 +474,3 @@ fn need(argument: Value) -> Result<Value, RemoteError> {
     }
     Ok(argument)
 }
-

@@ -45,7 +45,9 @@ impl Socket {
     /// The socket of a number.
     #[must_use]
     pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|socket| socket.number() == number)
+        Self::ALL
+            .into_iter()
+            .find(|socket| socket.number() == number)
     }
 
     /// Its file name without the process number.
@@ -149,7 +151,11 @@ pub fn remove_stale(folder: &Path, pid: u32) {
 
 fn open(socket: Socket, path: PathBuf) -> Result<Listener, SocketError> {
     match bind(&path) {
-        Ok(listener) => Ok(Listener { socket, listener, path }),
+        Ok(listener) => Ok(Listener {
+            socket,
+            listener,
+            path,
+        }),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if somebody_listens(&path) {
                 return Err(SocketError::InUse { path });
@@ -157,7 +163,11 @@ fn open(socket: Socket, path: PathBuf) -> Result<Listener, SocketError> {
             // Left behind by a program that was killed: nobody can be reached there.
             let removed = std::fs::remove_file(&path).and_then(|()| bind(&path));
             match removed {
-                Ok(listener) => Ok(Listener { socket, listener, path }),
+                Ok(listener) => Ok(Listener {
+                    socket,
+                    listener,
+                    path,
+                }),
                 Err(source) => Err(SocketError::Open { path, source }),
             }
         }
@@ -178,7 +188,9 @@ fn bind(path: &Path) -> io::Result<SocketListener> {
 /// Only a refusal is a proof that nobody listens; anything else is not.
 pub(crate) fn somebody_listens(path: &Path) -> bool {
     use interprocess::local_socket::ConnectOptions;
-    let Ok(name) = path.to_fs_name::<GenericFilePath>() else { return true };
+    let Ok(name) = path.to_fs_name::<GenericFilePath>() else {
+        return true;
+    };
     match ConnectOptions::new().name(name).connect_sync() {
         Ok(_) => true,
         Err(error) => !matches!(
@@ -206,7 +218,15 @@ impl Listener {
                 warn!(user, "a local connection of another user was refused");
                 continue;
             }
-            if accepted.send(Accepted { socket: self.socket, process, user, stream }).await.is_err()
+            if accepted
+                .send(Accepted {
+                    socket: self.socket,
+                    process,
+                    user,
+                    stream,
+                })
+                .await
+                .is_err()
             {
                 return;
             }
@@ -216,7 +236,9 @@ impl Listener {
 
 /// The process and the user at the other end, as far as the system can tell.
 fn peer(stream: &Stream) -> (Option<u32>, Option<u32>) {
-    let Ok(credentials) = stream.peer_creds() else { return (None, None) };
+    let Ok(credentials) = stream.peer_creds() else {
+        return (None, None);
+    };
     #[cfg(unix)]
     let user = credentials.euid();
     #[cfg(not(unix))]

@@ -3,6 +3,7 @@
 //! ```text
 //!  ProbePorts ──► bind 0.0.0.0:p and [::]:p ────────────────► PortsProbed { taken }
 //!  AwaitReady ──► connect 127.0.0.1:p, pause, connect … ────► ChildReady
+//!                 (AllexJS: and who listens there?) ────────► ChildFailed
 //! ```
 //!
 //! # Theory of operation
@@ -15,6 +16,10 @@
 //! A child is ready when a connection to each port that it is to serve succeeds. Nobody but the
 //! rules decides how long that may take: they stop the child, and a child that is gone ends the
 //! waiting.
+//!
+//! A service of AllexJS says that it listens even where it could not bind its port, and the
+//! LanManager would then approve whoever has it. So there the listeners must be the child's own.
+//! Other programs may well let somebody else listen for them (a container, say).
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -23,13 +28,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use allexmaster_state::{Event, Incarnation, Port};
+use allexmaster_state::{Event, Identity, Incarnation, Port};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use crate::process;
 use crate::sink::EventSink;
 
 /// The first pause between two attempts: a small program listens within a few milliseconds.
@@ -77,15 +83,53 @@ impl<Sink: EventSink> Probe<Sink> {
         ports: Vec<Port>,
         gone: impl Future<Output = ()> + Send + 'static,
     ) {
-        let sink = self.sink.clone();
         let connects = Arc::clone(&self.connects);
+        self.report(incarnation, gone, async move {
+            all_answer(&ports, &connects).await;
+            Event::ChildReady { incarnation }
+        });
+    }
+
+    /// The same for a service of AllexJS: it must be `introduced` first, and the listeners must
+    /// belong to the group of `child`, else `ChildFailed` is reported.
+    pub fn await_own(
+        &self,
+        incarnation: Incarnation,
+        ports: Vec<Port>,
+        child: Identity,
+        introduced: impl Future<Output = ()> + Send + 'static,
+        gone: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let connects = Arc::clone(&self.connects);
+        self.report(incarnation, gone, async move {
+            introduced.await;
+            all_answer(&ports, &connects).await;
+            match process::foreign_listener(&child, &ports) {
+                None => Event::ChildReady { incarnation },
+                Some(port) => {
+                    let reason = format!("another program listens on its port {port}");
+                    Event::ChildFailed {
+                        incarnation,
+                        reason: Arc::from(reason),
+                    }
+                }
+            }
+        });
+    }
+
+    /// Reports what a wait ends in, unless the child is gone before.
+    fn report(
+        &self,
+        incarnation: Incarnation,
+        gone: impl Future<Output = ()> + Send + 'static,
+        waiting: impl Future<Output = Event> + Send + 'static,
+    ) {
+        let sink = self.sink.clone();
         self.runtime.spawn(async move {
             tokio::select! {
                 biased;
-                () = gone => {}
-                () = all_answer(&ports, &connects) => {
-                    sink.send(Event::ChildReady { incarnation }).await;
-                }
+                () = gone => tracing::debug!(%incarnation, "gone before it was ready"),
+                event = waiting => sink.send(event).await,
             }
         });
     }

@@ -11,6 +11,7 @@
 //! A process number is used again after its process is gone; together with the start time and the
 //! boot of the machine it is not. So wherever a process is meant, its [`Identity`] is compared.
 
+mod listeners;
 mod stat;
 mod survivors;
 
@@ -19,6 +20,7 @@ use std::io;
 
 use allexmaster_state::{BootId, Identity, Pid};
 
+pub use listeners::foreign_listener;
 pub use stat::{Stat, UnreadableStat};
 pub use survivors::{Survivors, find_survivors};
 
@@ -87,4 +89,15 @@ pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
         setrlimit(Resource::Nofile, limit)?;
     }
     Ok(limit.current)
+}
+
+/// The numbers of all processes of the machine.
+///
+/// # Errors
+/// `/proc` is not there.
+fn processes() -> io::Result<impl Iterator<Item = Pid>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .map(Pid))
 }

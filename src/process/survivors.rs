@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid, Survivor};
 
-use super::{boot_id, exists, stat};
+use super::{boot_id, exists, processes, stat};
 use crate::launch::INCARNATION_VARIABLE;
 
 /// No more of an environment is read than Linux lets a program start with (a quarter of the usual
@@ -77,13 +77,6 @@ pub fn find_survivors(
         })
         .collect();
     Ok(Survivors { boot, found })
-}
-
-fn processes() -> io::Result<impl Iterator<Item = Pid>> {
-    let entries = fs::read_dir("/proc")?;
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .map(Pid))
 }
 
 /// The incarnation and identity of a process that leads its group and carries our journal's name.

@@ -25,15 +25,17 @@ impl Server {
             Target::Sub(_) => true,
         };
         if !own || addressed_to_sub {
+            let relayed_session = session.clone();
             let request = ClientFrame::Call {
                 id,
                 session,
                 target,
                 method,
                 arguments,
+            };
+            if let Some(request) = self.hand_on(connection, &relayed_session, request) {
+                self.send_forget(connection, request.into_value());
             }
-            .into_value();
-            self.send_forget(connection, request);
             return;
         }
         let arguments = arguments.unwrap_or_default();

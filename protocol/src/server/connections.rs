@@ -14,6 +14,7 @@ pub(super) struct Connection {
     pub(super) carrier: CarrierKind,
     pub(super) peer: Peer,
     pub(super) sessions: BTreeSet<SessionId>,
+    pub(super) relayed: BTreeSet<SessionId>,
     pub(super) pending: BTreeSet<Token>,
     pub(super) query_count: usize,
     last_sign_of_life: u64,
@@ -43,6 +44,7 @@ impl Server {
             carrier,
             peer,
             sessions: BTreeSet::new(),
+            relayed: BTreeSet::new(),
             pending: BTreeSet::new(),
             query_count: 0,
             last_sign_of_life: now,
@@ -104,6 +106,9 @@ impl Server {
         for token in &known.pending {
             self.pending.remove(token);
         }
+        for session in &known.relayed {
+            self.relayed.remove(session);
+        }
         for session in &known.sessions {
             self.forget_session(session, SessionEnd::ConnectionEnded);
         }
@@ -119,6 +124,12 @@ impl Server {
             });
             self.closed(connection, reason);
         }
+    }
+
+    /// The connection that a session is on.
+    #[must_use]
+    pub fn connection_of(&self, session: &SessionId) -> Option<ConnectionId> {
+        self.sessions.get(session).map(|known| known.connection)
     }
 
     /// The peer of a connection.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::types::{ConnectionId, Event, Pending, PendingKind};
 use super::{MAX_OPEN_CALLS_PER_CONNECTION, MAX_SESSIONS_PER_CONNECTION, Server};
 use crate::close::CloseReason;
-use crate::frame::{CallId, SessionId};
+use crate::frame::{CallId, ClientFrame, SessionId};
 
 impl Server {
     pub(super) fn receive_introduction(
@@ -52,7 +52,9 @@ impl Server {
             PendingKind::Introduce | PendingKind::SubConnect { .. } => true,
             PendingKind::Call { .. } => false,
         };
-        if opens_session && known.sessions.len() >= MAX_SESSIONS_PER_CONNECTION {
+        if opens_session
+            && known.sessions.len() + known.relayed.len() >= MAX_SESSIONS_PER_CONNECTION
+        {
             self.disconnect(
                 connection,
                 CloseReason::TooManySessions {
@@ -101,6 +103,14 @@ impl Server {
             .get(&session)
             .is_some_and(|known| known.connection == connection);
         if !claimable {
+            let frame = ClientFrame::Introduce {
+                id: id.clone(),
+                session: Some(session.clone()),
+                credentials: credentials.clone(),
+            };
+            if self.hand_on(connection, &session, frame).is_none() {
+                return;
+            }
             self.send_forget(
                 connection,
                 json!([id.as_str(), [session.as_str(), credentials]]),

@@ -16,6 +16,7 @@ mod answers;
 mod calls;
 mod connections;
 mod introductions;
+mod relays;
 mod sessions;
 mod tables;
 mod types;
@@ -60,6 +61,8 @@ pub struct Server {
     counter: u64,
     connections: BTreeMap<ConnectionId, Connection>,
     sessions: HashMap<SessionId, Session>,
+    /// Sessions that live elsewhere, each with the connection that they are carried over.
+    relayed: HashMap<SessionId, ConnectionId>,
     pending: HashMap<Token, Pending>,
     tables: BTreeMap<TableId, ServedTable>,
     timers: BTreeSet<(u64, Timer)>,
@@ -75,6 +78,7 @@ impl Server {
             counter: 0,
             connections: BTreeMap::new(),
             sessions: HashMap::new(),
+            relayed: HashMap::new(),
             pending: HashMap::new(),
             tables: BTreeMap::new(),
             timers: BTreeSet::new(),

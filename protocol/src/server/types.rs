@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::close::CloseReason;
-use crate::frame::{CallId, SessionId, Target};
+use crate::frame::{CallId, ClientFrame, SessionId, Target};
 use crate::state_stream::StateItem;
 
 /// How a server is set up.
@@ -129,6 +129,15 @@ pub enum Event {
         method: String,
         /// The positional arguments; missing ones count as null.
         arguments: Vec<Value>,
+    },
+    /// A client says something in a session that lives elsewhere: carry it there.
+    Relayed {
+        /// The client's connection.
+        connection: ConnectionId,
+        /// The session.
+        session: SessionId,
+        /// What it says: a claim or a call.
+        frame: ClientFrame,
     },
     /// A session is over, whoever ended it. Its unanswered requests are forgotten.
     SessionEnded {

@@ -190,6 +190,8 @@ impl Front {
                 connection: _,
                 reason,
             } => self.session_ended(&session, service, reason),
+            // Every session of a LanManager is its own.
+            Event::Relayed { .. } => {}
             Event::ConnectionEnded { connection, reason } => {
                 tracing::debug!(connection = connection.0, %reason, "connection ended");
             }

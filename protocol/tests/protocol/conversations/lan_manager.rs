@@ -175,7 +175,7 @@ impl Application for LanManager {
                 arguments,
                 ..
             } => self.call(server, token, &session, &method, &arguments),
-            Event::SessionEnded { .. } | Event::ConnectionEnded { .. } => {}
+            Event::Relayed { .. } | Event::SessionEnded { .. } | Event::ConnectionEnded { .. } => {}
         }
     }
 }
@@ -223,7 +223,7 @@ impl Application for Master {
             Event::SubConnect { .. } | Event::Call { .. } => {
                 panic!("the recordings do not ask this: {event:?}")
             }
-            Event::SessionEnded { .. } | Event::ConnectionEnded { .. } => {}
+            Event::Relayed { .. } | Event::SessionEnded { .. } | Event::ConnectionEnded { .. } => {}
         }
     }
 }

@@ -1,0 +1,55 @@
+//! What the driver of children tells other drivers: the way to talk to a child, and that a package
+//! is not installed.
+//!
+//! They know nothing of one another; what stands here is all that is between them.
+
+use std::os::unix::net::UnixStream;
+
+use allexmaster_state::{Identity, Incarnation, InstanceName};
+
+/// The way to talk to a child that was just forked.
+#[derive(Debug)]
+pub struct Channel {
+    /// Which child.
+    pub incarnation: Incarnation,
+    /// Which service.
+    pub instance: InstanceName,
+    /// The process.
+    pub identity: Identity,
+    /// How it is reached.
+    pub end: ChannelEnd,
+}
+
+/// How a child is reached.
+#[derive(Debug)]
+pub enum ChannelEnd {
+    /// By our end of the socket pair that it inherited: Node's IPC channel.
+    Inherited(UnixStream),
+    /// By the socket that it will open itself, `allexprocess.<pid>`.
+    OwnSocket,
+}
+
+/// Whom the driver of children tells what is not for the rules. Neither may block.
+pub struct Neighbours {
+    /// A channel was opened.
+    pub channel_opened: Box<dyn Fn(Channel) + Send + Sync>,
+    /// A child could not be started because a package is not installed: answers with what is
+    /// being done about it, for people.
+    pub package_missing: Box<dyn Fn(&str) -> String + Send + Sync>,
+}
+
+impl Default for Neighbours {
+    /// Nobody.
+    fn default() -> Self {
+        Self {
+            channel_opened: Box::new(drop),
+            package_missing: Box::new(|_| String::new()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Neighbours {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Neighbours")
+    }
+}
