@@ -136,6 +136,22 @@ fn a_killed_one_starts_again() {
 }
 
 #[test]
+fn a_crash_at_any_point_of_the_start_is_survived() {
+    // A first start has the events 1 and 2.
+    for point in ["received:1", "appended:2", "durable:1", "stepped:2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut crashing = on_any_ports(folder.path());
+        let crashed = crashing
+            .env("ALLEXMASTER_FAILPOINT", point)
+            .output()
+            .unwrap();
+        assert_eq!(crashed.status.code(), None, "{point}");
+        let (running, _) = Running::start(folder.path());
+        assert_eq!(running.stop(Signal::TERM), Some(0), "{point}");
+    }
+}
+
+#[test]
 fn a_broken_file_is_named_with_its_place_and_left_alone() {
     let cases = [
         ("boot", "{\n  \"portcorection\": 1\n}"),

@@ -212,6 +212,14 @@ impl LanManager {
         for key in &configuration.boot.unused {
             tracing::warn!(key, "this key of .allexlanmanager/boot means nothing here");
         }
+        for (text, network) in configuration
+            .subnet_texts
+            .iter()
+            .zip(&configuration.subnets)
+        {
+            // Host bits mean nothing: 192.168.1.0/8, AllexJS's default, is all of 192.
+            tracing::info!(subnet = text, means = %network.trunc(), "besides loopback, this subnet gets in");
+        }
         let addresses = bound
             .iter()
             .map(|bound| (bound.door, bound.address))

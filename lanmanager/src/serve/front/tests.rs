@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use allexmaster_journal::Stamp;
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::server::{ConnectionId, Output, Peer};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::access::Access;
@@ -159,6 +160,168 @@ impl Simulation {
     /// How many needs are open and how many services stand.
     fn counts(&self) -> (usize, usize) {
         self.state.counts()
+    }
+}
+
+/// What a peer may do, with sessions by their place among those ever given out.
+#[derive(Clone, Debug)]
+enum Act {
+    Connect,
+    Close(usize),
+    Pass(u64),
+    Introduce(usize, Value),
+    Claim(usize, usize),
+    Call(usize, usize, &'static str, &'static str, Value),
+    Text(usize, String),
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let place = json!({"ipaddress": "127.0.0.1", "pid": 1, "wsport": 1});
+    let need = |name: &str, port: u16| json!({"instancename": name, "httpport": port});
+    prop::sample::select(vec![
+        json!(null),
+        json!(7),
+        json!(""),
+        json!("Time"),
+        json!("Web"),
+        json!("needs"),
+        json!("services"),
+        json!("."),
+        json!("bid-4"),
+        json!("bid-5"),
+        json!("bid-6"),
+        json!([]),
+        json!({}),
+        json!({"role": "user"}),
+        json!({"role": 1}),
+        json!({"ipaddress": "127.0.0.1"}),
+        json!({"continuous": true}),
+        json!({"filter": "unsatisfied", "continuous": true}),
+        json!({"filter": {"op": "nonsense"}}),
+        place,
+        need("Web", 1),
+        need("Web", 2),
+        need("Time", 1),
+    ])
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let connection = || 0..4_usize;
+    let methods = prop::sample::select(vec![
+        "subConnect",
+        "subConnect",
+        "bid",
+        "bid",
+        "respond",
+        "respond",
+        "die",
+        "query",
+        "closeQuery",
+        "read",
+        "addNeed",
+        "addNeed",
+        "removeNeed",
+        "notifyServiceDown",
+        "notifyModuleEngaged",
+        "create",
+        "nonsense",
+    ]);
+    let target = prop::sample::select(vec!["!", "!", "!", ".", ".", "sub"]);
+    let arguments = prop::collection::vec(values(), 0..3).prop_map(Value::Array);
+    prop_oneof![
+        1 => Just(Act::Connect),
+        1 => connection().prop_map(Act::Close),
+        1 => (0..9_000_u64).prop_map(Act::Pass),
+        2 => (connection(), prop::sample::select(vec!["user", "user", "service", "other"]))
+            .prop_map(|(connection, role)| Act::Introduce(connection, json!({"ip": {"name": "x", "role": role}}))),
+        4 => (connection(), 0..40_usize).prop_map(|(connection, session)| Act::Claim(connection, session)),
+        16 => (connection(), 0..40_usize, target, methods, arguments)
+            .prop_map(|(connection, session, target, method, arguments)| Act::Call(connection, session, target, method, arguments)),
+        1 => (connection(), "[\\[\\]{}\",:a-z0-9!?.]{0,24}").prop_map(|(connection, text)| Act::Text(connection, text)),
+    ]
+}
+
+impl Simulation {
+    fn act(&mut self, connections: &mut Vec<ConnectionId>, act: Act) {
+        let connection = |place: usize| connections[place % connections.len()];
+        let request = match act {
+            Act::Connect => return connections.push(self.connect()),
+            Act::Pass(milliseconds) => return self.pass(milliseconds),
+            Act::Close(place) => {
+                let reason = allexmaster_protocol::close::CloseReason::ByPeer;
+                self.front.server.closed(connection(place), reason);
+                return self.settle();
+            }
+            Act::Introduce(place, credentials) => {
+                (place, json!(["a", [null, credentials]]).to_string())
+            }
+            Act::Claim(place, session) => (
+                place,
+                json!(["a", [self.session(session), null]]).to_string(),
+            ),
+            Act::Call(place, session, target, method, arguments) => {
+                let frame = json!([
+                    "a",
+                    [self.session(session), null],
+                    [target, [method, arguments]]
+                ]);
+                (place, frame.to_string())
+            }
+            Act::Text(place, text) => (place, text),
+        };
+        let (place, text) = request;
+        self.front
+            .server
+            .receive(self.now, connection(place), &text);
+        self.settle();
+    }
+
+    /// A session that was given out, or none.
+    fn session(&self, place: usize) -> Value {
+        let given = self.sent.iter().filter_map(|(_, frame)| {
+            let answer = frame.get(2)?;
+            let session = answer
+                .get("session")
+                .or_else(|| answer.get("introduce")?.get("session"));
+            session.cloned()
+        });
+        let given: Vec<_> = given.collect();
+        if given.is_empty() {
+            return Value::Null;
+        }
+        given[given.len() - 1 - place % given.len()].clone()
+    }
+
+    fn assert_consistent(&self) {
+        self.state.check().unwrap();
+        let (open, services) = self.counts();
+        let rows = |table| self.front.server.table(table).unwrap().len();
+        assert_eq!(rows(self.front.tables.needs), open);
+        assert_eq!(rows(self.front.tables.services), services);
+        assert_eq!(self.front.sessions.len(), self.front.server.session_count());
+        assert!(self.front.requests.len() <= self.front.sessions.len() * 4);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_peers_do_front_server_and_rules_agree(acts in prop::collection::vec(acts(), 0..150)) {
+        let mut simulation = Simulation::with_need("Time");
+        let mut connections = vec![simulation.connect(), simulation.connect()];
+        for act in acts {
+            simulation.act(&mut connections, act);
+            simulation.assert_consistent();
+        }
+        for connection in connections {
+            simulation.act(&mut vec![connection], Act::Close(0));
+        }
+        simulation.pass(60_000);
+        simulation.assert_consistent();
+        prop_assert_eq!(simulation.counts().1, 0);
+        prop_assert!(simulation.front.requests.is_empty());
+        prop_assert!(simulation.front.openings.nobody_waits());
     }
 }
 
