@@ -74,7 +74,7 @@ struct OverrideFlags {
     /// The LanManager's port; without one, 23552 and then 23451 are dialed (`lanmanagerport`)
     #[arg(long, value_name = "PORT", env = "ALLEXMASTER_LANMANAGER_PORT")]
     lanmanager_port: Option<u16>,
-    /// ws or wss (`lanmanagerprotocol`)
+    /// ws, wss or signalr (`lanmanagerprotocol`)
     #[arg(long, value_name = "PROTOCOL", env = "ALLEXMASTER_LANMANAGER_PROTOCOL")]
     lanmanager_protocol: Option<String>,
     /// Added to the LanManager's ports (`lanmanagerportcorrection`)

@@ -7,13 +7,13 @@ use allexmaster_state::{Protocol, Settings};
 use super::document::{Findings, did_you_mean};
 use super::error::Mistake;
 use super::schema::Values;
-use super::{Config, Endpoint, LAN_MANAGER_PORTS, Overrides};
+use super::{Config, Endpoint, LAN_MANAGER_PORTS, LanProtocol, Overrides, SIGNALR_PORTS};
 use crate::install::Patterns;
 use crate::launch::Launchers;
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_RUNTIME_DIRECTORY: &str = ".";
-const PROTOCOLS: [&str; 2] = ["ws", "wss"];
+const PROTOCOLS: [&str; 3] = ["ws", "wss", "signalr"];
 /// The ports that the system gives to outgoing connections.
 const EPHEMERAL_PORTS_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 
@@ -65,7 +65,7 @@ fn endpoints(values: &Values, overrides: &Overrides, findings: &mut Findings) ->
         "lanmanagerprotocol",
         "ws".to_owned(),
     );
-    let encrypted = encrypted(&protocol, findings);
+    let protocol = lan_protocol(&protocol, findings);
     let port = choose(
         overrides.lanmanager_port.map(Some),
         values.port.map(Some),
@@ -80,12 +80,12 @@ fn endpoints(values: &Values, overrides: &Overrides, findings: &mut Findings) ->
     );
     let ports = port
         .value
-        .map_or(LAN_MANAGER_PORTS.to_vec(), |port| vec![port]);
+        .map_or_else(|| usual_ports(protocol), |port| vec![port]);
     ports
         .into_iter()
         .filter_map(|port| {
             Some(Endpoint {
-                encrypted,
+                protocol,
                 host: host.clone(),
                 port: corrected(port, &correction, findings)?,
             })
@@ -136,17 +136,29 @@ fn host(address: &Chosen<String>, findings: &mut Findings) -> String {
     text.clone()
 }
 
-fn encrypted(protocol: &Chosen<String>, findings: &mut Findings) -> bool {
+/// The ports that are dialed where none is configured.
+fn usual_ports(protocol: LanProtocol) -> Vec<u16> {
+    match protocol {
+        LanProtocol::Ws | LanProtocol::Wss => LAN_MANAGER_PORTS.to_vec(),
+        LanProtocol::SignalR => SIGNALR_PORTS.to_vec(),
+    }
+}
+
+fn lan_protocol(protocol: &Chosen<String>, findings: &mut Findings) -> LanProtocol {
     let text = protocol.value.as_str();
     if !PROTOCOLS.contains(&text) {
-        let message = format!("the LanManager's protocol must be `ws` or `wss`, not `{text}`");
+        let message = format!("the LanManager's protocol must be `ws`, `wss` or `signalr`, not `{text}`");
         let mut mistake = protocol.mistake(message, findings);
         if let Some(meant) = did_you_mean(text, &PROTOCOLS) {
             mistake = mistake.help(format!("did you mean `{meant}`?"));
         }
         findings.mistake(mistake);
     }
-    text == "wss"
+    match text {
+        "wss" => LanProtocol::Wss,
+        "signalr" => LanProtocol::SignalR,
+        _ => LanProtocol::Ws,
+    }
 }
 
 fn corrected(port: u16, correction: &Chosen<i32>, findings: &mut Findings) -> Option<u16> {

@@ -20,8 +20,8 @@
 //! | key | default | meaning |
 //! |---|---|---|
 //! | `lanmanageraddress` | `127.0.0.1` | host name or address of the LanManager |
-//! | `lanmanagerport` | 23552, then 23451 | its port |
-//! | `lanmanagerprotocol` | `ws` | `ws` or `wss` |
+//! | `lanmanagerport` | 23552, then 23451; 22451 for `signalr` | its port |
+//! | `lanmanagerprotocol` | `ws` | `ws`, `wss`, or `signalr` (over HTTP, as the JavaScript master) |
 //! | `lanmanagerportcorrection` | 0 | added to its ports |
 //! | `runtimedirectory` | `.` | the folder that services of AllexJS change to |
 //! | `portrangestart` | 15000, 16000, 17000 | the first port for `tcp`, `http` and `ws` |
@@ -58,6 +58,8 @@ use crate::logs::LogLimits;
 /// The ports that are dialed where none is configured: the documented one, and the port for
 /// WebSockets of the JavaScript LanManager.
 pub const LAN_MANAGER_PORTS: [u16; 2] = [23_552, 23_451];
+/// The port that is dialed for SignalR where none is configured: that of both LanManagers.
+pub const SIGNALR_PORTS: [u16; 1] = [22_451];
 /// The folder of the master's own files, inside its folder.
 const OWN_FOLDER: &str = ".allexmaster";
 /// The folder of the children's log files, inside that.
@@ -111,17 +113,40 @@ pub struct Overrides {
 /// Where a LanManager listens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
-    /// Whether the connection is encrypted (`wss`).
-    pub encrypted: bool,
+    /// What is spoken there.
+    pub protocol: LanProtocol,
     /// The host name or address; an IPv6 address without brackets.
     pub host: String,
     /// The port.
     pub port: u16,
 }
 
+/// What a LanManager is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LanProtocol {
+    /// WebSocket.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+    /// SignalR over HTTP.
+    SignalR,
+}
+
+impl LanProtocol {
+    /// The first part of a URL.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+            Self::SignalR => "http",
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.encrypted { "wss" } else { "ws" };
+        let scheme = self.protocol.scheme();
         if self.host.contains(':') {
             write!(formatter, "{scheme}://[{}]:{}", self.host, self.port)
         } else {

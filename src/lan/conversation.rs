@@ -150,9 +150,15 @@ struct Verdict {
 impl Conversation {
     /// Begins on a connection that has just been opened.
     #[must_use]
-    pub fn new(now: u64, connection: Connection, endpoint: Arc<str>, prefix: &str) -> Self {
+    pub fn new(
+        now: u64,
+        connection: Connection,
+        carrier: CarrierKind,
+        endpoint: Arc<str>,
+        prefix: &str,
+    ) -> Self {
         let options = ClientOptions {
-            carrier: CarrierKind::WebSocket,
+            carrier,
             identifier_prefix: format!("{prefix}{connection}_"),
         };
         let mut client = Client::new(now, options);

@@ -1,9 +1,10 @@
-//! Dialing the LanManager: plain or encrypted, one endpoint after the other.
+//! Dialing the LanManager: WebSocket, plain or encrypted, or SignalR; one endpoint after the other.
 
 use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
-use allexmaster_protocol::carrier::{Inbox, Outgoing, web_socket};
+use allexmaster_protocol::carrier::{Inbox, Outgoing, signalr, web_socket};
+use allexmaster_protocol::close::CarrierKind;
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, LanProtocol};
 
 /// A connection that was made.
 #[derive(Debug)]
@@ -37,20 +38,37 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
 
 async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Outgoing, String> {
     let Endpoint {
-        encrypted,
+        protocol,
         host,
         port,
     } = endpoint;
-    if *encrypted {
-        // Read anew each time: the machine's authorities may have been mended meanwhile.
-        let trust = Trust::system().map_err(|error| all_reasons(&error))?;
-        let dialed = secure_web_socket::dial(host, *port, &trust).await;
-        let socket = dialed.map_err(|error| all_reasons(&error))?;
-        Ok(web_socket::start(socket, inbox))
-    } else {
-        let dialed = web_socket::dial(host, *port).await;
-        let socket = dialed.map_err(|error| all_reasons(&error))?;
-        Ok(web_socket::start(socket, inbox))
+    match protocol {
+        LanProtocol::Wss => {
+            // Read anew each time: the machine's authorities may have been mended meanwhile.
+            let trust = Trust::system().map_err(|error| all_reasons(&error))?;
+            let dialed = secure_web_socket::dial(host, *port, &trust).await;
+            let socket = dialed.map_err(|error| all_reasons(&error))?;
+            Ok(web_socket::start(socket, inbox))
+        }
+        LanProtocol::Ws => {
+            let dialed = web_socket::dial(host, *port).await;
+            let socket = dialed.map_err(|error| all_reasons(&error))?;
+            Ok(web_socket::start(socket, inbox))
+        }
+        LanProtocol::SignalR => {
+            let dialed = signalr::dial(host, *port).await;
+            let socket = dialed.map_err(|error| all_reasons(&error))?;
+            Ok(signalr::start_dialled(socket, inbox))
+        }
+    }
+}
+
+/// Who pings whom at an endpoint.
+#[must_use]
+pub const fn carrier(endpoint: &Endpoint) -> CarrierKind {
+    match endpoint.protocol {
+        LanProtocol::Ws | LanProtocol::Wss => CarrierKind::WebSocket,
+        LanProtocol::SignalR => CarrierKind::SignalR,
     }
 }
 

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use allexmaster_protocol::carrier::{Delivery, Inbox as CarrierInbox, Incoming, Outgoing};
 use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_state::{Connection, Effect, Event};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::config::Endpoint;
+use crate::config::{Endpoint, LanProtocol};
 use crate::machine::EventInbox;
 use crate::tables::{TableChange, TableSender};
 use conversation::{Conversation, News};
@@ -113,11 +115,15 @@ impl Lan {
         orders: &mut mpsc::Receiver<Effect>,
     ) {
         let Dialed { endpoint, outgoing } = dialed;
+        let own_row = lan_manager_row(&endpoint);
+        let carrier = dial::carrier(&endpoint);
         let endpoint: Arc<str> = Arc::from(endpoint.to_string());
         info!(%endpoint, "connected to the LanManager");
+        let now = milliseconds(clock);
         let mut conversation =
-            Conversation::new(milliseconds(clock), connection, endpoint, &self.prefix);
-        self.settle(&mut conversation, &outgoing).await;
+            Conversation::new(now, connection, carrier, endpoint, &self.prefix);
+        self.settle(&mut conversation, &outgoing, own_row.as_ref())
+            .await;
         while !conversation.is_closed() {
             let timeout = conversation.poll_timeout();
             tokio::select! {
@@ -131,7 +137,8 @@ impl Lan {
                     conversation.handle_timeout(milliseconds(clock));
                 }
             }
-            self.settle(&mut conversation, &outgoing).await;
+            self.settle(&mut conversation, &outgoing, own_row.as_ref())
+                .await;
         }
         outgoing.close();
         // Nobody knows any more what the LanManager's tables hold.
@@ -144,7 +151,12 @@ impl Lan {
     }
 
     /// Sends what is to be sent, and tells what is to be told.
-    async fn settle(&self, conversation: &mut Conversation, outgoing: &Outgoing) {
+    async fn settle(
+        &self,
+        conversation: &mut Conversation,
+        outgoing: &Outgoing,
+        own_row: Option<&Row>,
+    ) {
         while let Some(text) = conversation.poll_transmit() {
             // Where it cannot be sent the carrier ends, and says why.
             let _ = outgoing.send(text);
@@ -155,7 +167,15 @@ impl Lan {
                     narrate(&event);
                     self.tell(event).await;
                 }
-                News::Table(change) => self.tables.tell(change).await,
+                News::Table(change) => {
+                    let is_complete = change == TableChange::Services(MirrorChange::Complete);
+                    self.tables.tell(change).await;
+                    // The LanManager does not list itself, and tools want to find it too.
+                    if let Some(row) = own_row.filter(|_| is_complete) {
+                        let row = MirrorChange::Upserted(row.clone());
+                        self.tables.tell(TableChange::Services(row)).await;
+                    }
+                }
                 News::Warning(text) => warn!("{text}"),
             }
         }
@@ -165,6 +185,25 @@ impl Lan {
         // Where the loop has ended, the program ends.
         let _ = self.inbox.send(event).await;
     }
+}
+
+/// The row of the LanManager itself, where a tool could dial it as we did.
+fn lan_manager_row(endpoint: &Endpoint) -> Option<Row> {
+    let port = match endpoint.protocol {
+        LanProtocol::Ws => "wsport",
+        LanProtocol::SignalR => "httpport",
+        // Tools know no TLS.
+        LanProtocol::Wss => return None,
+    };
+    let row = json!({
+        "instancename": "LanManager",
+        "modulename": "allex_lanmanagerservice",
+        "propertyhash": {},
+        "strategies": { "ip": [] },
+        "ipaddress": endpoint.host,
+        port: endpoint.port,
+    });
+    row.as_object().cloned()
 }
 
 fn milliseconds(clock: &Instant) -> u64 {

@@ -1,11 +1,13 @@
-//! SignalR over HTTP, the accepting side.
+//! SignalR over HTTP, both sides.
 //!
 //! A client asks `POST /negotiate` for a connection number, then opens a WebSocket at `GET /?id=…`,
 //! usually over another TCP connection. So a listener calls [`accept`] for each TCP connection and
 //! gets a socket from some of them.
 
+mod dial;
 mod http;
 
+pub use dial::{DialledSocket, dial, start_dialled};
 pub use http::Negotiator;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time;
 use tokio_tungstenite::WebSocketStream;
@@ -120,11 +123,14 @@ async fn shake_hands(mut socket: HttpSocket) -> Result<SignalRSocket, CloseReaso
     }
 }
 
-async fn read(
-    mut reader: SplitStream<HttpSocket>,
+async fn read<Stream>(
+    mut reader: SplitStream<WebSocketStream<Stream>>,
     mut decoder: Decoder,
     inbox: Inbox,
-) -> CloseReason {
+) -> CloseReason
+where
+    Stream: AsyncRead + AsyncWrite + Unpin,
+{
     loop {
         while let Some(received) = decoder.next_received() {
             let incoming = match received {

@@ -52,6 +52,14 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// Somebody answers, but grants no SignalR connection.
+    #[error("{peer} grants no SignalR connection: {reason}; check that it serves SignalR on this port")]
+    Negotiation {
+        /// The other end.
+        peer: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// It took too long.
     #[error("{peer} did not answer within {seconds} seconds")]
     TimedOut {
@@ -70,7 +78,10 @@ impl OpenError {
             Self::Connect { address: _, source } => {
                 source.kind() == std::io::ErrorKind::ConnectionRefused
             }
-            Self::Handshake { .. } | Self::Tls { .. } | Self::TimedOut { .. } => false,
+            Self::Handshake { .. }
+            | Self::Tls { .. }
+            | Self::Negotiation { .. }
+            | Self::TimedOut { .. } => false,
         }
     }
 }
