@@ -1,6 +1,7 @@
 //! The command line: what can be said, and which file does it.
 
 mod config_check;
+mod journal;
 mod needs;
 mod restart;
 mod run;
@@ -106,6 +107,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config_check::ConfigCommand),
+    Journal(allexmaster_inspect::command::Journal),
+    Replay(allexmaster_inspect::command::Replay),
     /// The built-in sample services; run by the master
     #[command(subcommand, hide = true)]
     Sample(Sample),
@@ -135,6 +138,8 @@ pub fn main() -> ExitCode {
         Some(Command::Stop(command)) => command.run(&common),
         Some(Command::Restart(command)) => command.run(&common),
         Some(Command::Config(command)) => command.run(&common, &overrides),
+        Some(Command::Journal(command)) => journal::journal(&common, &command),
+        Some(Command::Replay(command)) => journal::replay(&common, &command),
         Some(Command::Sample(Sample::Clock)) => crate::sample::run(),
     }
 }

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use allexmaster_inspect::source::Page;
 use crate::machine::EventInbox;
 use crate::relay::{self, FromChild, ToChild};
 use crate::status;
@@ -256,6 +257,7 @@ impl Local {
                     json(&status::status(state, &endpoint))
                 });
             }
+            Asked::Journal { from, most } => return self.read(request, from, most),
             Asked::Needs => return self.look(request, |state| json(&status::needs(state))),
             Asked::Stop => Event::StopRequested {
                 request: Some(request),
@@ -268,6 +270,17 @@ impl Local {
             Asked::ModuleEngaged(module) => Event::ModuleEngaged { module },
         };
         let _ = self.inbox.send(event).await;
+    }
+
+    /// A page of the journal, read by the loop, which is its only user.
+    fn read(&self, request: RequestId, from: u64, most: u64) {
+        let (inbox, looked) = (self.inbox.clone(), self.looked.clone());
+        tokio::spawn(async move {
+            let page = inbox.read(move |journal| Page::read(journal, from, most));
+            if let Ok(page) = page.await {
+                let _ = looked.send((request, Reply::Done(json(&page)))).await;
+            }
+        });
     }
 
     fn look(&self, request: RequestId, read: impl FnOnce(&State) -> Value + Send + 'static) {

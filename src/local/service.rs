@@ -38,6 +38,13 @@ pub enum Asked {
     Status,
     /// The unsatisfied needs.
     Needs,
+    /// A page of the journal.
+    Journal {
+        /// From which event on.
+        from: u64,
+        /// How many at most.
+        most: u64,
+    },
     /// That the master stops.
     Stop,
     /// That a service is started anew.
@@ -408,6 +415,7 @@ impl Service {
         let argument = arguments.into_iter().next().unwrap_or(Value::Null);
         let asked = match method {
             "status" => Ok(Asked::Status),
+            "journal" => page(&argument),
             "needs" => Ok(Asked::Needs),
             "stop" => Ok(Asked::Stop),
             // In AllexJS a killed child comes back as well, since its need does.
@@ -456,6 +464,16 @@ fn name(argument: &Value) -> Result<&str, RemoteError> {
         )));
     }
     Ok(text)
+}
+
+fn page(argument: &Value) -> Result<Asked, RemoteError> {
+    let number = |name: &str| argument.get(name).and_then(Value::as_u64);
+    match (number("from"), number("most")) {
+        (Some(from), Some(most)) => Ok(Asked::Journal { from, most }),
+        (None, _) | (_, None) => Err(RemoteError::wrong_argument(
+            "expected an object with the numbers `from` and `most`",
+        )),
+    }
 }
 
 fn need(argument: Value) -> Result<Value, RemoteError> {

@@ -1,0 +1,10 @@
+//! How a command ended.
+
+/// What the exit code will say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All is well.
+    Done,
+    /// The command did its work, and what it found is not well: it was told.
+    Found,
+}

@@ -1,0 +1,179 @@
+//! `journal export` and `journal import`.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use allexmaster_journal::Restore;
+use clap::Args;
+
+use super::{Answer, Place, Range, Setting};
+use crate::error::InspectError;
+use crate::redact::Redactor;
+use crate::replay::Past;
+use crate::rules::Rules;
+use crate::source::{ExportSource, ExportWriter, Source as _, Start};
+
+/// Write the journal, or a stretch of it, as lines of JSON.
+///
+/// Each line keeps the checksum, so that an export can be verified like the journal itself. A stretch
+/// begins with the state before it. With --redact every name, address, path, need detail and message
+/// is replaced, the same one always by the same pseudonym; ports, times and process numbers stay.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    range: Range,
+    /// The file; without it the lines go to the standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace whatever could tell somebody something of the machine
+    #[arg(long)]
+    redact: bool,
+}
+
+impl Export {
+    pub(super) fn run(
+        &self,
+        place: &Place,
+        setting: &mut Setting<'_>,
+    ) -> Result<Answer, InspectError> {
+        let mut past = place.open(setting)?;
+        let range = self.range.find(&mut past, setting)?;
+        match &self.output {
+            None => {
+                export(&mut past, range, self.redact, &mut *setting.screen.output)?;
+            }
+            Some(path) => {
+                let file = create(path)?;
+                let count = export(&mut past, range, self.redact, BufWriter::new(file))?;
+                let text = format!("{count} events are in {}", path.display());
+                setting.screen.line(&text)?;
+            }
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// Makes a file that is not there yet.
+pub(crate) fn create(path: &Path) -> Result<File, InspectError> {
+    File::create_new(path).map_err(|source| InspectError::Io {
+        action: "make the new file",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes the events of a range; tells how many.
+pub(crate) fn export(
+    past: &mut Past,
+    range: std::ops::RangeInclusive<u64>,
+    redact: bool,
+    output: impl Write,
+) -> Result<u64, InspectError> {
+    let first = (*range.start()).max(past.first());
+    let start = start_before(past, first)?;
+    let identity = past.identity();
+    let mut redactor = redact.then(|| Redactor::new(identity));
+    let (identity, start) = match &mut redactor {
+        None => (identity, start),
+        Some(redactor) => redactor.start(&start)?,
+    };
+    let mut writer = ExportWriter::begin(output, identity, redact, &start)?;
+    let mut count = 0;
+    let mut failed = None;
+    past.source().visit(first, &mut |record| {
+        if record.stamp.sequence > *range.end() {
+            return ControlFlow::Break(());
+        }
+        let written = match &mut redactor {
+            None => writer.push(record),
+            Some(redactor) => redactor.redacted(record, |record| writer.push(record)),
+        };
+        match written {
+            Ok(()) => {
+                count += 1;
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    writer.finish()?;
+    Ok(count)
+}
+
+/// The position and state before an event.
+fn start_before(past: &mut Past, first: u64) -> Result<Start, InspectError> {
+    if first == past.first() {
+        return Ok(past.source().start().clone());
+    }
+    past.must_have(first - 1)?;
+    let mut position = None;
+    past.source().visit(first - 1, &mut |record| {
+        position = Some(crate::replay::position_of(record));
+        ControlFlow::Break(())
+    })?;
+    let state = past.state_after(first - 1)?.clone();
+    let position = position
+        .ok_or_else(|| InspectError::Refused(format!("event {} cannot be read", first - 1)))?;
+    Ok(Start { position, state })
+}
+
+/// Make a journal's folder of an export.
+///
+/// The export has to begin with the first event. The journal keeps its identity, so it is a copy:
+/// run a master on one of the two only.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// The export
+    #[arg(value_name = "EXPORT")]
+    export: PathBuf,
+    /// The new folder, which has to be empty or absent
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+}
+
+impl Import {
+    pub(super) fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
+        let mut source = ExportSource::open(&self.export)?;
+        if source.start().position.sequence > 0 {
+            return Err(InspectError::Refused(format!(
+                "{} is a stretch that begins with event {}: only an export from the first event on \
+                 makes a journal. Every other command reads it as it is (--journal)",
+                self.export.display(),
+                source.start().position.sequence + 1
+            )));
+        }
+        // All of it verifies, or nothing is begun.
+        source.end()?;
+        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity())?;
+        let mut failed = None;
+        source.visit(1, &mut |record| {
+            let stamp = record.stamp;
+            match restore.push(stamp.at, stamp.noise, record.kind, record.payload) {
+                Ok(_) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let end = restore.finish()?;
+        let text = format!(
+            "{} events are in the journal {}",
+            end.sequence,
+            self.folder.display()
+        );
+        setting.screen.line(&text)?;
+        Ok(Answer::Done)
+    }
+}

@@ -1,0 +1,148 @@
+//! What can be asked of a journal on the command line.
+
+mod answer;
+mod copies;
+mod info;
+mod log;
+mod replay;
+mod show;
+mod verify;
+mod why;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+
+use crate::error::InspectError;
+use crate::replay::Past;
+use crate::screen::Screen;
+use crate::source::{self, Ask, OnlineSource};
+pub use answer::Answer;
+pub use replay::Replay;
+
+/// What the commands need to know of the world.
+pub struct Setting<'a> {
+    /// The master's folder.
+    pub folder: &'a Path,
+    /// A way to ask the master of the folder, if one runs there.
+    pub master: &'a dyn Fn() -> Option<Box<Ask>>,
+    /// Where the answer goes.
+    pub screen: Screen<'a>,
+}
+
+/// Look at the journal: every input of the master's life, what it led to, and why.
+///
+/// Without --journal it is the journal of --directory: asked of the master where one runs there, and
+/// read from a copy where none does. Nothing here ever disturbs a master, or writes into a journal.
+#[derive(Debug, Args)]
+pub struct Journal {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: JournalCommand,
+}
+
+/// Which journal.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// Another journal: an export, a master's folder, or a copy of a journal's folder
+    #[arg(long, global = true, value_name = "PATH")]
+    journal: Option<PathBuf>,
+    /// Read the files, also where a master runs that could be asked
+    #[arg(long, global = true)]
+    offline: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum JournalCommand {
+    /// Tell what it is: its events, times, starts, size, checkpoint and health
+    Info(info::Info),
+    /// Show the events as lines, newest last
+    Log(log::Log),
+    /// Show one event, what it caused, and what it changed
+    Show(show::Show),
+    /// Tell why a service, need, port or process is as it is
+    Why(why::Why),
+    /// Check that every record is the one that was written
+    Verify(verify::Verify),
+    /// Write it, or a stretch of it, as lines of JSON
+    Export(copies::Export),
+    /// Make a journal's folder of an export
+    Import(copies::Import),
+}
+
+impl Journal {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What cannot be done, and why.
+    pub fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
+        let place = &self.place;
+        match &self.command {
+            JournalCommand::Info(command) => command.run(place, setting),
+            JournalCommand::Log(command) => command.run(place, setting),
+            JournalCommand::Show(command) => command.run(place, setting),
+            JournalCommand::Why(command) => command.run(place, setting),
+            JournalCommand::Verify(command) => command.run(place, setting),
+            JournalCommand::Export(command) => command.run(place, setting),
+            JournalCommand::Import(command) => command.run(setting),
+        }
+    }
+}
+
+impl Place {
+    /// Opens it.
+    fn open(&self, setting: &Setting<'_>) -> Result<Past, InspectError> {
+        if let Some(path) = &self.journal {
+            return Ok(Past::new(source::open(path)?));
+        }
+        if !self.offline
+            && let Some(ask) = (setting.master)()
+        {
+            let place = format!("the master of {}", setting.folder.display());
+            return Ok(Past::new(Box::new(OnlineSource::open(ask, place)?)));
+        }
+        Ok(Past::new(source::open(setting.folder)?))
+    }
+
+    /// The folder or file, where it is read from the disk.
+    fn path<'a>(&'a self, setting: &'a Setting<'_>) -> &'a Path {
+        self.journal.as_deref().unwrap_or(setting.folder)
+    }
+}
+
+/// A point in a journal, and a range of them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Range {
+    /// From this event or time on (918, 03:12:07, "2026-11-22 03:12", 10m before the end)
+    #[arg(long, value_name = "WHEN")]
+    since: Option<String>,
+    /// Up to this event or time
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+}
+
+impl Range {
+    fn find(
+        &self,
+        past: &mut Past,
+        setting: &Setting<'_>,
+    ) -> Result<std::ops::RangeInclusive<u64>, InspectError> {
+        let zone = &setting.screen.zone;
+        let first = match &self.since {
+            None => past.first(),
+            Some(text) if is_number(text) => crate::time::find(past, zone, text)?,
+            // The events at that very time are wanted too.
+            Some(text) => crate::time::find_first(past, zone, text)?,
+        };
+        let last = match &self.until {
+            None => u64::MAX,
+            Some(text) => crate::time::find(past, zone, text)?,
+        };
+        Ok(first..=last)
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.trim().trim_start_matches('#').parse::<u64>().is_ok()
+}

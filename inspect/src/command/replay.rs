@@ -1,0 +1,289 @@
+//! `replay`: the state at any point.
+
+use std::ops::ControlFlow;
+
+use allexmaster_journal::Position;
+use allexmaster_state::{ServiceStatus, State};
+use clap::Args;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::show::write_changes;
+use super::{Answer, Place, Setting};
+use crate::difference::difference;
+use crate::error::InspectError;
+use crate::replay::{Past, Step};
+use crate::screen::{Screen, Tone};
+use crate::time::{find, rfc3339};
+use crate::words;
+
+/// How often the progress is drawn.
+const PROGRESS_EVERY: u64 = 4096;
+
+/// Rebuild the state of the master at any point of its life.
+///
+/// Without a point it is the present state. Nothing is changed anywhere: effects are computed, and
+/// not performed.
+#[derive(Debug, Args)]
+pub struct Replay {
+    #[command(flatten)]
+    place: Place,
+    /// The point: an event's number, a time (03:12:07, "2026-11-22 03:12"), or how long before the end (10m)
+    #[arg(long, visible_alias = "to", value_name = "WHEN")]
+    at: Option<String>,
+    /// Show what differs from an earlier point
+    #[arg(long, value_name = "WHEN", conflicts_with = "verify")]
+    from: Option<String>,
+    /// Recompute everything from the beginning, and check records, checkpoint and invariants
+    #[arg(long)]
+    verify: bool,
+    /// Print JSON: the whole state
+    #[arg(long)]
+    json: bool,
+}
+
+impl Replay {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What cannot be done, and why.
+    pub fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
+        let mut past = self.place.open(setting)?;
+        if self.verify {
+            return self.verify(&mut past, &mut setting.screen);
+        }
+        let zone = setting.screen.zone.clone();
+        let to = match &self.at {
+            Some(when) => find(&mut past, &zone, when)?,
+            None => past.end()?.sequence,
+        };
+        if self.at.is_some() {
+            past.must_have(to)?;
+        }
+        match &self.from {
+            None => self.show(&mut past, to, &mut setting.screen),
+            Some(when) => {
+                let from = find(&mut past, &zone, when)?;
+                self.compare(&mut past, (from, to), &mut setting.screen)
+            }
+        }
+    }
+
+    fn show(
+        &self,
+        past: &mut Past,
+        sequence: u64,
+        screen: &mut Screen<'_>,
+    ) -> Result<Answer, InspectError> {
+        let state = past.state_after(sequence)?;
+        if self.json {
+            screen.json(
+                &json!({ "sequence": sequence, "at": rfc3339(state.now.0), "state": state }),
+            )?;
+            return Ok(Answer::Done);
+        }
+        let heading = format!(
+            "{}  {}  {}",
+            screen.paint(Tone::Strong, &format!("after #{sequence}")),
+            screen.zone.moment(state.now.0),
+            screen.paint(Tone::Faint, &words::outline(state))
+        );
+        screen.line(&heading)?;
+        write_state(screen, state)?;
+        Ok(Answer::Done)
+    }
+
+    fn compare(
+        &self,
+        past: &mut Past,
+        (from, to): (u64, u64),
+        screen: &mut Screen<'_>,
+    ) -> Result<Answer, InspectError> {
+        let before = past.state_after(from)?.clone();
+        let after = past.state_after(to)?;
+        let changes = difference(&before, after);
+        if self.json {
+            let changes: Vec<_> = changes
+                .iter()
+                .map(|change| {
+                    json!({ "place": change.place, "before": change.before, "after": change.after })
+                })
+                .collect();
+            screen.json(&json!({ "from": from, "to": to, "changes": changes }))?;
+            return Ok(Answer::Done);
+        }
+        let heading = format!("from #{from} to #{to} it changed");
+        write_changes(screen, &changes, &heading)?;
+        Ok(Answer::Done)
+    }
+
+    fn verify(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
+        let checkpoint = past.source().checkpoint()?;
+        let end = past.source().end().map_or(0, |end| end.sequence);
+        let bar = progress(end, screen.progress);
+        let mut check = Check::default();
+        let replayed = past.replay(past.first()..=u64::MAX, &mut |step: Step<'_>| {
+            if step.recorded.sequence.is_multiple_of(PROGRESS_EVERY) {
+                bar.set_position(step.recorded.sequence);
+            }
+            check.look(step, checkpoint.as_ref())
+        });
+        bar.finish_and_clear();
+        match replayed {
+            Ok(()) => {}
+            Err(error) if error.is_damage() => check.broken.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        check.tell(self.json, checkpoint.map(|(position, _)| position), screen)
+    }
+}
+
+fn progress(end: u64, shown: bool) -> ProgressBar {
+    if !shown {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(end);
+    let style = ProgressStyle::with_template(
+        "{bar:40} {percent:>3}%  {human_pos} of {human_len} events, {per_sec}, {eta} left",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// So many broken promises are told; one usually brings many.
+const BROKEN_MOST: usize = 10;
+
+#[derive(Default)]
+struct Check {
+    events: u64,
+    checkpoint_seen: bool,
+    broken: Vec<String>,
+}
+
+impl Check {
+    fn look(&mut self, step: Step<'_>, checkpoint: Option<&(Position, State)>) -> ControlFlow<()> {
+        self.events += 1;
+        let sequence = step.recorded.sequence;
+        if let Err(broken) = step.state.check() {
+            self.broken.push(format!(
+                "after #{sequence} an invariant is broken: {broken}"
+            ));
+        }
+        if let Some((position, state)) = checkpoint
+            && position.sequence == sequence
+        {
+            self.checkpoint_seen = true;
+            if state != step.state || *position != step.position {
+                self.broken.push(format!(
+                    "the checkpoint after #{sequence} is not the state that the events lead to"
+                ));
+            }
+        }
+        if self.broken.len() >= BROKEN_MOST {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn tell(
+        self,
+        json: bool,
+        checkpoint: Option<Position>,
+        screen: &mut Screen<'_>,
+    ) -> Result<Answer, InspectError> {
+        let good = self.broken.is_empty();
+        if json {
+            screen.json(&json!({
+                "good": good, "events": self.events, "broken": self.broken,
+                "checkpoint": checkpoint.map(|position| position.sequence),
+                "checkpointverified": self.checkpoint_seen && good,
+            }))?;
+        } else {
+            screen.line(&format!("{} events were replayed", self.events))?;
+            for broken in &self.broken {
+                screen.hanging("  ", "  ", Tone::Bad, broken)?;
+            }
+            if good {
+                screen.line("  every record is the one that was written")?;
+                screen.line("  after every event all invariants hold")?;
+                if let Some(position) = checkpoint {
+                    let text =
+                        format!("  the checkpoint is the state after #{}", position.sequence);
+                    screen.line(&text)?;
+                }
+            }
+        }
+        Ok(if good { Answer::Done } else { Answer::Found })
+    }
+}
+
+/// The state as tables.
+fn write_state(screen: &mut Screen<'_>, state: &State) -> Result<(), InspectError> {
+    let lan = state.lan_status();
+    let reason = lan
+        .reason
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    screen.line(&format!(
+        "LanManager {} since {}{reason}",
+        lan.state,
+        screen.zone.time(lan.since.0)
+    ))?;
+    if let Some((at, _)) = state.next_deadline() {
+        screen.line(&format!("next deadline {}", screen.zone.time(at.0)))?;
+    }
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    let width = screen.width.and_then(|width| u16::try_from(width).ok());
+    table.set_width(width.unwrap_or(u16::MAX));
+    table.set_header([
+        "NAME", "MODULE", "STATE", "PID", "TCP", "HTTP", "WS", "RESTARTS", "REASON",
+    ]);
+    let mut rows = 0;
+    for status in state.service_statuses() {
+        table.add_row(row(&status));
+        rows += 1;
+    }
+    if rows > 0 {
+        screen.line("")?;
+        screen.line(&table.trim_fmt())?;
+    }
+    let blocked: Vec<String> = state
+        .ports
+        .blocked()
+        .map(|(port, _)| port.to_string())
+        .collect();
+    if !blocked.is_empty() {
+        screen.line("")?;
+        screen.hanging(
+            "",
+            "",
+            Tone::Faint,
+            &format!("ports that cool down: {}", blocked.join(", ")),
+        )?;
+    }
+    Ok(())
+}
+
+fn row(status: &ServiceStatus) -> [String; 9] {
+    let number =
+        |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let port = |port: Option<allexmaster_state::Port>| number(port.map(|port| u32::from(port.0)));
+    [
+        status.instance.to_string(),
+        status.module.to_string(),
+        status.state.to_string(),
+        number(status.pid.map(|pid| pid.0)),
+        port(status.ports.tcp),
+        port(status.ports.http),
+        port(status.ports.ws),
+        status.restarts.to_string(),
+        status.reason.clone().unwrap_or_default(),
+    ]
+}

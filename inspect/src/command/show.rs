@@ -1,0 +1,171 @@
+//! `journal show`: one event, whole.
+
+use std::ops::ControlFlow;
+
+use allexmaster_state::{Effect, Recorded, State};
+use clap::Args;
+use serde_json::json;
+
+use super::{Answer, Place, Setting};
+use crate::difference::{Change, difference};
+use crate::error::InspectError;
+use crate::failure;
+use crate::replay::{Past, Step, Watch};
+use crate::screen::{Screen, Tone};
+use crate::time::{find, rfc3339};
+use crate::words;
+
+/// Show one event, what it caused, and what it changed in the state.
+#[derive(Debug, Args)]
+pub(super) struct Show {
+    /// The event: its number, or the last one before a time
+    #[arg(value_name = "WHEN")]
+    when: String,
+    /// Print JSON, with the state before and after
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(
+        &self,
+        place: &Place,
+        setting: &mut Setting<'_>,
+    ) -> Result<Answer, InspectError> {
+        let mut past = place.open(setting)?;
+        let sequence = find(&mut past, &setting.screen.zone, &self.when)?;
+        past.must_have(sequence)?;
+        let moment = Moment::at(&mut past, sequence)?;
+        if self.json {
+            setting.screen.json(&moment.document())?;
+        } else {
+            moment.write(&mut setting.screen)?;
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// One event with all that it led to.
+pub(crate) struct Moment {
+    pub(crate) recorded: Recorded,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) before: State,
+    pub(crate) after: State,
+}
+
+impl Moment {
+    /// Replays it.
+    pub(crate) fn at(past: &mut Past, sequence: u64) -> Result<Self, InspectError> {
+        let mut taker = Taker {
+            before: None,
+            moment: None,
+        };
+        past.replay(sequence..=sequence, &mut taker)?;
+        taker.moment.ok_or_else(|| InspectError::NoSuchEvent {
+            asked: sequence,
+            place: past.place(),
+            first: past.first(),
+            last: sequence.saturating_sub(1),
+        })
+    }
+
+    pub(crate) fn changes(&self) -> Vec<Change> {
+        difference(&self.before, &self.after)
+    }
+
+    fn document(&self) -> serde_json::Value {
+        json!({
+            "sequence": self.recorded.sequence,
+            "at": rfc3339(self.recorded.at.0),
+            "kind": words::kind(&self.recorded.event),
+            "text": words::event(&self.before, &self.recorded),
+            "event": self.recorded.event,
+            "effects": self.effects,
+            "texts": self.effects.iter().map(|effect| words::effect(&self.after, effect)).collect::<Vec<_>>(),
+            "changes": self.changes().iter().map(|change| json!({
+                "place": change.place, "before": change.before, "after": change.after,
+            })).collect::<Vec<_>>(),
+            "before": self.before,
+            "after": self.after,
+        })
+    }
+
+    fn write(&self, screen: &mut Screen<'_>) -> Result<(), InspectError> {
+        let recorded = &self.recorded;
+        let number = format!("#{}", recorded.sequence);
+        let when = screen.zone.moment(recorded.at.0);
+        let heading = format!(
+            "{}  {when}  {}",
+            screen.paint(Tone::Strong, &number),
+            screen.paint(Tone::Faint, words::kind(&recorded.event))
+        );
+        screen.line(&heading)?;
+        let tone = failure::tone(&self.before, recorded);
+        let text = words::event(&self.before, recorded);
+        screen.hanging("  ", "  ", tone, &text)?;
+        screen.line("")?;
+        let what = if self.effects.is_empty() {
+            "it caused nothing"
+        } else {
+            "it caused"
+        };
+        screen.line(&screen.paint(Tone::Strong, what))?;
+        for effect in &self.effects {
+            let text = words::effect(&self.after, effect);
+            screen.hanging("  → ", "  → ", Tone::Plain, &text)?;
+        }
+        screen.line("")?;
+        write_changes(screen, &self.changes(), "it changed")
+    }
+}
+
+/// Each change in a line, or in three where that is too long.
+pub(super) fn write_changes(
+    screen: &mut Screen<'_>,
+    changes: &[Change],
+    heading: &str,
+) -> Result<(), InspectError> {
+    let none = format!("{heading} nothing");
+    let heading = if changes.is_empty() { &none } else { heading };
+    screen.line(&screen.paint(Tone::Strong, heading))?;
+    for change in changes {
+        let (old, new) = (change.before.as_deref(), change.after.as_deref());
+        let (old, new) = (old.unwrap_or("(nothing)"), new.unwrap_or("(gone)"));
+        let length = change.place.len() + old.len() + new.len() + 7;
+        if screen.width.is_none_or(|width| length <= width) {
+            let line = format!(
+                "  {}: {} → {}",
+                change.place,
+                screen.paint(Tone::Bad, old),
+                screen.paint(Tone::Good, new)
+            );
+            screen.line(&line)?;
+        } else {
+            screen.line(&format!("  {}:", change.place))?;
+            screen.hanging("    - ", "    - ", Tone::Bad, old)?;
+            screen.hanging("    + ", "    + ", Tone::Good, new)?;
+        }
+    }
+    Ok(())
+}
+
+struct Taker {
+    before: Option<State>,
+    moment: Option<Moment>,
+}
+
+impl Watch for Taker {
+    fn before(&mut self, state: &State, _recorded: &Recorded) {
+        self.before = Some(state.clone());
+    }
+
+    fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
+        self.moment = self.before.take().map(|before| Moment {
+            recorded: step.recorded.clone(),
+            effects: step.effects.to_vec(),
+            before,
+            after: step.state.clone(),
+        });
+        ControlFlow::Break(())
+    }
+}

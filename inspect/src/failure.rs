@@ -1,0 +1,60 @@
+//! Which events are bad news.
+
+use allexmaster_state::{
+    Activity, BidAnswer, Event, Lan, LanAnswer, Recorded, ResponseAnswer, State,
+};
+
+use crate::screen::Tone;
+
+/// What an event means for whoever reads: bad, good, or neither.
+#[must_use]
+pub fn tone(state: &State, recorded: &Recorded) -> Tone {
+    match &recorded.event {
+        Event::ChildExited { incarnation, .. } => {
+            let owner = state.services.owner(*incarnation);
+            let service = owner.and_then(|instance| state.services.get(instance));
+            match service.map(|service| &service.activity) {
+                // It was told to.
+                Some(Activity::Stopping { .. }) => Tone::Plain,
+                Some(_) => Tone::Bad,
+                // Of an attempt that nobody waits for any more.
+                None => Tone::Plain,
+            }
+        }
+        Event::ChildNotSpawned { .. } | Event::ChildFailed { .. } => Tone::Bad,
+        Event::LanClosed { .. } => match state.lan {
+            Lan::Up { .. } => Tone::Bad,
+            Lan::Dialing { .. } | Lan::Away { .. } => Tone::Waiting,
+        },
+        Event::BidAnswered { answer, .. } => match answer {
+            BidAnswer::Challenged => Tone::Plain,
+            BidAnswer::Rejected => Tone::Waiting,
+            BidAnswer::Failed(_) => Tone::Bad,
+        },
+        Event::ResponseAnswered { answer, .. } => match answer {
+            ResponseAnswer::Approved => Tone::Good,
+            ResponseAnswer::Unreachable => Tone::Waiting,
+            ResponseAnswer::Refused(_) | ResponseAnswer::Failed(_) => Tone::Bad,
+        },
+        Event::PortsProbed { taken, .. } if !taken.is_empty() => Tone::Waiting,
+        Event::MasterStarted { ended, .. } if !ended.is_empty() => Tone::Bad,
+        Event::LanCallAnswered { answer, .. } => match answer {
+            LanAnswer::Done(_) => Tone::Plain,
+            LanAnswer::Refused { .. } => Tone::Waiting,
+        },
+        Event::MasterStarted { .. } | Event::StopRequested { .. } => Tone::Strong,
+        Event::LanConnected { .. } | Event::ChildReady { .. } => Tone::Good,
+        Event::SettingsLoaded { .. }
+        | Event::NeedsListed { .. }
+        | Event::NeedAppeared { .. }
+        | Event::NeedWithdrawn { .. }
+        | Event::ServiceDownAcknowledged { .. }
+        | Event::PortsProbed { .. }
+        | Event::ChildSpawned { .. }
+        | Event::ModuleEngaged { .. }
+        | Event::RestartRequested { .. }
+        | Event::AddNeedRequested { .. }
+        | Event::RemoveNeedRequested { .. }
+        | Event::DeadlineReached => Tone::Plain,
+    }
+}

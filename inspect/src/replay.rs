@@ -1,0 +1,356 @@
+//! Goes through the life of a machine: any state, any step, forwards from wherever it is nearest.
+
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, RangeInclusive};
+
+use allexmaster_journal::record::Record;
+use allexmaster_journal::{Error, Machine as _, Position};
+use allexmaster_state::{Effect, Recorded, State, step};
+use uuid::Uuid;
+
+use crate::error::InspectError;
+use crate::rules::{Rules, recorded};
+use crate::source::Source;
+
+/// Every so many events the state is kept, so that a jump replays no more than these: some 20 ms.
+pub const FRAME_EVENTS: u64 = 8192;
+
+/// So many bytes of kept states at most: then every second one is let go, and jumps take longer.
+const FRAME_BYTES_MOST: usize = 64 * 1024 * 1024;
+
+/// One event, what it caused, and the state after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    /// The event.
+    pub recorded: &'a Recorded,
+    /// What had to be done.
+    pub effects: &'a [Effect],
+    /// The state after it.
+    pub state: &'a State,
+    /// Where it stands in the journal.
+    pub position: Position,
+}
+
+/// Looks on while events are replayed.
+pub trait Watch {
+    /// An event comes; this is the state that it meets.
+    fn before(&mut self, state: &State, recorded: &Recorded) {
+        let _ = (state, recorded);
+    }
+
+    /// It has been decided.
+    fn after(&mut self, step: Step<'_>) -> ControlFlow<()>;
+}
+
+impl<F: FnMut(Step<'_>) -> ControlFlow<()>> Watch for F {
+    fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
+        self(step)
+    }
+}
+
+/// The life of a machine, as its journal has it.
+pub struct Past {
+    source: Box<dyn Source>,
+    frames: Frames,
+    /// The state that was replayed last, and after which event it holds.
+    present: Option<(u64, State)>,
+    end: Option<Position>,
+}
+
+impl Past {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(source: Box<dyn Source>) -> Self {
+        Self {
+            source,
+            frames: Frames::default(),
+            present: None,
+            end: None,
+        }
+    }
+
+    /// Where the journal is, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.source.place()
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn identity(&self) -> Uuid {
+        self.source.identity()
+    }
+
+    /// Where the records come from.
+    pub fn source(&mut self) -> &mut dyn Source {
+        self.source.as_mut()
+    }
+
+    /// The first event that there is.
+    #[must_use]
+    pub fn first(&self) -> u64 {
+        self.source.start().position.sequence + 1
+    }
+
+    /// The last event; looked up once.
+    ///
+    /// # Errors
+    /// The journal cannot be read up to there.
+    pub fn end(&mut self) -> Result<Position, InspectError> {
+        match self.end {
+            Some(end) => Ok(end),
+            None => self.look_up_end(),
+        }
+    }
+
+    /// The last event, looked up anew: a master may have written more.
+    ///
+    /// # Errors
+    /// The journal cannot be read up to there.
+    pub fn look_up_end(&mut self) -> Result<Position, InspectError> {
+        let end = self.source.end()?;
+        self.end = Some(end);
+        Ok(end)
+    }
+
+    /// Refuses an event that the journal does not have.
+    ///
+    /// # Errors
+    /// [`InspectError::NoSuchEvent`].
+    pub fn must_have(&mut self, sequence: u64) -> Result<(), InspectError> {
+        let (first, last) = (self.first(), self.end()?.sequence);
+        if (first..=last).contains(&sequence) {
+            return Ok(());
+        }
+        Err(InspectError::NoSuchEvent {
+            asked: sequence,
+            place: self.place(),
+            first,
+            last,
+        })
+    }
+
+    /// The last event at or before a time; the one before the first where there is none.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn sequence_at(&mut self, time: u64) -> Result<u64, InspectError> {
+        let (mut low, mut high) = (self.first() - 1, self.end()?.sequence);
+        // Recorded time never goes back. A single record costs the reading of its block, so the last
+        // part is walked.
+        while high - low > FRAME_EVENTS {
+            let middle = low + (high - low) / 2;
+            let mut at = u64::MAX;
+            self.source.visit(middle, &mut |record| {
+                at = record.stamp.at;
+                ControlFlow::Break(())
+            })?;
+            if at <= time {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let mut found = low;
+        self.source.visit(low + 1, &mut |record| {
+            if record.stamp.at > time || record.stamp.sequence > high {
+                return ControlFlow::Break(());
+            }
+            found = record.stamp.sequence;
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// The state after an event; before the first one, what stands before it.
+    ///
+    /// # Errors
+    /// The journal cannot be read up to there, or a newer version wrote an event of it.
+    pub fn state_after(&mut self, sequence: u64) -> Result<&State, InspectError> {
+        self.bring_to(sequence)?;
+        match &self.present {
+            Some((_, state)) => Ok(state),
+            None => Ok(&self.source.start().state),
+        }
+    }
+
+    /// Replays the events of a range under the eyes of `watch`, until it breaks.
+    ///
+    /// # Errors
+    /// As [`Past::state_after`]; what came before the error was shown.
+    pub fn replay(
+        &mut self,
+        range: RangeInclusive<u64>,
+        watch: &mut dyn Watch,
+    ) -> Result<(), InspectError> {
+        let first = (*range.start()).max(self.first());
+        let last = *range.end();
+        if first > last {
+            return Ok(());
+        }
+        self.bring_to(first - 1)?;
+        self.run(last, watch)
+    }
+
+    /// Makes `present` the state after an event.
+    fn bring_to(&mut self, sequence: u64) -> Result<(), InspectError> {
+        let start = self.source.start().position.sequence;
+        let sequence = sequence.max(start);
+        let present = self.present.as_ref().map(|(at, _)| *at);
+        let near = present.filter(|at| *at <= sequence);
+        if near == Some(sequence) {
+            return Ok(());
+        }
+        let frame = self.frames.before(sequence);
+        let frame_at = frame.as_ref().map_or(start, |(at, _)| *at);
+        if near.is_none_or(|near| near < frame_at) {
+            self.present = match frame {
+                Some(frame) => Some(frame),
+                None => Some((start, self.source.start().state.clone())),
+            };
+        }
+        self.use_checkpoint(sequence)?;
+        self.run(sequence, &mut |_: Step<'_>| ControlFlow::Continue(()))?;
+        let reached = self.present.as_ref().map_or(start, |(at, _)| *at);
+        if reached == sequence {
+            return Ok(());
+        }
+        Err(InspectError::NoSuchEvent {
+            asked: sequence,
+            place: self.place(),
+            first: start + 1,
+            last: reached,
+        })
+    }
+
+    /// The journal's own checkpoint, where it spares more than a frame's worth of replay.
+    fn use_checkpoint(&mut self, sequence: u64) -> Result<(), InspectError> {
+        let reached = self.present.as_ref().map_or(0, |(at, _)| *at);
+        if sequence.saturating_sub(reached) <= FRAME_EVENTS {
+            return Ok(());
+        }
+        if let Some((position, state)) = self.source.checkpoint()?
+            && (reached..=sequence).contains(&position.sequence)
+        {
+            self.present = Some((position.sequence, state));
+        }
+        Ok(())
+    }
+
+    /// Replays from `present` up to an event, keeping states on the way.
+    fn run(&mut self, last: u64, watch: &mut dyn Watch) -> Result<(), InspectError> {
+        let Self {
+            source,
+            frames,
+            present,
+            ..
+        } = self;
+        let start = source.start();
+        let (mut at, mut state) = present
+            .take()
+            .unwrap_or_else(|| (start.position.sequence, start.state.clone()));
+        if at >= last {
+            *present = Some((at, state));
+            return Ok(());
+        }
+        let mut unknown = None;
+        let visited = source.visit(at + 1, &mut |record| {
+            let recorded = match read(record) {
+                Ok(recorded) => recorded,
+                Err(error) => {
+                    unknown = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            watch.before(&state, &recorded);
+            let (next, effects) = step(std::mem::take(&mut state), recorded.clone());
+            state = next;
+            at = record.stamp.sequence;
+            frames.offer(at, &state);
+            let flow = watch.after(Step {
+                recorded: &recorded,
+                effects: &effects,
+                state: &state,
+                position: position_of(record),
+            });
+            if at >= last {
+                ControlFlow::Break(())
+            } else {
+                flow
+            }
+        });
+        *present = Some((at, state));
+        visited?;
+        unknown.map_or(Ok(()), Err)
+    }
+}
+
+/// The event of a record.
+///
+/// # Errors
+/// A newer version wrote it.
+pub fn read(record: &Record<'_>) -> Result<Recorded, InspectError> {
+    let event = Rules::decode(record.kind, record.payload).map_err(|source| {
+        InspectError::Journal(Error::UnknownEvent {
+            sequence: record.stamp.sequence,
+            kind: record.kind,
+            source,
+        })
+    })?;
+    Ok(recorded(record.stamp, event))
+}
+
+/// The place of a record.
+#[must_use]
+pub const fn position_of(record: &Record<'_>) -> Position {
+    Position {
+        sequence: record.stamp.sequence,
+        checksum: record.checksum,
+        at: record.stamp.at,
+    }
+}
+
+/// States on the way, compressed.
+struct Frames {
+    by_sequence: BTreeMap<u64, Vec<u8>>,
+    bytes: usize,
+    every: u64,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self {
+            by_sequence: BTreeMap::new(),
+            bytes: 0,
+            every: FRAME_EVENTS,
+        }
+    }
+}
+
+impl Frames {
+    fn offer(&mut self, sequence: u64, state: &State) {
+        if !sequence.is_multiple_of(self.every) || self.by_sequence.contains_key(&sequence) {
+            return;
+        }
+        // A state always has a JSON form: the journal's own checkpoints are made so.
+        let Ok(json) = serde_json::to_vec(state) else {
+            return;
+        };
+        let packed = lz4_flex::block::compress_prepend_size(&json);
+        self.bytes += packed.len();
+        self.by_sequence.insert(sequence, packed);
+        if self.bytes > FRAME_BYTES_MOST {
+            self.every *= 2;
+            let every = self.every;
+            self.by_sequence
+                .retain(|sequence, _| sequence.is_multiple_of(every));
+            self.bytes = self.by_sequence.values().map(Vec::len).sum();
+        }
+    }
+
+    fn before(&self, sequence: u64) -> Option<(u64, State)> {
+        let (at, packed) = self.by_sequence.range(..=sequence).next_back()?;
+        let json = lz4_flex::block::decompress_size_prepended(packed).ok()?;
+        Some((*at, serde_json::from_slice(&json).ok()?))
+    }
+}

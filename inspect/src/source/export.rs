@@ -1,0 +1,403 @@
+//! A journal, or a stretch of one, as a file of lines.
+//!
+//! ```text
+//! {"allexmaster":"journal-export","format":1,"identity":"…","redacted":false,"start":null}
+//! {"sequence":1,"at":1763829636633,"noise":7,"kind":1,"checksum":"…","event":{…}}
+//! …
+//! {"end":918,"checksum":"…"}
+//! ```
+//!
+//! A stretch begins with the state before its first event in `start`. The last line tells a file that
+//! was cut off from one that is whole.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use allexmaster_journal::Position;
+use allexmaster_journal::record::{Checksum, MAX_PAYLOAD, Record};
+use allexmaster_state::{STEP_VERSION, State};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::folder::beginning;
+use super::line::{self, Line, parse_checksum};
+use super::{Source, Start, Visit};
+use crate::error::InspectError;
+
+/// The form of the file. Raised when an older program would misread it.
+///
+/// - 1: the first.
+const FORMAT: u32 = 1;
+const MARK: &str = "journal-export";
+
+/// Every so many records the place in the file is remembered: a jump reads no more than these.
+const INDEX_EVERY: u64 = 4096;
+
+/// The longest line: the largest event, and what stands around it. The first line has a state, which
+/// may be larger.
+const MAX_LINE_BYTES: usize = MAX_PAYLOAD + 4096;
+const MAX_HEADING_BYTES: usize = 256 * 1024 * 1024;
+
+/// The first line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Heading {
+    allexmaster: String,
+    format: u32,
+    /// The journal's identity.
+    pub identity: Uuid,
+    /// Whether names, addresses and property hashes were replaced.
+    pub redacted: bool,
+    start: Option<HeadingStart>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct HeadingStart {
+    sequence: u64,
+    at: u64,
+    checksum: String,
+    step: u32,
+    state: State,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Trailer {
+    end: u64,
+    checksum: String,
+}
+
+impl Heading {
+    fn new(identity: Uuid, redacted: bool, start: &Start) -> Self {
+        let position = start.position;
+        Self {
+            allexmaster: MARK.to_owned(),
+            format: FORMAT,
+            identity,
+            redacted,
+            start: (position.sequence > 0).then(|| HeadingStart {
+                sequence: position.sequence,
+                at: position.at,
+                checksum: position.checksum.to_string(),
+                step: STEP_VERSION,
+                state: start.state.clone(),
+            }),
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, String> {
+        let heading: Self = serde_json::from_str(text)
+            .map_err(|error| format!("no export of a journal: {error}"))?;
+        if heading.allexmaster != MARK {
+            return Err("no export of a journal".to_owned());
+        }
+        if heading.format != FORMAT {
+            return Err(format!(
+                "it has form {}, and this program reads {FORMAT}: use the version that wrote it, or \
+                 a newer one",
+                heading.format
+            ));
+        }
+        Ok(heading)
+    }
+
+    fn start(self) -> Result<Start, String> {
+        let Some(start) = self.start else {
+            return Ok(Start {
+                position: beginning(self.identity),
+                state: State::default(),
+            });
+        };
+        if start.step != STEP_VERSION {
+            return Err(format!(
+                "its first state was made by version {} of the rules, these are version \
+                 {STEP_VERSION}: use that version, or an export from the first event on",
+                start.step
+            ));
+        }
+        let checksum = parse_checksum(&start.checksum).ok_or("its checksum is unreadable")?;
+        Ok(Start {
+            position: Position {
+                sequence: start.sequence,
+                checksum,
+                at: start.at,
+            },
+            state: start.state,
+        })
+    }
+}
+
+/// Writes an export.
+pub struct ExportWriter<Output: Write> {
+    output: Output,
+    last: u64,
+    checksum: Checksum,
+}
+
+impl<Output: Write> ExportWriter<Output> {
+    /// Writes the first line.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn begin(
+        mut output: Output,
+        identity: Uuid,
+        redacted: bool,
+        start: &Start,
+    ) -> Result<Self, InspectError> {
+        let heading = Heading::new(identity, redacted, start);
+        write_line(&mut output, &heading)?;
+        Ok(Self {
+            output,
+            last: start.position.sequence,
+            checksum: start.position.checksum,
+        })
+    }
+
+    /// Writes the next record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn push(&mut self, record: &Record<'_>) -> Result<(), InspectError> {
+        let line = Line::write(record).map_err(std::io::Error::from)?;
+        self.output.write_all(line.as_bytes())?;
+        self.output.write_all(b"\n")?;
+        self.last = record.stamp.sequence;
+        self.checksum = record.checksum;
+        Ok(())
+    }
+
+    /// Writes the last line.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn finish(mut self) -> Result<Output, InspectError> {
+        let trailer = Trailer {
+            end: self.last,
+            checksum: self.checksum.to_string(),
+        };
+        write_line(&mut self.output, &trailer)?;
+        self.output.flush()?;
+        Ok(self.output)
+    }
+}
+
+fn write_line(output: &mut impl Write, value: &impl Serialize) -> Result<(), InspectError> {
+    let mut text = serde_json::to_vec(value).map_err(std::io::Error::from)?;
+    text.push(b'\n');
+    Ok(output.write_all(&text)?)
+}
+
+/// An export that is read.
+pub struct ExportSource {
+    path: PathBuf,
+    file: BufReader<File>,
+    identity: Uuid,
+    start: Start,
+    end: Position,
+    /// The places of some records: the byte where the next one begins, and its number of line.
+    index: Vec<(Position, u64, u64)>,
+    /// The first line that cannot be used.
+    damage: Option<(u64, String)>,
+}
+
+impl ExportSource {
+    /// Opens an export and verifies all of it. Damage is told where a visit comes to it.
+    ///
+    /// # Errors
+    /// It is none, or a newer one.
+    pub fn open(path: &Path) -> Result<Self, InspectError> {
+        let io = |action, source| InspectError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(|source| io("open", source))?;
+        let mut file = BufReader::new(file);
+        let first =
+            read_line(&mut file, MAX_HEADING_BYTES).map_err(|why| InspectError::Export {
+                path: path.to_owned(),
+                line: 1,
+                why,
+            })?;
+        let wrong = |why| InspectError::Export {
+            path: path.to_owned(),
+            line: 1,
+            why,
+        };
+        let first = first.ok_or_else(|| wrong("it is empty".to_owned()))?;
+        let heading = Heading::read(&first).map_err(wrong)?;
+        let identity = heading.identity;
+        let start = heading.start().map_err(wrong)?;
+        let offset = file
+            .stream_position()
+            .map_err(|source| io("read", source))?;
+        let mut source = Self {
+            path: path.to_owned(),
+            file,
+            identity,
+            end: start.position,
+            index: vec![(start.position, offset, 2)],
+            start,
+            damage: None,
+        };
+        source.damage = source.verify(offset)?;
+        Ok(source)
+    }
+
+    /// Reads every line once. Gives the first one that is not what was written.
+    fn verify(&mut self, offset: u64) -> Result<Option<(u64, String)>, InspectError> {
+        let (mut offset, mut line) = (offset, 2);
+        let mut scratch = Vec::new();
+        loop {
+            let text = match read_line(&mut self.file, MAX_LINE_BYTES) {
+                Ok(Some(text)) => text,
+                Ok(None) => return Ok(Some((line, "the file was cut off".to_owned()))),
+                Err(why) => return Ok(Some((line, why))),
+            };
+            if let Some(trailer) = trailer(&text) {
+                return Ok(self.check_trailer(&trailer).map(|why| (line, why)));
+            }
+            let expected = self.end.sequence + 1;
+            let previous = Some(self.end.checksum);
+            match line::read(&text, expected, previous, &mut scratch, |_| ()) {
+                Ok(((), checksum, at)) => {
+                    self.end = Position {
+                        sequence: expected,
+                        checksum,
+                        at,
+                    };
+                }
+                Err(why) => return Ok(Some((line, why))),
+            }
+            offset += text.len() as u64 + 1;
+            line += 1;
+            if expected.is_multiple_of(INDEX_EVERY) {
+                self.index.push((self.end, offset, line));
+            }
+        }
+    }
+
+    fn check_trailer(&mut self, trailer: &Trailer) -> Option<String> {
+        if trailer.end != self.end.sequence || trailer.checksum != self.end.checksum.to_string() {
+            return Some(format!(
+                "the last line tells of event {}, but event {} stands before it",
+                trailer.end, self.end.sequence
+            ));
+        }
+        match read_line(&mut self.file, MAX_LINE_BYTES) {
+            Ok(None) => None,
+            Ok(Some(_)) | Err(_) => Some("something follows the last line".to_owned()),
+        }
+    }
+
+    fn damaged(&self, line: u64, why: String) -> InspectError {
+        InspectError::Export {
+            path: self.path.clone(),
+            line,
+            why,
+        }
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<(), InspectError> {
+        let sought = self.file.seek(SeekFrom::Start(offset)).map(drop);
+        sought.map_err(|source| InspectError::Io {
+            action: "read",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+impl Source for ExportSource {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    fn start(&self) -> &Start {
+        &self.start
+    }
+
+    fn end(&mut self) -> Result<Position, InspectError> {
+        match self.damage.clone() {
+            None => Ok(self.end),
+            Some((line, why)) => Err(self.damaged(line, why)),
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<(Position, State)>, InspectError> {
+        Ok(None)
+    }
+
+    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
+        let from = from.max(self.start.position.sequence + 1);
+        let place = self
+            .index
+            .partition_point(|(position, _, _)| position.sequence < from);
+        let (mut position, offset, mut line) = self.index[place.saturating_sub(1)];
+        self.seek(offset)?;
+        let mut scratch = Vec::new();
+        while position.sequence < self.end.sequence {
+            let expected = position.sequence + 1;
+            let text = read_line(&mut self.file, MAX_LINE_BYTES)
+                .and_then(|text| text.ok_or_else(|| "the file was cut off".to_owned()))
+                .map_err(|why| self.damaged(line, why))?;
+            let previous = Some(position.checksum);
+            let show = |record: &Record<'_>| {
+                if expected < from {
+                    std::ops::ControlFlow::Continue(())
+                } else {
+                    visit(record)
+                }
+            };
+            let (flow, checksum, at) = line::read(&text, expected, previous, &mut scratch, show)
+                .map_err(|why| self.damaged(line, why))?;
+            if flow.is_break() {
+                return Ok(());
+            }
+            position = Position {
+                sequence: expected,
+                checksum,
+                at,
+            };
+            line += 1;
+        }
+        match self.damage.clone() {
+            None => Ok(()),
+            Some((line, why)) => Err(self.damaged(line, why)),
+        }
+    }
+}
+
+fn trailer(text: &str) -> Option<Trailer> {
+    // A record never begins so; and only a line that does is worth a second look.
+    if !text.starts_with("{\"end\":") {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// The next line without its end; nothing at the end of the file. A last line without an end was cut
+/// off, whatever it looks like.
+fn read_line(file: &mut BufReader<File>, most: usize) -> Result<Option<String>, String> {
+    let mut bytes = Vec::new();
+    let limit = most as u64 + 1;
+    let read = std::io::Read::take(&mut *file, limit).read_until(b'\n', &mut bytes);
+    read.map_err(|error| error.to_string())?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if bytes.pop() != Some(b'\n') {
+        return Err(if bytes.len() >= most {
+            format!("the line is longer than {most} bytes")
+        } else {
+            "the file was cut off in this line".to_owned()
+        });
+    }
+    let text = String::from_utf8(bytes).map_err(|_| "the line is no text".to_owned())?;
+    Ok(Some(text))
+}

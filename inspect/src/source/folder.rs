@@ -1,0 +1,84 @@
+//! A journal in a folder, which a master may be writing meanwhile.
+
+use std::path::{Path, PathBuf};
+
+use allexmaster_journal::record::genesis;
+use allexmaster_journal::{Journal, Machine as _, Position};
+use allexmaster_state::State;
+use uuid::Uuid;
+
+use super::{Source, Start, Visit};
+use crate::error::InspectError;
+use crate::rules::Rules;
+
+/// See the module.
+pub struct FolderSource {
+    folder: PathBuf,
+    journal: Journal<Rules>,
+    start: Start,
+}
+
+impl FolderSource {
+    /// Opens the folder of a journal. What a master writes later is not seen.
+    ///
+    /// # Errors
+    /// There is none, or it is of another program or a newer one.
+    pub fn open(folder: &Path) -> Result<Self, InspectError> {
+        let journal = Journal::<Rules>::read_only(folder)?;
+        let start = Start {
+            position: beginning(journal.identity()),
+            state: State::default(),
+        };
+        Ok(Self {
+            folder: folder.to_owned(),
+            journal,
+            start,
+        })
+    }
+
+    /// The journal itself, for what only a folder has.
+    pub fn journal(&mut self) -> &mut Journal<Rules> {
+        &mut self.journal
+    }
+}
+
+/// What the first record of a journal is chained to.
+pub(super) fn beginning(identity: Uuid) -> Position {
+    Position {
+        sequence: 0,
+        checksum: genesis(Rules::PROGRAM, &identity.to_string()),
+        at: 0,
+    }
+}
+
+impl Source for FolderSource {
+    fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+
+    fn identity(&self) -> Uuid {
+        self.journal.identity()
+    }
+
+    fn start(&self) -> &Start {
+        &self.start
+    }
+
+    fn end(&mut self) -> Result<Position, InspectError> {
+        // What is sealed ends where its name says; only what is new has to be read.
+        let from = self.journal.sealed_through() + 1;
+        let end = self
+            .journal
+            .visit(from, |_| std::ops::ControlFlow::Continue(()))?;
+        Ok(end)
+    }
+
+    fn checkpoint(&mut self) -> Result<Option<(Position, State)>, InspectError> {
+        Ok(self.journal.stored_checkpoint()?.and_then(Result::ok))
+    }
+
+    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
+        self.journal.visit(from, visit)?;
+        Ok(())
+    }
+}

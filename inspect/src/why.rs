@@ -1,0 +1,402 @@
+//! Why a service is what it is: the chain of causes, from the inputs to the present state.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use allexmaster_state::{
+    Activity, Effect, Event, InstanceName, Pid, Port, Recorded, Service, ServiceState,
+    ServiceStatus, State, Timestamp,
+};
+
+use crate::error::InspectError;
+use crate::failure;
+use crate::replay::{Past, Step, Watch};
+use crate::screen::Tone;
+use crate::subject::Subjects;
+use crate::words;
+
+/// So many names are offered where one is not known.
+const KNOWN_SHOWN: usize = 12;
+
+/// One link of the chain.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The event.
+    pub sequence: u64,
+    /// When.
+    pub at: u64,
+    /// What happened.
+    pub text: String,
+    /// Good or bad.
+    pub tone: Tone,
+    /// What the service did then, where that changed.
+    pub became: Option<ServiceState>,
+    /// The event whose effect, or deadline, brought this one about.
+    pub because: Option<u64>,
+}
+
+/// The answer.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The service that it is about.
+    pub instance: InstanceName,
+    /// How the service was found, where it was asked for by a port or a process.
+    pub found: Option<String>,
+    /// What it is now; nothing where it was forgotten.
+    pub status: Option<ServiceStatus>,
+    /// The event that made it so.
+    pub since: Option<Link>,
+    /// What went wrong last, and how often in a row, with the events.
+    pub failures: Vec<Link>,
+    /// When it goes on by itself.
+    pub next: Option<u64>,
+    /// All events that changed it, oldest first.
+    pub chain: Vec<Link>,
+}
+
+/// What somebody asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A service, or a need: they have the same name.
+    Instance(InstanceName),
+    /// A port.
+    Port(Port),
+    /// A process.
+    Pid(Pid),
+    /// A number that may be either.
+    Number(u32),
+}
+
+impl Target {
+    /// Reads `Clock`, `need:Clock`, `service:Clock`, `port:15000`, `pid:4711`, `15000`.
+    #[must_use]
+    pub fn read(text: &str) -> Self {
+        let named = |prefix| text.strip_prefix(prefix);
+        if let Some(name) = named("service:").or_else(|| named("need:")) {
+            return Self::Instance(name.into());
+        }
+        if let Some(port) = named("port:").and_then(|port| port.parse().ok()) {
+            return Self::Port(Port(port));
+        }
+        if let Some(pid) = named("pid:").and_then(|pid| pid.parse().ok()) {
+            return Self::Pid(Pid(pid));
+        }
+        text.parse()
+            .map_or_else(|_| Self::Instance(text.into()), Self::Number)
+    }
+}
+
+/// Explains a target as it is after the event `until`.
+///
+/// # Errors
+/// Nothing of that name ever was, or the journal cannot be read.
+pub fn explain(past: &mut Past, target: &Target, until: u64) -> Result<Explanation, InspectError> {
+    let range = past.first()..=until;
+    let (instance, found) = resolve(past, target, until)?;
+    let mut teller = Teller::new(instance);
+    past.replay(range, &mut teller)?;
+    let state = past.state_after(until)?;
+    Ok(teller.finish(state, found))
+}
+
+/// The service that a target leads to.
+fn resolve(
+    past: &mut Past,
+    target: &Target,
+    until: u64,
+) -> Result<(InstanceName, Option<String>), InspectError> {
+    let mut register = Register::default();
+    past.replay(past.first()..=until, &mut register)?;
+    let by_port = |port: Port| {
+        let (holder, sequence) = register.ports.get(&port)?;
+        Some((
+            holder.clone(),
+            Some(format!(
+                "port {port} was last given to {holder} (#{sequence})"
+            )),
+        ))
+    };
+    let by_pid = |pid: Pid| {
+        let (holder, sequence) = register.pids.get(&pid)?;
+        Some((
+            holder.clone(),
+            Some(format!("process {pid} was {holder}'s child (#{sequence})")),
+        ))
+    };
+    let found = match target {
+        Target::Instance(name) => register.name(name).map(|name| (name, None)),
+        Target::Port(port) => by_port(*port),
+        Target::Pid(pid) => by_pid(*pid),
+        Target::Number(number) => u16::try_from(*number)
+            .ok()
+            .and_then(|port| by_port(Port(port)))
+            .or_else(|| by_pid(Pid(*number))),
+    };
+    found.ok_or_else(|| InspectError::UnknownTarget {
+        target: match target {
+            Target::Instance(name) => name.to_string(),
+            Target::Port(port) => port.to_string(),
+            Target::Pid(pid) => pid.to_string(),
+            Target::Number(number) => number.to_string(),
+        },
+        known: register.known(),
+    })
+}
+
+/// Everything that ever had a name or a number.
+#[derive(Default)]
+struct Register {
+    instances: BTreeMap<InstanceName, u64>,
+    ports: BTreeMap<Port, (InstanceName, u64)>,
+    pids: BTreeMap<Pid, (InstanceName, u64)>,
+}
+
+impl Register {
+    fn name(&self, wanted: &InstanceName) -> Option<InstanceName> {
+        if self.instances.contains_key(wanted) {
+            return Some(wanted.clone());
+        }
+        let lower = wanted.as_str().to_lowercase();
+        let mut alike = self
+            .instances
+            .keys()
+            .filter(|name| name.as_str().to_lowercase() == lower);
+        let only = alike.next().filter(|_| alike.next().is_none());
+        only.cloned()
+    }
+
+    fn known(&self) -> Vec<String> {
+        let names = self.instances.keys().take(KNOWN_SHOWN);
+        names.map(ToString::to_string).collect()
+    }
+
+    fn port(&mut self, port: Port, instance: &InstanceName, sequence: u64) {
+        self.ports.insert(port, (instance.clone(), sequence));
+    }
+}
+
+impl Watch for Register {
+    fn before(&mut self, state: &State, recorded: &Recorded) {
+        let sequence = recorded.sequence;
+        if let Event::ChildSpawned {
+            incarnation,
+            identity,
+        } = &recorded.event
+            && let Some(owner) = state.services.owner(*incarnation)
+        {
+            self.pids.insert(identity.pid, (owner.clone(), sequence));
+        }
+        if let Event::NeedsListed { needs, .. } = &recorded.event {
+            for need in needs {
+                self.instances.insert(need.instance.clone(), sequence);
+            }
+        }
+        if let Event::NeedAppeared { need, .. } = &recorded.event {
+            self.instances.insert(need.instance.clone(), sequence);
+        }
+    }
+
+    fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
+        let sequence = step.recorded.sequence;
+        for effect in step.effects {
+            if let Effect::ProbePorts { incarnation, ports } = effect
+                && let Some(owner) = step.state.services.owner(*incarnation)
+            {
+                for port in ports {
+                    self.port(*port, owner, sequence);
+                }
+            }
+            if let Effect::Spawn(order) = effect {
+                for (_, port) in order.ports.iter() {
+                    self.port(*port, &order.need.instance, sequence);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Follows one service.
+struct Teller {
+    instance: InstanceName,
+    /// What was asked of the outside, and by which event: its answer names it.
+    asked: BTreeMap<&'static str, u64>,
+    /// The event that set the present deadline.
+    deadline_set: Option<u64>,
+    failures: Vec<Link>,
+    chain: Vec<Link>,
+    before: Option<Before>,
+}
+
+/// What an event met.
+struct Before {
+    status: Option<ServiceStatus>,
+    failures: u32,
+    deadline: Option<Timestamp>,
+    link: Link,
+    concerned: bool,
+}
+
+impl Teller {
+    fn new(instance: InstanceName) -> Self {
+        Self {
+            instance,
+            asked: BTreeMap::new(),
+            deadline_set: None,
+            failures: Vec::new(),
+            chain: Vec::new(),
+            before: None,
+        }
+    }
+
+    fn finish(self, state: &State, found: Option<String>) -> Explanation {
+        let service = state.services.get(&self.instance);
+        let since = self.chain.iter().rfind(|link| link.became.is_some());
+        Explanation {
+            status: state.status_of(&self.instance),
+            since: since.cloned(),
+            next: service.and_then(next_of),
+            instance: self.instance,
+            found,
+            failures: self.failures,
+            chain: self.chain,
+        }
+    }
+
+    /// The event that brought this one about.
+    fn cause(&self, state: &State, recorded: &Recorded) -> Option<u64> {
+        let question = match &recorded.event {
+            Event::BidAnswered { .. } => "bid",
+            Event::ResponseAnswered { .. } => "respond",
+            Event::PortsProbed { .. } => "probe",
+            Event::ChildSpawned { .. } | Event::ChildNotSpawned { .. } => "spawn",
+            Event::ChildReady { .. } | Event::ChildFailed { .. } => "await",
+            Event::ServiceDownAcknowledged { .. } => "down",
+            Event::ChildExited { .. } => {
+                let service = state.services.get(&self.instance)?;
+                matches!(service.activity, Activity::Stopping { .. }).then_some("signal")?
+            }
+            Event::DeadlineReached => {
+                let deadline = state
+                    .services
+                    .get(&self.instance)
+                    .and_then(Service::deadline);
+                let due = deadline.is_some_and(|deadline| deadline <= recorded.at);
+                return self.deadline_set.filter(|_| due);
+            }
+            Event::SettingsLoaded { .. }
+            | Event::MasterStarted { .. }
+            | Event::LanConnected { .. }
+            | Event::LanClosed { .. }
+            | Event::NeedsListed { .. }
+            | Event::NeedAppeared { .. }
+            | Event::NeedWithdrawn { .. }
+            | Event::ModuleEngaged { .. }
+            | Event::StopRequested { .. }
+            | Event::RestartRequested { .. }
+            | Event::AddNeedRequested { .. }
+            | Event::RemoveNeedRequested { .. }
+            | Event::LanCallAnswered { .. } => return None,
+        };
+        self.asked.get(question).copied()
+    }
+
+    /// Remembers what is asked of the outside for this service.
+    fn remember(&mut self, step: Step<'_>) {
+        let owner = |incarnation| step.state.services.owner(incarnation) == Some(&self.instance);
+        for effect in step.effects {
+            let question = match effect {
+                Effect::Bid { instance, .. } => (instance == &self.instance).then_some("bid"),
+                Effect::Respond { record, .. } => {
+                    (record.need.instance == self.instance).then_some("respond")
+                }
+                Effect::ReportDown { instance, .. } => {
+                    (instance == &self.instance).then_some("down")
+                }
+                Effect::ProbePorts { incarnation, .. } => owner(*incarnation).then_some("probe"),
+                Effect::AwaitReady { incarnation, .. } => owner(*incarnation).then_some("await"),
+                Effect::Signal { incarnation, .. } => owner(*incarnation).then_some("signal"),
+                Effect::Spawn(order) => (order.need.instance == self.instance).then_some("spawn"),
+                Effect::Dial { .. }
+                | Effect::Hang { .. }
+                | Effect::Abandon { .. }
+                | Effect::ReportEngaged { .. }
+                | Effect::AddNeed { .. }
+                | Effect::RemoveNeed { .. }
+                | Effect::Adopt { .. }
+                | Effect::Publish { .. }
+                | Effect::Retract { .. }
+                | Effect::Reply { .. }
+                | Effect::Exit => None,
+            };
+            if let Some(question) = question {
+                self.asked.insert(question, step.recorded.sequence);
+            }
+        }
+    }
+}
+
+impl Watch for Teller {
+    fn before(&mut self, state: &State, recorded: &Recorded) {
+        let subjects = Subjects::of_event(state, recorded);
+        let service = state.services.get(&self.instance);
+        let because = self.cause(state, recorded);
+        self.before = Some(Before {
+            status: state.status_of(&self.instance),
+            failures: service.map_or(0, |service| service.history.failures),
+            deadline: service.and_then(Service::deadline),
+            link: Link {
+                sequence: recorded.sequence,
+                at: recorded.at.0,
+                text: words::event(state, recorded),
+                tone: failure::tone(state, recorded),
+                became: None,
+                because,
+            },
+            concerned: subjects.instances.contains(&self.instance),
+        });
+    }
+
+    fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
+        let Some(before) = self.before.take() else {
+            return ControlFlow::Continue(());
+        };
+        self.remember(step);
+        let service = step.state.services.get(&self.instance);
+        let status = step.state.status_of(&self.instance);
+        let mut link = before.link;
+        let old = before.status.as_ref().map(|status| status.state);
+        let new = status.as_ref().map(|status| status.state);
+        if old != new {
+            link.became = new;
+        }
+        let deadline = service.and_then(Service::deadline);
+        if deadline != before.deadline {
+            self.deadline_set = Some(step.recorded.sequence);
+        }
+        let failures = service.map_or(0, |service| service.history.failures);
+        if failures < before.failures || failures == 0 {
+            self.failures.clear();
+        }
+        if failures > before.failures || (failures > 0 && failures < before.failures) {
+            self.failures.push(link.clone());
+        }
+        if old != new || (before.concerned && before.status != status) {
+            self.chain.push(link);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn next_of(service: &Service) -> Option<u64> {
+    match &service.activity {
+        Activity::BackingOff { until, .. } => Some(until.0),
+        Activity::Starting { ready_by, .. } => Some(ready_by.0),
+        Activity::Stopping { kill_at, .. } => kill_at.map(|at| at.0),
+        Activity::Waiting(_)
+        | Activity::Failed { .. }
+        | Activity::Probing { .. }
+        | Activity::Spawning { .. }
+        | Activity::Up { .. } => None,
+    }
+}

@@ -1,0 +1,269 @@
+//! What happened, in one sentence.
+
+use allexmaster_state::{
+    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
+    State, StopSource, Survivor,
+};
+use serde_json::Value;
+
+use super::{child, list, outcome, owner};
+
+/// The names of all kinds of events, as `--kind` takes them: in the order of their numbers.
+pub const KINDS: [&str; 23] = [
+    "settings-loaded",
+    "master-started",
+    "lan-connected",
+    "lan-closed",
+    "needs-listed",
+    "need-appeared",
+    "need-withdrawn",
+    "bid-answered",
+    "response-answered",
+    "service-down-acknowledged",
+    "ports-probed",
+    "child-spawned",
+    "child-not-spawned",
+    "child-ready",
+    "child-exited",
+    "module-engaged",
+    "stop-requested",
+    "restart-requested",
+    "add-need-requested",
+    "remove-need-requested",
+    "lan-call-answered",
+    "deadline-reached",
+    "child-failed",
+];
+
+/// The name of an event's kind.
+#[must_use]
+pub fn kind(event: &Event) -> &'static str {
+    let number = usize::from(event.kind());
+    let name = number.checked_sub(1).and_then(|index| KINDS.get(index));
+    name.copied().unwrap_or("unknown")
+}
+
+/// What happened. `state` is the one that the event met, from which names are known.
+#[must_use]
+pub fn event(state: &State, recorded: &Recorded) -> String {
+    match &recorded.event {
+        Event::SettingsLoaded { settings } => settings_loaded(settings),
+        Event::MasterStarted {
+            pid,
+            survivors,
+            ended,
+            ..
+        } => started(state, pid.0, survivors, ended),
+        Event::LanConnected {
+            endpoint, address, ..
+        } => format!("the LanManager at {endpoint} let us in; it sees us as {address}"),
+        Event::LanClosed { reason, .. } => lan_closed(state, reason),
+        Event::NeedsListed { needs, .. } if needs.is_empty() => {
+            "the LanManager needs nothing".to_owned()
+        }
+        Event::NeedsListed { needs, .. } => {
+            let names = list(needs.iter().map(|need| &need.instance));
+            format!("the LanManager listed what it needs: {names}")
+        }
+        Event::NeedAppeared { need, .. } => format!("the LanManager needs {}", self::need(need)),
+        Event::NeedWithdrawn { instance, .. } => {
+            format!("the LanManager no longer lists the need for {instance}")
+        }
+        Event::BidAnswered {
+            instance, answer, ..
+        } => match answer {
+            BidAnswer::Challenged => format!("our bid for {instance} won: it is to be started"),
+            BidAnswer::Rejected => format!("our bid for {instance} was turned down"),
+            BidAnswer::Failed(why) => format!("our bid for {instance} came to nothing: {why}"),
+        },
+        Event::ResponseAnswered {
+            instance, answer, ..
+        } => match answer {
+            ResponseAnswer::Approved => {
+                format!("the LanManager reached {instance} and approved it")
+            }
+            ResponseAnswer::Unreachable => {
+                format!("the LanManager could reach none of {instance}'s ports")
+            }
+            ResponseAnswer::Refused(why) => format!("the LanManager refused {instance}: {why}"),
+            ResponseAnswer::Failed(why) => {
+                format!("the announcement of {instance} came to nothing: {why}")
+            }
+        },
+        Event::ServiceDownAcknowledged { instance, .. } => {
+            format!("the LanManager has heard that {instance} is down")
+        }
+        Event::PortsProbed { incarnation, taken } if taken.is_empty() => {
+            format!("the ports for {} are free", owner(state, *incarnation))
+        }
+        Event::PortsProbed { incarnation, taken } => format!(
+            "somebody else holds port {}, meant for {}",
+            list(taken),
+            owner(state, *incarnation)
+        ),
+        Event::ChildSpawned { .. }
+        | Event::ChildNotSpawned { .. }
+        | Event::ChildReady { .. }
+        | Event::ChildFailed { .. }
+        | Event::ChildExited { .. } => of_child(state, &recorded.event),
+        Event::ModuleEngaged { module } => format!("the module {module} is in use"),
+        Event::StopRequested { source, .. } => match source {
+            StopSource::Operator => "somebody asked the master to stop".to_owned(),
+            StopSource::Signal => "a signal asked the master to stop".to_owned(),
+        },
+        Event::RestartRequested { instance, .. } => {
+            format!("somebody asked for a restart of {instance}")
+        }
+        Event::AddNeedRequested { need, .. } => {
+            format!("somebody asked to add the need {}", name_in(need))
+        }
+        Event::RemoveNeedRequested { instance, .. } => {
+            format!("somebody asked to remove the need {instance}")
+        }
+        Event::LanCallAnswered { answer, .. } => match answer {
+            LanAnswer::Done(_) => "the LanManager did what somebody had asked for".to_owned(),
+            LanAnswer::Refused { message, .. } => {
+                format!("the LanManager refused what somebody had asked for: {message}")
+            }
+        },
+        Event::DeadlineReached => deadline(state, recorded),
+    }
+}
+
+fn of_child(state: &State, event: &Event) -> String {
+    match event {
+        Event::ChildSpawned {
+            incarnation,
+            identity,
+        } => format!(
+            "{}'s child runs as process {}",
+            owner(state, *incarnation),
+            identity.pid
+        ),
+        Event::ChildNotSpawned {
+            incarnation,
+            reason,
+        } => format!(
+            "{}'s child could not be started: {reason}",
+            owner(state, *incarnation)
+        ),
+        Event::ChildReady { incarnation } => {
+            format!("{} answers on its ports", child(state, *incarnation))
+        }
+        Event::ChildFailed {
+            incarnation,
+            reason,
+        } => format!("{} serves nobody: {reason}", child(state, *incarnation)),
+        Event::ChildExited {
+            incarnation,
+            outcome,
+        } => format!("{} {}", child(state, *incarnation), self::outcome(outcome)),
+        Event::SettingsLoaded { .. }
+        | Event::MasterStarted { .. }
+        | Event::LanConnected { .. }
+        | Event::LanClosed { .. }
+        | Event::NeedsListed { .. }
+        | Event::NeedAppeared { .. }
+        | Event::NeedWithdrawn { .. }
+        | Event::BidAnswered { .. }
+        | Event::ResponseAnswered { .. }
+        | Event::ServiceDownAcknowledged { .. }
+        | Event::PortsProbed { .. }
+        | Event::ModuleEngaged { .. }
+        | Event::StopRequested { .. }
+        | Event::RestartRequested { .. }
+        | Event::AddNeedRequested { .. }
+        | Event::RemoveNeedRequested { .. }
+        | Event::LanCallAnswered { .. }
+        | Event::DeadlineReached => String::new(),
+    }
+}
+
+fn settings_loaded(settings: &Settings) -> String {
+    let start = &settings.port_range_start;
+    format!(
+        "the configuration was read: ports from {}, {} and {}; modules: {}",
+        start.tcp,
+        start.http,
+        start.ws,
+        list(settings.launchers.keys())
+    )
+}
+
+fn started(state: &State, pid: u32, survivors: &[Survivor], ended: &[Ended]) -> String {
+    let mut text = match state.master {
+        None => format!("the master started as process {pid}"),
+        Some(_) => format!("the master started again, as process {pid}"),
+    };
+    if !survivors.is_empty() {
+        let alive = survivors
+            .iter()
+            .map(|survivor| child(state, survivor.incarnation));
+        text.push_str(&format!("; alive: {}", list(alive)));
+    }
+    if !ended.is_empty() {
+        let ended = ended.iter().map(|ended| {
+            format!(
+                "{} {}",
+                child(state, ended.incarnation),
+                outcome(&ended.outcome)
+            )
+        });
+        text.push_str(&format!("; ended meanwhile: {}", list(ended)));
+    }
+    text
+}
+
+fn lan_closed(state: &State, reason: &str) -> String {
+    match state.lan {
+        Lan::Up { .. } => format!("the connection to the LanManager ended: {reason}"),
+        Lan::Dialing { .. } | Lan::Away { .. } => {
+            format!("the LanManager could not be reached: {reason}")
+        }
+    }
+}
+
+fn need(need: &Need) -> String {
+    let mut text = format!("{} ({})", need.instance, need.module);
+    if let Some(address) = need
+        .address
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
+        text.push_str(&format!(" on {address}"));
+    }
+    let prescribed: Vec<String> = need
+        .ports
+        .iter()
+        .filter_map(|(protocol, port)| port.map(|port| format!("{protocol} {port}")))
+        .collect();
+    if !prescribed.is_empty() {
+        text.push_str(&format!(" on port {}", list(prescribed)));
+    }
+    text
+}
+
+fn name_in(need: &Value) -> &str {
+    need.get("instancename")
+        .and_then(Value::as_str)
+        .unwrap_or("without a name")
+}
+
+fn deadline(state: &State, recorded: &Recorded) -> String {
+    let due: Vec<String> = state
+        .deadlines
+        .iter()
+        .take_while(|(at, _)| *at <= recorded.at)
+        .map(|(_, reason)| match reason {
+            Deadline::Dial => "to dial the LanManager".to_owned(),
+            Deadline::Service(instance) => super::state::due(state, instance),
+            Deadline::PortUsable(port) => format!("port {port} may be used again"),
+            Deadline::Request(_) => "a call has waited long enough".to_owned(),
+            Deadline::Farewell => "the good-bye has taken long enough".to_owned(),
+        })
+        .collect();
+    if due.is_empty() {
+        return "time passed, and nothing was due".to_owned();
+    }
+    format!("it is time: {}", list(due))
+}

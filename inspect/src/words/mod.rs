@@ -1,0 +1,84 @@
+//! Events, effects and states in plain sentences.
+
+mod effect;
+mod event;
+mod state;
+
+use allexmaster_state::{Incarnation, InstanceName, Outcome, PerProtocol, Port, State};
+
+pub use effect::effect;
+pub use event::{KINDS, event, kind};
+pub use state::{difference_of_status, outline, service_line};
+
+/// How a child ended, so that `its child` can stand before it.
+#[must_use]
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Exited(code) => format!("exited with code {code}"),
+        Outcome::Signaled(signal) => format!("was ended by {}", signal_name(*signal)),
+        Outcome::Lost(why) => format!("ended unseen ({why})"),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        15 => "SIGTERM",
+        _ => return format!("signal {signal}"),
+    };
+    format!("{name} (signal {signal})")
+}
+
+/// A child by the name of its service and its process, as far as the state knows them.
+pub(crate) fn child(state: &State, incarnation: Incarnation) -> String {
+    let Some(instance) = state.services.owner(incarnation) else {
+        return format!("child {incarnation}");
+    };
+    match process_of(state, instance) {
+        Some(pid) => format!("{instance}'s child (process {pid})"),
+        None => format!("{instance}'s child"),
+    }
+}
+
+fn process_of(state: &State, instance: &InstanceName) -> Option<u32> {
+    let service = state.services.get(instance)?;
+    let process = service.activity.process()?;
+    Some(process.identity.pid.0)
+}
+
+/// The owner of an attempt, or its number.
+fn owner(state: &State, incarnation: Incarnation) -> String {
+    match state.services.owner(incarnation) {
+        Some(instance) => instance.to_string(),
+        None => format!("attempt {incarnation}"),
+    }
+}
+
+fn ports(ports: &PerProtocol<Port>) -> String {
+    format!("tcp {}, http {}, ws {}", ports.tcp, ports.http, ports.ws)
+}
+
+/// `a`, `a and b`, `a, b and c`; past a number that can be read at once, how many more.
+pub(crate) fn list<Item: ToString>(items: impl IntoIterator<Item = Item>) -> String {
+    const SHOWN: usize = 5;
+    let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    let more = items.len().saturating_sub(SHOWN);
+    if more > 1 {
+        items.truncate(SHOWN);
+        items.push(format!("{more} more"));
+    }
+    match items.split_last() {
+        None => "none".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
+}
