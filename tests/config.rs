@@ -187,6 +187,10 @@ fn every_key_is_accepted() {
         "{:#?}",
         (&config.settings, config.logs, &config.runtime_directory)
     );
+    for package in ["allex_timeservice", "exact", "other"] {
+        let allowed = config.install_modules.allow(package);
+        write!(text, "\nmay install {package}: {allowed}").unwrap();
+    }
     for endpoint in &config.lan_endpoints {
         write!(text, "\n{endpoint}").unwrap();
     }
@@ -208,8 +212,10 @@ const COMPLETE: &str = r#"{
       "ready": ["http"]
     },
     "both": {"command": ["serve", "{tcpport}", "--ws={wsport}"]},
-    "plain": {"command": ["serve"]}
+    "plain": {"command": ["serve"]},
+    "node": {"command": ["node", "child.js"], "ready": ["http", "ws"]}
   },
+  "installmodules": ["allex_*", "exact"],
   "limits": {
     "startsatonce": 101, "bidsatonce": 102, "readytimeout": 103, "stopgrace": 104,
     "portrangesize": 105, "portcooldown": 106, "portretry": 107, "checkattempts": 108,

@@ -210,7 +210,12 @@ fn neighbours(nodes: &Nodes<EventInbox>, options: &Options, runtime: &Handle) ->
     let nodes = nodes.clone();
     let installer = Installer::new(
         runtime.clone(),
-        options.folder.join(&options.config.runtime_directory),
+        // Without the "." that a runtime directory often is.
+        options
+            .folder
+            .join(&options.config.runtime_directory)
+            .components()
+            .collect(),
         options.config.install_modules.clone(),
     );
     Neighbours {
