@@ -9,6 +9,12 @@ use thiserror::Error;
 /// The longest name of an instance or a module, in bytes: names become file names and log lines.
 pub const NAME_BYTES_MOST: usize = 200;
 
+/// The largest row that is taken for a need, as JSON text: a hundred times an ordinary one. A
+/// need becomes an event, and an event must not be larger than the journal takes.
+pub const NEED_BYTES_MOST: usize = 256 * 1_024;
+/// The longest reason that is kept, in characters: a few lines of a screen.
+const REASON_CHARACTERS_MOST: usize = 1_000;
+
 /// The columns of a need that the rules know; all others are handed on as they came.
 const KNOWN: [&str; 7] = [
     "instancename",
@@ -54,6 +60,18 @@ pub enum RowError {
     /// A port is not a port.
     #[error("its {0} is not a port number")]
     Port(&'static str),
+    /// It is too large.
+    #[error("it is larger than {NEED_BYTES_MOST} bytes")]
+    TooLarge,
+}
+
+/// What somebody else says as a reason, cut to what people read.
+#[must_use]
+pub fn brief(text: &str) -> Arc<str> {
+    match text.char_indices().nth(REASON_CHARACTERS_MOST) {
+        Some((end, _)) => Arc::from(format!("{}…", text.get(..end).unwrap_or_default())),
+        None => Arc::from(text),
+    }
 }
 
 /// Reads a row of the LanManager's table `needs`.
@@ -62,6 +80,9 @@ pub enum RowError {
 ///
 /// What is wrong with it. Such a need cannot be satisfied by anybody.
 pub fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> {
+    if serde_json::to_string(row).is_ok_and(|text| text.len() > NEED_BYTES_MOST) {
+        return Err(RowError::TooLarge);
+    }
     let details = row
         .iter()
         .filter(|(column, value)| !KNOWN.contains(&column.as_str()) && !value.is_null())
@@ -156,6 +177,17 @@ mod tests {
             Value::Object(need.details),
             json!({"propertyhash": {"a": 1}, "strategies": {"ip": []}})
         );
+    }
+
+    #[test]
+    fn what_others_say_is_bounded() {
+        assert_eq!(brief("short").as_ref(), "short");
+        let long = brief(&"é".repeat(5_000));
+        assert_eq!(long.chars().count(), 1_001);
+        let huge = json!({
+            "instancename": "a", "modulename": "m", "propertyhash": { "x": "y".repeat(300_000) },
+        });
+        assert_eq!(need_from_row(&row(&huge)), Err(RowError::TooLarge));
     }
 
     #[test]

@@ -120,8 +120,7 @@ impl Lan {
         let endpoint: Arc<str> = Arc::from(endpoint.to_string());
         info!(%endpoint, "connected to the LanManager");
         let now = milliseconds(clock);
-        let mut conversation =
-            Conversation::new(now, connection, carrier, endpoint, &self.prefix);
+        let mut conversation = Conversation::new(now, connection, carrier, endpoint, &self.prefix);
         self.settle(&mut conversation, &outgoing, own_row.as_ref())
             .await;
         while !conversation.is_closed() {
@@ -262,7 +261,7 @@ fn narrate(event: &Event) {
             info!(%address, "the LanManager lets us in");
         }
         Event::LanClosed { reason, .. } => info!(%reason, "no connection to the LanManager"),
-        Event::NeedsListed { needs, .. } => info!(unsatisfied = needs.len(), "needs listed"),
+        Event::NeedsListed { .. } => info!("the LanManager has told its needs"),
         Event::NeedAppeared { need, .. } => {
             info!(service = %need.instance, module = %need.module, "needed");
         }

@@ -25,11 +25,8 @@ use serde_json::{Map, Value, json};
 use super::relays::Relays;
 use super::sockets::Socket;
 use crate::relay::{self, FromChild, ToChild};
-use crate::rows::{NAME_BYTES_MOST, row_from_record};
+use crate::rows::{NAME_BYTES_MOST, NEED_BYTES_MOST, row_from_record};
 use crate::tables::TableChange;
-
-/// The largest need that is relayed, as JSON text: a hundred times an ordinary one.
-const NEED_BYTES_MOST: usize = 256 * 1_024;
 
 /// What a local peer asks for, that is not answered here.
 #[derive(Clone, Debug, PartialEq)]

@@ -63,11 +63,11 @@ pub enum Event {
         /// Why, for people.
         reason: Arc<str>,
     },
-    /// The LanManager told all its unsatisfied needs.
+    /// The LanManager has told all its unsatisfied needs.
     NeedsListed {
         /// On which connection.
         connection: Connection,
-        /// All of them.
+        /// As many of them as go into one event; the others have appeared before it.
         needs: Vec<Arc<Need>>,
     },
     /// A need appeared (or appeared again).

@@ -1,7 +1,6 @@
 //! The LanManager's needs: appeared, withdrawn, and what a service without a
 //! process waits for.
 
-use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -15,7 +14,8 @@ use crate::{
 /// Needs beyond that are left to other machines.
 pub(crate) const SERVICES_MOST: usize = 65_536;
 
-/// The LanManager told all its unsatisfied needs.
+/// The LanManager has told all its unsatisfied needs, the last of them here: what has not
+/// appeared on this connection is not asked for.
 pub(crate) fn listed(
     state: &mut State,
     turn: &mut Turn,
@@ -30,12 +30,15 @@ pub(crate) fn listed(
         } if *present == connection => *listed = true,
         Lan::Up { .. } | Lan::Dialing { .. } | Lan::Away { .. } => return,
     }
-    let names: BTreeSet<InstanceName> = needs.iter().map(|need| need.instance.clone()).collect();
     for need in needs {
         appeared(state, turn, connection, need);
     }
     for instance in state.services.names() {
-        if !names.contains(&instance) {
+        let wanted = state
+            .services
+            .get(&instance)
+            .is_some_and(|service| service.wanted);
+        if !wanted {
             gone(state, turn, &instance);
         }
     }

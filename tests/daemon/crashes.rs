@@ -14,7 +14,6 @@ fn a_master_that_was_killed_adopts_its_children_with_their_ports() {
     let mut master = Master::new(lan.port, json!({}));
     master.start();
     let before = ["One", "Two"].map(|name| master.wait_for(name, "running"));
-    master.learn_journal(before[0].pid.unwrap());
     let stale = master.socket_files();
     master.kill();
     assert!(before.iter().all(|service| lives(service.pid.unwrap())));
@@ -45,7 +44,6 @@ fn a_child_that_died_while_no_master_was_there_is_reported_and_replaced() {
     let mut master = Master::new(lan.port, json!({}));
     master.start();
     let before = master.wait_for("Clock", "running");
-    master.learn_journal(before.pid.unwrap());
     master.kill();
     signal(before.pid.unwrap(), Signal::KILL);
     wait_for("its end", || (!lives(before.pid.unwrap())).then_some(()));
@@ -82,7 +80,6 @@ fn a_child_that_was_forked_but_not_recorded_is_found_and_not_started_again() {
     assert!(!master.wait().success(), "it died right after the fork");
     master.start();
     let service = master.wait_for("Clock", "running");
-    master.learn_journal(service.pid.unwrap());
     assert_eq!(master.children(), [service.pid.unwrap()]);
     assert_eq!(service.restarts, 0);
     assert!(master.log().contains("survivors=1"), "{}", master.log());
@@ -108,7 +105,6 @@ fn dies_at_every_event(point: &str) {
                 .service("Clock")
                 .filter(|service| service.state.as_str() == "running")
         });
-        master.learn_journal(service.pid.unwrap());
         assert_eq!(
             master.children(),
             [service.pid.unwrap()],
@@ -159,8 +155,7 @@ fn a_stop_leaves_no_process_no_socket_and_no_pid_file() {
     let lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
     let mut master = Master::new(lan.port, json!({}));
     master.start();
-    let pid = master.wait_for("Clock", "running").pid.unwrap();
-    master.learn_journal(pid);
+    master.wait_for("Clock", "running");
     assert!(master.stop().success());
     assert_eq!(master.children(), [0; 0]);
     assert_eq!(master.socket_files(), [""; 0]);

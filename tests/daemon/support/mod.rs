@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
@@ -258,42 +258,20 @@ impl Master {
             .collect()
     }
 
-    /// The processes that have this master's journal in their environment.
+    /// The processes that a master of this folder started, and that still run.
     pub(crate) fn children(&self) -> Vec<u32> {
-        let marker = match journal_of(self.folder.path()) {
-            Some(journal) => format!("ALLEXMASTER_INCARNATION={journal}/"),
-            None => return Vec::new(),
-        };
+        let folder = fs::canonicalize(self.folder.path()).unwrap();
         let processes = fs::read_dir("/proc")
             .unwrap()
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
         processes
             .filter(|pid| {
+                let here = fs::read_link(format!("/proc/{pid}/cwd"))
+                    .is_ok_and(|place| place.starts_with(&folder));
                 let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-                String::from_utf8_lossy(&environment).contains(&marker)
+                here && String::from_utf8_lossy(&environment).contains("ALLEXMASTER_INCARNATION=")
             })
             .collect()
-    }
-}
-
-/// The journal's name, as its first child got to know it.
-fn journal_of(folder: &Path) -> Option<String> {
-    let text = fs::read_to_string(folder.join("journal.name")).ok()?;
-    Some(text)
-}
-
-impl Master {
-    /// Remembers the journal's name from a child that runs, so that [`Master::children`] can
-    /// count even when the master is gone.
-    pub(crate) fn learn_journal(&self, pid: u32) {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap();
-        let text = String::from_utf8_lossy(&environment).into_owned();
-        let value = text
-            .split('\0')
-            .find_map(|variable| variable.strip_prefix("ALLEXMASTER_INCARNATION="))
-            .unwrap();
-        let (journal, _) = value.split_once('/').unwrap();
-        fs::write(self.folder.path().join("journal.name"), journal).unwrap();
     }
 }
 

@@ -1,0 +1,418 @@
+//! One connection to the LanManager, sans-IO: texts and commands in, texts and news out.
+//!
+//! ```text
+//!   introduce ──► root session ──► subConnect services, nat, needs ──► query each
+//!                                        │
+//!                  for each need:        └─► subConnect NAME ─► bid ─► (child) ─► respond ─► die
+//! ```
+//!
+//! It translates, and remembers which call was made for what; it decides nothing.
+
+mod answers;
+mod events;
+mod tables;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use allexmaster_protocol::client::{Client, ClientOptions, Patience, address_credentials};
+use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_protocol::filter::Row;
+use allexmaster_protocol::frame::{CallId, SessionId, Target};
+use allexmaster_protocol::mirror::Mirror;
+use allexmaster_state::{
+    Connection, Effect, Event, Incarnation, InstanceName, RequestId, ResponseAnswer,
+};
+use serde_json::{Value, json};
+
+use crate::rows::row_from_record;
+use crate::tables::TableChange;
+
+/// How long the LanManager may take from the introduction to its list of needs.
+pub const LISTING_PATIENCE_MS: u64 = 20_000;
+/// How long a bid may wait. While somebody else holds the need, the LanManager does not
+/// answer; the rules then bid again later, and other needs get the place meanwhile.
+pub const BID_PATIENCE_MS: u64 = 60_000;
+/// How long the LanManager may take to check the ports: three of them, a second each at most,
+/// behind those of other masters.
+pub const RESPONSE_PATIENCE_MS: u64 = 30_000;
+/// How long an approval may hide behind the end of the need's session: the two are not ordered.
+pub const VERDICT_PATIENCE_MS: u64 = 2_000;
+
+/// What the master's other parts are told.
+#[derive(Debug)]
+pub enum News {
+    /// Something for the rules.
+    Event(Event),
+    /// Something for those who keep a copy of the LanManager's tables.
+    Table(TableChange),
+    /// Something that people should know.
+    Warning(String),
+}
+
+/// One connection. Times are milliseconds of a clock that does not go back.
+#[derive(Debug)]
+pub struct Conversation {
+    client: Client,
+    connection: Connection,
+    endpoint: Arc<str>,
+    root: Option<SessionId>,
+    address: Option<String>,
+    connected: bool,
+    services: Followed,
+    translations: Followed,
+    needs: Followed,
+    listed: bool,
+    listing_until: u64,
+    /// The needs that the rules know to be unsatisfied.
+    known: BTreeSet<InstanceName>,
+    calls: HashMap<CallId, Purpose>,
+    bids: HashMap<InstanceName, OpenBid>,
+    bidders: HashMap<SessionId, InstanceName>,
+    verdicts: VecDeque<Verdict>,
+    news: VecDeque<News>,
+}
+
+/// A table that is followed.
+#[derive(Debug)]
+struct Followed {
+    name: &'static str,
+    session: Option<SessionId>,
+    asked: bool,
+    mirror: Mirror,
+}
+
+impl Followed {
+    fn new(name: &'static str, key: &[&str]) -> Self {
+        Self {
+            name,
+            session: None,
+            asked: false,
+            mirror: Mirror::new(key.iter().copied()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Table {
+    Services,
+    Translations,
+    Needs,
+}
+
+/// What a call was made for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    Introduce,
+    Reach(Table),
+    Claim(Table),
+    Follow(Table),
+    ReachNeed {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    ClaimNeed {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    Bid {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    Respond {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    ReportDown(InstanceName),
+    Relay(RequestId),
+}
+
+#[derive(Debug)]
+struct OpenBid {
+    bid: Incarnation,
+    address: Arc<str>,
+    session: Option<SessionId>,
+    ticket: Option<Value>,
+    /// What was responded, to be recognised in the table of services.
+    row: Option<Row>,
+}
+
+/// A response whose session ended before the answer: the table of services tells.
+#[derive(Debug)]
+struct Verdict {
+    until: u64,
+    instance: InstanceName,
+    bid: Incarnation,
+    row: Row,
+}
+
+impl Conversation {
+    /// Begins on a connection that has just been opened.
+    #[must_use]
+    pub fn new(
+        now: u64,
+        connection: Connection,
+        carrier: CarrierKind,
+        endpoint: Arc<str>,
+        prefix: &str,
+    ) -> Self {
+        let options = ClientOptions {
+            carrier,
+            identifier_prefix: format!("{prefix}{connection}_"),
+        };
+        let mut client = Client::new(now, options);
+        let introduction = client.introduce(now, address_credentials("any_name", "user"));
+        Self {
+            client,
+            connection,
+            endpoint,
+            root: None,
+            address: None,
+            connected: false,
+            services: Followed::new("services", &["instancename"]),
+            translations: Followed::new("nat", &["iaddress", "iport"]),
+            needs: Followed::new("needs", &["instancename"]),
+            listed: false,
+            listing_until: now + LISTING_PATIENCE_MS,
+            known: BTreeSet::new(),
+            calls: HashMap::from([(introduction, Purpose::Introduce)]),
+            bids: HashMap::new(),
+            bidders: HashMap::new(),
+            verdicts: VecDeque::new(),
+            news: VecDeque::new(),
+        }
+    }
+
+    /// The next text to send.
+    pub fn poll_transmit(&mut self) -> Option<String> {
+        self.client.poll_transmit()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// When [`Conversation::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let listing = (!self.listed).then_some(self.listing_until);
+        let verdict = self.verdicts.front().map(|verdict| verdict.until);
+        self.client
+            .poll_timeout()
+            .into_iter()
+            .chain(listing)
+            .chain(verdict)
+            .min()
+    }
+
+    /// Whether the connection is of no use any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Takes one text from the LanManager.
+    pub fn receive(&mut self, now: u64, text: &str) {
+        self.client.receive(now, text);
+        self.take_events(now);
+    }
+
+    /// The carrier saw a sign of life that is no text.
+    pub fn traffic(&mut self, now: u64) {
+        self.client.traffic(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: u64) {
+        if !self.listed && now >= self.listing_until {
+            let reason = format!(
+                "it did not tell its needs within {} s",
+                LISTING_PATIENCE_MS / 1_000
+            );
+            self.client.closed(CloseReason::Handshake { reason });
+        }
+        while self
+            .verdicts
+            .front()
+            .is_some_and(|verdict| verdict.until <= now)
+        {
+            if let Some(Verdict { instance, bid, .. }) = self.verdicts.pop_front() {
+                let why = Arc::from("the need went away while its ports were being checked");
+                let answer = ResponseAnswer::Refused(why);
+                self.tell(Event::ResponseAnswered {
+                    instance,
+                    bid,
+                    answer,
+                });
+            }
+        }
+        self.client.handle_timeout(now);
+        self.take_events(now);
+    }
+
+    /// The connection ended.
+    pub fn closed(&mut self, now: u64, reason: CloseReason) {
+        self.client.closed(reason);
+        self.take_events(now);
+    }
+
+    /// Does what the rules want of the LanManager. Effects that are not for it, or not for this
+    /// connection, are ignored: they are late.
+    pub fn perform(&mut self, now: u64, effect: Effect) {
+        if self.client.is_closed() {
+            return;
+        }
+        match effect {
+            Effect::Bid {
+                connection,
+                instance,
+                bid,
+                address,
+            } if connection == self.connection => {
+                self.bid(now, instance, bid, address);
+            }
+            Effect::Abandon { instance, bid } => self.abandon(now, &instance, bid),
+            Effect::Respond { bid, record } => {
+                self.respond(now, &record.need.instance, bid, row_from_record(&record));
+            }
+            Effect::ReportDown {
+                connection,
+                instance,
+            } if connection == self.connection => {
+                self.report_down(now, instance);
+            }
+            Effect::ReportEngaged { connection, module } if connection == self.connection => {
+                self.call_root(now, "notifyModuleEngaged", json!(module.as_str()), None);
+            }
+            Effect::AddNeed {
+                connection,
+                request,
+                need,
+            } if connection == self.connection => {
+                self.call_root(now, "addNeed", need, Some(Purpose::Relay(request)));
+            }
+            Effect::RemoveNeed {
+                connection,
+                request,
+                instance,
+            } if connection == self.connection => {
+                let name = json!(instance.as_str());
+                self.call_root(now, "removeNeed", name, Some(Purpose::Relay(request)));
+            }
+            Effect::Bid { .. }
+            | Effect::ReportDown { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::AddNeed { .. }
+            | Effect::RemoveNeed { .. }
+            | Effect::Dial { .. }
+            | Effect::Hang { .. }
+            | Effect::ProbePorts { .. }
+            | Effect::Spawn(_)
+            | Effect::Adopt { .. }
+            | Effect::AwaitReady { .. }
+            | Effect::Signal { .. }
+            | Effect::Publish { .. }
+            | Effect::Retract { .. }
+            | Effect::Reply { .. }
+            | Effect::Exit => {}
+        }
+    }
+
+    fn bid(&mut self, now: u64, instance: InstanceName, bid: Incarnation, address: Arc<str>) {
+        let Some(session) = self.needs.session.clone() else {
+            return;
+        };
+        let identity = json!({ "name": address });
+        let patience = Patience::Answer(BID_PATIENCE_MS);
+        let call = self
+            .client
+            .sub_connect(now, &session, instance.as_str(), identity, patience);
+        self.calls.insert(
+            call,
+            Purpose::ReachNeed {
+                instance: instance.clone(),
+                bid,
+            },
+        );
+        let open = OpenBid {
+            bid,
+            address,
+            session: None,
+            ticket: None,
+            row: None,
+        };
+        self.bids.insert(instance, open);
+    }
+
+    fn abandon(&mut self, now: u64, instance: &InstanceName, bid: Incarnation) {
+        if self.bids.get(instance).is_some_and(|open| open.bid == bid) {
+            self.end_bid(now, instance);
+        }
+    }
+
+    /// Ends a bid's session. One that is only reserved yet is ended when it is known.
+    fn end_bid(&mut self, now: u64, instance: &InstanceName) {
+        let Some(open) = self.bids.remove(instance) else {
+            return;
+        };
+        if let Some(session) = open.session {
+            self.bidders.remove(&session);
+            self.client.die(now, &session);
+        }
+    }
+
+    fn respond(&mut self, now: u64, instance: &InstanceName, bid: Incarnation, row: Row) {
+        let Some(open) = self.bids.get_mut(instance).filter(|open| open.bid == bid) else {
+            return;
+        };
+        let (Some(session), Some(ticket)) = (open.session.clone(), open.ticket.clone()) else {
+            return;
+        };
+        open.row = Some(row.clone());
+        let arguments = vec![ticket, Value::Object(row)];
+        let patience = Patience::Answer(RESPONSE_PATIENCE_MS);
+        let call = self.client.call(
+            now,
+            &session,
+            Target::Session,
+            "respond",
+            arguments,
+            patience,
+        );
+        self.calls.insert(
+            call,
+            Purpose::Respond {
+                instance: instance.clone(),
+                bid,
+            },
+        );
+    }
+
+    fn report_down(&mut self, now: u64, instance: InstanceName) {
+        let name = json!(instance.as_str());
+        self.call_root(
+            now,
+            "notifyServiceDown",
+            name,
+            Some(Purpose::ReportDown(instance)),
+        );
+    }
+
+    fn call_root(&mut self, now: u64, method: &str, argument: Value, purpose: Option<Purpose>) {
+        let Some(root) = self.root.clone() else {
+            return;
+        };
+        let patience = Patience::default();
+        let call = self
+            .client
+            .call(now, &root, Target::User, method, vec![argument], patience);
+        if let Some(purpose) = purpose {
+            self.calls.insert(call, purpose);
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.news.push_back(News::Event(event));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the LanManager's tables hold, as its queries tell.
+
+use std::sync::Arc;
+
+use allexmaster_protocol::filter::Row;
+use allexmaster_protocol::mirror::MirrorChange;
+use allexmaster_state::{Event, InstanceName, Need};
+use serde_json::Value;
+
+use super::{Conversation, Followed, News, Table};
+use crate::rows::need_from_row;
+use crate::tables::TableChange;
+
+/// So much of a list goes into one event, as JSON text: a quarter of what the journal takes.
+const LISTED_BYTES_MOST: usize = 1_024 * 1_024;
+
+impl Conversation {
+    pub(super) fn followed_table(&mut self, table: Table) -> &mut Followed {
+        match table {
+            Table::Services => &mut self.services,
+            Table::Translations => &mut self.translations,
+            Table::Needs => &mut self.needs,
+        }
+    }
+
+    pub(super) fn followed(&mut self, table: Table, data: Value) {
+        let changes = match self.followed_table(table).mirror.apply(data) {
+            Ok(changes) => changes,
+            Err(error) => {
+                let name = self.followed_table(table).name;
+                return self.fail(
+                    &format!("told of its {name} what makes no sense: {error}"),
+                    None,
+                );
+            }
+        };
+        for change in changes {
+            match table {
+                Table::Services => self
+                    .news
+                    .push_back(News::Table(TableChange::Services(change))),
+                Table::Translations => {
+                    self.news
+                        .push_back(News::Table(TableChange::Translations(change)));
+                }
+                Table::Needs => self.need_changed(change),
+            }
+        }
+        if table == Table::Services && !self.verdicts.is_empty() {
+            self.look_for_verdicts();
+        }
+    }
+
+    pub(super) fn need_changed(&mut self, change: MirrorChange) {
+        let connection = self.connection;
+        match change {
+            MirrorChange::Reset => self.listed = false,
+            MirrorChange::Complete => self.list_needs(),
+            // Before the list is complete nothing is told. A change of a known need is
+            // its satisfaction, column by column: its removal follows.
+            MirrorChange::Upserted(row) if self.listed => {
+                if let Some(need) = self.readable(&row)
+                    && self.known.insert(need.instance.clone())
+                {
+                    self.tell(Event::NeedAppeared {
+                        connection,
+                        need: Arc::new(need),
+                    });
+                }
+            }
+            MirrorChange::Removed(row) if self.listed => {
+                let Some(name) = row.get("instancename").and_then(Value::as_str) else {
+                    return;
+                };
+                let instance = InstanceName::from(name);
+                if self.known.remove(&instance) {
+                    self.tell(Event::NeedWithdrawn {
+                        connection,
+                        instance,
+                    });
+                }
+            }
+            MirrorChange::Upserted(_) | MirrorChange::Removed(_) => {}
+        }
+    }
+
+    /// Tells all needs: as many in one event as go into it, the others by themselves before it.
+    pub(super) fn list_needs(&mut self) {
+        self.listed = true;
+        self.announce_connection();
+        let connection = self.connection;
+        let rows: Vec<Row> = self.needs.mirror.rows().cloned().collect();
+        let before = std::mem::take(&mut self.known);
+        let mut needs = Vec::new();
+        let mut room = LISTED_BYTES_MOST;
+        for row in rows {
+            let Some(need) = self.readable(&row) else {
+                continue;
+            };
+            let need = Arc::new(need);
+            self.known.insert(need.instance.clone());
+            let size = serde_json::to_string(&row).map_or(LISTED_BYTES_MOST, |text| text.len());
+            match room.checked_sub(size) {
+                Some(left) => {
+                    room = left;
+                    needs.push(need);
+                }
+                None => self.tell(Event::NeedAppeared { connection, need }),
+            }
+        }
+        for instance in before {
+            if !self.known.contains(&instance) {
+                self.tell(Event::NeedWithdrawn {
+                    connection,
+                    instance,
+                });
+            }
+        }
+        self.tell(Event::NeedsListed { connection, needs });
+    }
+
+    pub(super) fn readable(&mut self, row: &Row) -> Option<Need> {
+        match need_from_row(row) {
+            Ok(need) => Some(need),
+            Err(error) => {
+                let row = Value::Object(row.clone()).to_string();
+                let shown: String = row.chars().take(200).collect();
+                self.news.push_back(News::Warning(format!(
+                    "the LanManager has a need that nobody can satisfy, because {error}: {shown}"
+                )));
+                None
+            }
+        }
+    }
+}
