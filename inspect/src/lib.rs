@@ -38,6 +38,8 @@ pub mod filter;
 
 pub mod why;
 
+pub mod timeline;
+
 pub mod redact;
 
 pub mod time;

@@ -46,6 +46,7 @@ impl Subjects {
     fn add_event(&mut self, state: &State, recorded: &Recorded) {
         match &recorded.event {
             Event::SettingsLoaded { .. }
+            | Event::NeedsListed { .. }
             | Event::LanClosed { .. }
             | Event::StopRequested { .. } => {
                 self.all = true;
@@ -70,11 +71,6 @@ impl Subjects {
             | Event::ModuleEngaged { .. }
             | Event::AddNeedRequested { .. }
             | Event::LanCallAnswered { .. } => {}
-            Event::NeedsListed { needs, .. } => {
-                self.all = true;
-                let names = needs.iter().map(|need| need.instance.clone());
-                self.instances.extend(names);
-            }
             Event::NeedAppeared { need, .. } => {
                 self.instances.insert(need.instance.clone());
                 let prescribed = need.ports.iter().filter_map(|(_, port)| *port);

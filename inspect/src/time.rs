@@ -54,6 +54,12 @@ impl Zone {
         self.zoned(at).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
     }
 
+    /// How far the clock is ahead of Greenwich's, in milliseconds.
+    #[must_use]
+    pub fn offset(&self, at: u64) -> i64 {
+        i64::from(self.zoned(at).offset().seconds()) * 1000
+    }
+
     fn zoned(&self, at: u64) -> Zoned {
         timestamp(at).to_zoned(self.0.clone())
     }

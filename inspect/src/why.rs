@@ -186,11 +186,6 @@ impl Watch for Register {
         {
             self.pids.insert(identity.pid, (owner.clone(), sequence));
         }
-        if let Event::NeedsListed { needs, .. } = &recorded.event {
-            for need in needs {
-                self.instances.insert(need.instance.clone(), sequence);
-            }
-        }
         if let Event::NeedAppeared { need, .. } = &recorded.event {
             self.instances.insert(need.instance.clone(), sequence);
         }

@@ -6,6 +6,7 @@ mod info;
 mod log;
 mod replay;
 mod show;
+mod timeline;
 mod verify;
 mod why;
 
@@ -63,6 +64,8 @@ enum JournalCommand {
     Show(show::Show),
     /// Tell why a service, need, port or process is as it is
     Why(why::Why),
+    /// Draw what each service did over time, as one page that can be mailed
+    Timeline(timeline::Timeline),
     /// Check that every record is the one that was written
     Verify(verify::Verify),
     /// Write it, or a stretch of it, as lines of JSON
@@ -83,6 +86,7 @@ impl Journal {
             JournalCommand::Log(command) => command.run(place, setting),
             JournalCommand::Show(command) => command.run(place, setting),
             JournalCommand::Why(command) => command.run(place, setting),
+            JournalCommand::Timeline(command) => command.run(place, setting),
             JournalCommand::Verify(command) => command.run(place, setting),
             JournalCommand::Export(command) => command.run(place, setting),
             JournalCommand::Import(command) => command.run(setting),

@@ -12,7 +12,7 @@ use crate::error::InspectError;
 use crate::failure;
 use crate::replay::{Past, Step, Watch};
 use crate::screen::{Screen, Tone};
-use crate::time::{find, rfc3339};
+use crate::time::{Zone, find, rfc3339};
 use crate::words;
 
 /// Show one event, what it caused, and what it changed in the state.
@@ -130,23 +130,46 @@ pub(super) fn write_changes(
     screen.line(&screen.paint(Tone::Strong, heading))?;
     for change in changes {
         let (old, new) = (change.before.as_deref(), change.after.as_deref());
-        let (old, new) = (old.unwrap_or("(nothing)"), new.unwrap_or("(gone)"));
+        let old = with_times(&screen.zone, old.unwrap_or("(nothing)"));
+        let new = with_times(&screen.zone, new.unwrap_or("(gone)"));
         let length = change.place.len() + old.len() + new.len() + 7;
         if screen.width.is_none_or(|width| length <= width) {
             let line = format!(
                 "  {}: {} → {}",
                 change.place,
-                screen.paint(Tone::Bad, old),
-                screen.paint(Tone::Good, new)
+                screen.paint(Tone::Bad, &old),
+                screen.paint(Tone::Good, &new)
             );
             screen.line(&line)?;
         } else {
             screen.line(&format!("  {}:", change.place))?;
-            screen.hanging("    - ", "    - ", Tone::Bad, old)?;
-            screen.hanging("    + ", "    + ", Tone::Good, new)?;
+            screen.hanging("    - ", "    - ", Tone::Bad, &old)?;
+            screen.hanging("    + ", "    + ", Tone::Good, &new)?;
         }
     }
     Ok(())
+}
+
+/// Milliseconds since the Unix epoch as times of day. In a state, no other number has so many digits.
+fn with_times(zone: &Zone, text: &str) -> String {
+    const DIGITS: usize = 13;
+    let mut shown = String::with_capacity(text.len());
+    let mut digits = String::new();
+    for letter in text.chars().chain(['\0']) {
+        if letter.is_ascii_digit() {
+            digits.push(letter);
+            continue;
+        }
+        match digits.parse() {
+            Ok(at) if digits.len() == DIGITS => shown.push_str(&zone.time(at)),
+            Ok(_) | Err(_) => shown.push_str(&digits),
+        }
+        digits.clear();
+        if letter != '\0' {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 struct Taker {

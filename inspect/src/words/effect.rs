@@ -31,7 +31,7 @@ pub fn effect(state: &State, effect: &Effect) -> String {
             format!("ask the LanManager to remove the need {instance}")
         }
         Effect::ProbePorts { incarnation, ports } => format!(
-            "test whether port {} are free for {}",
+            "test whether the ports {} are free for {}",
             list(ports),
             owner(state, *incarnation)
         ),

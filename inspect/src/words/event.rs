@@ -58,13 +58,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             endpoint, address, ..
         } => format!("the LanManager at {endpoint} let us in; it sees us as {address}"),
         Event::LanClosed { reason, .. } => lan_closed(state, reason),
-        Event::NeedsListed { needs, .. } if needs.is_empty() => {
-            "the LanManager needs nothing".to_owned()
-        }
-        Event::NeedsListed { needs, .. } => {
-            let names = list(needs.iter().map(|need| &need.instance));
-            format!("the LanManager listed what it needs: {names}")
-        }
+        Event::NeedsListed { .. } => needs_listed(state),
         Event::NeedAppeared { need, .. } => format!("the LanManager needs {}", self::need(need)),
         Event::NeedWithdrawn { instance, .. } => {
             format!("the LanManager no longer lists the need for {instance}")
@@ -177,6 +171,19 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::LanCallAnswered { .. }
         | Event::DeadlineReached => String::new(),
     }
+}
+
+fn needs_listed(state: &State) -> String {
+    let wanted: Vec<_> = state
+        .services
+        .iter()
+        .filter(|(_, service)| service.wanted)
+        .map(|(instance, _)| instance)
+        .collect();
+    if wanted.is_empty() {
+        return "the LanManager has told all its needs: none for us".to_owned();
+    }
+    format!("the LanManager has told all its needs: {}", list(wanted))
 }
 
 fn settings_loaded(settings: &Settings) -> String {
