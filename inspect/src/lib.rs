@@ -3,8 +3,9 @@
 //! ```text
 //!  folder ──┐                  ┌─► log, show       what happened, and what it changed
 //!  export ──┼─► Source ─► Past ┼─► why             the chain of causes
-//!  master ──┘  (verified   │   ├─► replay, verify  the state at any point
-//!   (pages)     records)   │   └─► export          for somebody else
+//!  master ──┘  (verified   │   ├─► replay, explorer  the state at any point
+//!   (pages)     records)   │   ├─► timeline        lanes on a page
+//!                          │   └─► export          for somebody else
 //!                          └── step, again, as in life
 //! ```
 //!
@@ -45,6 +46,8 @@ pub mod redact;
 pub mod time;
 
 pub mod screen;
+
+pub mod explorer;
 
 pub mod command;
 

@@ -20,6 +20,8 @@ use crate::screen::Screen;
 use crate::source::{self, Ask, OnlineSource};
 pub use answer::Answer;
 pub use replay::Replay;
+pub use show::Moment;
+pub(crate) use why::tone_of;
 
 /// What the commands need to know of the world.
 pub struct Setting<'a> {
@@ -107,6 +109,27 @@ impl Place {
             return Ok(Past::new(Box::new(OnlineSource::open(ask, place)?)));
         }
         Ok(Past::new(source::open(setting.folder)?))
+    }
+
+    /// Opens it once more, in another thread: the two readers do not wait for one another.
+    fn reopen(
+        &self,
+        setting: &Setting<'_>,
+    ) -> impl FnOnce() -> Result<Past, InspectError> + Send + use<> {
+        let path = self.journal.clone();
+        let folder = setting.folder.to_owned();
+        let asked = path.is_none() && !self.offline;
+        let ask = asked.then(|| (setting.master)()).flatten();
+        move || {
+            let source: Box<dyn source::Source> = match (path, ask) {
+                (Some(path), _) => source::open(&path)?,
+                (None, Some(ask)) => {
+                    Box::new(OnlineSource::open(ask, folder.display().to_string())?)
+                }
+                (None, None) => source::open(&folder)?,
+            };
+            Ok(Past::new(source))
+        }
     }
 
     /// The folder or file, where it is read from the disk.

@@ -14,6 +14,7 @@ use super::show::write_changes;
 use super::{Answer, Place, Setting};
 use crate::difference::difference;
 use crate::error::InspectError;
+use crate::explorer::{self, App, Indexing};
 use crate::replay::{Past, Step};
 use crate::screen::{Screen, Tone};
 use crate::time::{find, rfc3339};
@@ -39,6 +40,9 @@ pub struct Replay {
     /// Recompute everything from the beginning, and check records, checkpoint and invariants
     #[arg(long)]
     verify: bool,
+    /// Go through it in the terminal, forwards and backwards
+    #[arg(long, conflicts_with_all = ["from", "verify", "json"])]
+    tui: bool,
     /// Print JSON: the whole state
     #[arg(long)]
     json: bool,
@@ -51,6 +55,9 @@ impl Replay {
     /// What cannot be done, and why.
     pub fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
         let mut past = self.place.open(setting)?;
+        if self.tui {
+            return self.explore(past, setting);
+        }
         if self.verify {
             return self.verify(&mut past, &mut setting.screen);
         }
@@ -69,6 +76,17 @@ impl Replay {
                 self.compare(&mut past, (from, to), &mut setting.screen)
             }
         }
+    }
+
+    fn explore(&self, past: Past, setting: &Setting<'_>) -> Result<Answer, InspectError> {
+        let mut app = App::new(past, setting.screen.zone.clone())?;
+        let other = self.place.reopen(setting);
+        let indexing = Indexing::begin(other)?;
+        if let Some(when) = &self.at {
+            app.visit(when)?;
+        }
+        explorer::run(app, &indexing)?;
+        Ok(Answer::Done)
     }
 
     fn show(

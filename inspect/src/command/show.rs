@@ -46,16 +46,23 @@ impl Show {
 }
 
 /// One event with all that it led to.
-pub(crate) struct Moment {
-    pub(crate) recorded: Recorded,
-    pub(crate) effects: Vec<Effect>,
-    pub(crate) before: State,
-    pub(crate) after: State,
+pub struct Moment {
+    /// The event.
+    pub recorded: Recorded,
+    /// What it caused.
+    pub effects: Vec<Effect>,
+    /// The state that it met.
+    pub before: State,
+    /// The state that it left.
+    pub after: State,
 }
 
 impl Moment {
     /// Replays it.
-    pub(crate) fn at(past: &mut Past, sequence: u64) -> Result<Self, InspectError> {
+    ///
+    /// # Errors
+    /// There is no such event, or the journal cannot be read up to it.
+    pub fn at(past: &mut Past, sequence: u64) -> Result<Self, InspectError> {
         let mut taker = Taker {
             before: None,
             moment: None,
@@ -69,7 +76,9 @@ impl Moment {
         })
     }
 
-    pub(crate) fn changes(&self) -> Vec<Change> {
+    /// What it changed.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
         difference(&self.before, &self.after)
     }
 

@@ -1,0 +1,318 @@
+//! Where we are, and where we go.
+
+use allexmaster_state::ServiceState;
+
+use super::index::{Fact, Index};
+use crate::command::Moment;
+use crate::error::InspectError;
+use crate::replay::Past;
+use crate::time::{self, Zone};
+use crate::words;
+
+/// What is on the screen, and what it is made of.
+pub struct App {
+    past: Past,
+    /// What is known of all events.
+    pub index: Index,
+    /// Where the reader's clock stands.
+    pub zone: Zone,
+    /// Where the journal is.
+    pub place: String,
+    /// The event that is shown, with all that it led to.
+    pub moment: Moment,
+    /// The last event of the journal.
+    pub last: u64,
+    /// The first line of the services that is shown.
+    pub scroll: usize,
+    /// What is being typed.
+    pub typing: Option<Typing>,
+    /// What is looked for.
+    pub search: String,
+    /// Where `space` stops.
+    pub breakpoint: Option<Breakpoint>,
+    /// A word to whoever looks.
+    pub status: Status,
+    /// The keys are explained.
+    pub help: bool,
+    /// It is over.
+    pub quit: bool,
+}
+
+/// A word to whoever looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing to say.
+    Quiet,
+    /// Something to know.
+    Told(String),
+    /// Something did not work.
+    Failed(String),
+}
+
+/// A line that is being typed, and what for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Typing {
+    /// What for.
+    pub what: TypingFor,
+    /// What was typed so far.
+    pub text: String,
+}
+
+/// What a line is typed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TypingFor {
+    /// A search.
+    Search,
+    /// A breakpoint.
+    Breakpoint,
+    /// A place to go to.
+    Goto,
+}
+
+/// A condition that an event can meet: all of what is named.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Breakpoint {
+    /// The service that it is about.
+    pub service: Option<String>,
+    /// The kind of event.
+    pub kind: Option<&'static str>,
+    /// The state that the service reaches.
+    pub state: Option<&'static str>,
+    /// As it was typed.
+    pub text: String,
+}
+
+/// The words for the states of a service, as they are typed.
+const STATES: [ServiceState; 8] = [
+    ServiceState::Waiting,
+    ServiceState::Bidding,
+    ServiceState::Starting,
+    ServiceState::Checking,
+    ServiceState::Running,
+    ServiceState::Stopping,
+    ServiceState::BackingOff,
+    ServiceState::Failed,
+];
+
+impl Breakpoint {
+    /// Reads `Clock`, `child-exited`, `running`, or some of them together: `Clock backing-off`.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        let mut breakpoint = Self {
+            text: text.trim().to_owned(),
+            ..Self::default()
+        };
+        for word in text.split_whitespace() {
+            let kind = words::KINDS.into_iter().find(|kind| *kind == word);
+            let state = STATES
+                .into_iter()
+                .map(ServiceState::as_str)
+                .find(|state| *state == word);
+            if kind.is_some() {
+                breakpoint.kind = kind;
+            } else if state.is_some() {
+                breakpoint.state = state;
+            } else {
+                breakpoint.service = Some(word.to_lowercase());
+            }
+        }
+        (!breakpoint.text.is_empty()).then_some(breakpoint)
+    }
+
+    /// Whether an event meets it.
+    #[must_use]
+    pub fn meets(&self, index: &Index, fact: &Fact) -> bool {
+        let service = index.service(fact).map(|name| name.as_str().to_lowercase());
+        let kind = usize::from(fact.kind).checked_sub(1);
+        let kind = kind.and_then(|place| words::KINDS.get(place));
+        self.service.is_none_or_same(service)
+            && self.kind.is_none_or(|wanted| kind == Some(&wanted))
+            && self
+                .state
+                .is_none_or(|wanted| fact.became.map(ServiceState::as_str) == Some(wanted))
+    }
+}
+
+/// Nothing is wanted, or just this.
+trait Wanted {
+    fn is_none_or_same(&self, found: Option<String>) -> bool;
+}
+
+impl Wanted for Option<String> {
+    fn is_none_or_same(&self, found: Option<String>) -> bool {
+        self.is_none() || *self == found
+    }
+}
+
+impl App {
+    /// Begins at the last event.
+    ///
+    /// # Errors
+    /// The journal cannot be read, or is empty.
+    pub fn new(mut past: Past, zone: Zone) -> Result<Self, InspectError> {
+        let last = past.end()?.sequence;
+        if last < past.first() {
+            return Err(InspectError::Refused(format!(
+                "{} has no events yet",
+                past.place()
+            )));
+        }
+        let moment = Moment::at(&mut past, last)?;
+        Ok(Self {
+            index: Index::new(past.first()),
+            place: past.place(),
+            past,
+            zone,
+            moment,
+            last,
+            scroll: 0,
+            typing: None,
+            search: String::new(),
+            breakpoint: None,
+            status: Status::Quiet,
+            help: false,
+            quit: false,
+        })
+    }
+
+    /// The number of the event that is shown.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.moment.recorded.sequence
+    }
+
+    /// Goes to an event; to the nearest one that there is.
+    pub fn go(&mut self, sequence: u64) {
+        let sequence = sequence.clamp(self.index.first, self.last);
+        if sequence == self.at() {
+            return;
+        }
+        match Moment::at(&mut self.past, sequence) {
+            Ok(moment) => {
+                self.moment = moment;
+                self.status = Status::Quiet;
+            }
+            Err(error) => self.status = Status::Failed(error.to_string()),
+        }
+    }
+
+    /// Goes to what a person wrote.
+    ///
+    /// # Errors
+    /// It is no point of the journal.
+    pub fn visit(&mut self, when: &str) -> Result<(), InspectError> {
+        let sequence = time::find(&mut self.past, &self.zone, when)?;
+        self.past.must_have(sequence)?;
+        self.go(sequence);
+        Ok(())
+    }
+
+    /// Goes so many events forwards, or backwards.
+    pub fn step(&mut self, by: i64) {
+        let sequence = self.at().saturating_add_signed(by);
+        self.go(sequence);
+    }
+
+    /// Goes to a share of the whole life, in thousandths of its time.
+    pub fn go_to_share(&mut self, thousandths: u64) {
+        let (from, to) = self.span();
+        let at = from + (to - from) * thousandths.min(1000) / 1000;
+        let place = self.index.facts.partition_point(|fact| fact.at <= at);
+        self.go(self.index.first + (place as u64).saturating_sub(1));
+    }
+
+    /// The times of the first and the last event that are known.
+    #[must_use]
+    pub fn span(&self) -> (u64, u64) {
+        let first = self.index.facts.first().map_or(0, |fact| fact.at);
+        let last = self.index.facts.last().map_or(first, |fact| fact.at);
+        (first, last.max(first))
+    }
+
+    /// Goes to the next start of the master, or the one before.
+    pub fn boot(&mut self, backwards: bool) {
+        let found = self.index.search(self.at(), backwards, |fact| fact.start);
+        self.go_or_tell(found, backwards, "start of the master");
+    }
+
+    /// Goes to the next bad news, or the one before.
+    pub fn failure(&mut self, backwards: bool) {
+        let found = self.index.search(self.at(), backwards, |fact| fact.bad);
+        self.go_or_tell(found, backwards, "failure");
+    }
+
+    /// Goes to where the breakpoint is met next.
+    pub fn run(&mut self, backwards: bool) {
+        let Some(breakpoint) = self.breakpoint.clone() else {
+            self.status = Status::Told("there is no breakpoint: b sets one".to_owned());
+            return;
+        };
+        let fits = |fact: &Fact| breakpoint.meets(&self.index, fact);
+        let found = self.index.search(self.at(), backwards, fits);
+        self.go_or_tell(found, backwards, &breakpoint.text);
+    }
+
+    /// Goes to the next event whose service, kind or reached state has the text that is looked for.
+    pub fn find(&mut self, backwards: bool) {
+        if self.search.is_empty() {
+            self.status = Status::Told("nothing is looked for: / begins a search".to_owned());
+            return;
+        }
+        let wanted = self.search.to_lowercase();
+        let index = &self.index;
+        let fits = |fact: &Fact| {
+            let kind = usize::from(fact.kind).checked_sub(1);
+            let kind = kind.and_then(|place| words::KINDS.get(place));
+            let name = index.service(fact);
+            kind.is_some_and(|kind| kind.contains(&wanted))
+                || name.is_some_and(|name| name.as_str().to_lowercase().contains(&wanted))
+                || fact
+                    .became
+                    .is_some_and(|state| state.as_str().contains(&wanted))
+        };
+        let found = index.search(self.moment.recorded.sequence, backwards, fits);
+        let search = self.search.clone();
+        self.go_or_tell(found, backwards, &search);
+    }
+
+    fn go_or_tell(&mut self, found: Option<u64>, backwards: bool, what: &str) {
+        match found {
+            Some(sequence) => self.go(sequence),
+            None => {
+                let side = if backwards { "before" } else { "after" };
+                let so_far = if self.index.complete {
+                    ""
+                } else {
+                    " as far as it is read"
+                };
+                self.status = Status::Told(format!("no {what} {side} this event{so_far}"));
+            }
+        }
+    }
+
+    /// The line is typed.
+    pub fn typed(&mut self) {
+        let Some(Typing { what, text }) = self.typing.take() else {
+            return;
+        };
+        match what {
+            TypingFor::Search => {
+                self.search = text.trim().to_owned();
+                self.find(false);
+            }
+            TypingFor::Breakpoint => {
+                self.breakpoint = Breakpoint::read(&text);
+                self.status = match &self.breakpoint {
+                    Some(breakpoint) => {
+                        Status::Told(format!("space stops at: {}", breakpoint.text))
+                    }
+                    None => Status::Told("no breakpoint".to_owned()),
+                };
+            }
+            TypingFor::Goto => match time::find(&mut self.past, &self.zone, &text) {
+                Ok(sequence) => self.go(sequence),
+                Err(error) => self.status = Status::Failed(error.to_string()),
+            },
+        }
+    }
+}

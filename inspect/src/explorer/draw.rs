@@ -1,0 +1,291 @@
+//! The screen.
+
+use allexmaster_state::ServiceState;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, Wrap};
+
+use super::app::{App, Status, TypingFor};
+use super::keys::HELP;
+use crate::command::tone_of;
+use crate::failure;
+use crate::screen::{Tone, cut};
+use crate::words;
+
+/// The heights of the density, from none to most.
+const LEVELS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
+
+/// Draws all of it.
+pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
+    let [top, scrubber, middle, bottom] = Layout::vertical([
+        Constraint::Length(1),
+        Constraint::Length(4),
+        Constraint::Min(6),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    let [left, right] =
+        Layout::horizontal([Constraint::Percentage(52), Constraint::Percentage(48)]).areas(middle);
+    draw_heading(frame, app, top);
+    draw_scrubber(frame, app, scrubber);
+    draw_services(frame, app, left);
+    draw_event(frame, app, right);
+    draw_bottom(frame, app, bottom);
+    if app.help {
+        draw_help(frame);
+    }
+}
+
+fn style(tone: Tone) -> Style {
+    match tone {
+        Tone::Plain => Style::new(),
+        Tone::Faint => Style::new().add_modifier(Modifier::DIM),
+        Tone::Strong => Style::new().add_modifier(Modifier::BOLD),
+        Tone::Good => Style::new().fg(Color::Green),
+        Tone::Waiting => Style::new().fg(Color::Yellow),
+        Tone::Bad => Style::new().fg(Color::Red),
+    }
+}
+
+fn draw_heading(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let state = &app.moment.after;
+    let lan = state.lan_status();
+    let read = if app.index.complete {
+        String::new()
+    } else {
+        format!("  reading: {} of {}", app.index.facts.len(), app.last)
+    };
+    let line = Line::from(vec![
+        Span::styled(
+            format!(" #{} of {} ", app.at(), app.last),
+            Style::new().add_modifier(Modifier::REVERSED),
+        ),
+        Span::raw(format!("  {}  ", app.zone.moment(app.moment.recorded.at.0))),
+        Span::styled(
+            format!("LanManager {}", lan.state),
+            style(if lan.state == "connected" {
+                Tone::Good
+            } else {
+                Tone::Bad
+            }),
+        ),
+        Span::styled(format!("  {}{read}", app.place), style(Tone::Faint)),
+    ]);
+    frame.render_widget(Paragraph::new(line), area);
+}
+
+/// The whole life, with the density of events, bad news, and where we are.
+fn draw_scrubber(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let width = usize::from(area.width.saturating_sub(2)).max(1);
+    let (from, to) = app.span();
+    let mut counts = vec![0_u64; width];
+    let mut bad = vec![false; width];
+    let mut starts = vec![false; width];
+    for fact in &app.index.facts {
+        let column = column_of(fact.at, (from, to), width);
+        counts[column] += 1;
+        bad[column] |= fact.bad;
+        starts[column] |= fact.start;
+    }
+    let most = counts.iter().copied().max().unwrap_or(1).max(1);
+    let here = column_of(app.moment.recorded.at.0, (from, to), width);
+    let density = (0..width).map(|column| {
+        let text = LEVELS[level(counts[column], most)];
+        let mut look = style(if bad[column] { Tone::Bad } else { Tone::Good });
+        if column == here {
+            look = look.add_modifier(Modifier::REVERSED);
+        }
+        Span::styled(text, look)
+    });
+    let signs = (0..width).map(|column| {
+        if column == here {
+            Span::styled("▲", style(Tone::Strong))
+        } else if starts[column] {
+            Span::styled("┃", style(Tone::Waiting))
+        } else {
+            Span::raw(" ")
+        }
+    });
+    let (begin, end) = (app.zone.moment(from), app.zone.moment(to));
+    let gap = width.saturating_sub(begin.len() + end.len());
+    let lines = vec![
+        Line::from(density.collect::<Vec<_>>()),
+        Line::from(signs.collect::<Vec<_>>()),
+        Line::styled(
+            format!("{begin}{}{end}", " ".repeat(gap)),
+            style(Tone::Faint),
+        ),
+    ];
+    let inner = Rect {
+        x: area.x + 1,
+        width: area.width.saturating_sub(2),
+        ..area
+    };
+    frame.render_widget(Paragraph::new(lines), inner);
+}
+
+fn column_of(at: u64, (from, to): (u64, u64), width: usize) -> usize {
+    let span = u128::from((to - from).max(1));
+    let column = u128::from(at.saturating_sub(from)) * (width as u128 - 1) / span;
+    usize::try_from(column).unwrap_or(0).min(width - 1)
+}
+
+fn level(count: u64, most: u64) -> usize {
+    if count == 0 {
+        return 0;
+    }
+    // By the logarithm: one event is seen beside ten thousand.
+    let share = (u64::BITS - count.leading_zeros()) * 8 / (u64::BITS - most.leading_zeros()).max(1);
+    usize::try_from(share).unwrap_or(8).clamp(1, 8)
+}
+
+fn draw_services(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
+    let state = &app.moment.after;
+    let total = state.services.len();
+    let room = usize::from(area.height.saturating_sub(3));
+    app.scroll = app.scroll.min(total.saturating_sub(room));
+    let changed = |name| app.moment.before.status_of(name) != state.status_of(name);
+    let rows: Vec<Row<'_>> = state
+        .services
+        .iter()
+        .skip(app.scroll)
+        .take(room)
+        .filter_map(|(name, _)| state.status_of(name).map(|status| (name, status)))
+        .map(|(name, status)| {
+            let number =
+                |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+            let ports: Vec<String> = status
+                .ports
+                .iter()
+                .filter_map(|(_, port)| port.map(|port| port.to_string()))
+                .collect();
+            let row = Row::new(vec![
+                name.to_string(),
+                status.state.to_string(),
+                number(status.pid.map(|pid| pid.0)),
+                ports.join(" "),
+                status.reason.clone().unwrap_or_default(),
+            ]);
+            let look = style(tone_of(status.state));
+            row.style(if changed(name) {
+                look.add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
+            } else {
+                look
+            })
+        })
+        .collect();
+    let title = format!(" services and needs ({total}): {} ", outline(app));
+    let widths = [
+        Constraint::Length(14),
+        Constraint::Length(11),
+        Constraint::Length(7),
+        Constraint::Length(17),
+        Constraint::Fill(1),
+    ];
+    let table = Table::new(rows, widths)
+        .header(Row::new(["name", "state", "pid", "ports", "reason"]).style(style(Tone::Faint)))
+        .block(
+            Block::new()
+                .borders(Borders::TOP)
+                .title(cut(&title, usize::from(area.width))),
+        );
+    frame.render_widget(table, area);
+}
+
+fn outline(app: &App) -> String {
+    let statuses = app.moment.after.service_statuses();
+    let running = statuses
+        .filter(|status| status.state == ServiceState::Running)
+        .count();
+    let cooling = app.moment.after.ports.blocked().count();
+    let leased = app.moment.after.ports.leases().count();
+    format!("{running} running; {leased} ports leased, {cooling} cooling down")
+}
+
+fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let moment = &app.moment;
+    let tone = failure::tone(&moment.before, &moment.recorded);
+    let mut lines = vec![
+        Line::styled(words::event(&moment.before, &moment.recorded), style(tone)),
+        Line::raw(""),
+    ];
+    for effect in &moment.effects {
+        lines.push(Line::raw(format!(
+            "→ {}",
+            words::effect(&moment.after, effect)
+        )));
+    }
+    if moment.effects.is_empty() {
+        lines.push(Line::styled("it caused nothing", style(Tone::Faint)));
+    }
+    lines.push(Line::raw(""));
+    for change in moment.changes() {
+        let old = change.before.as_deref().unwrap_or("(nothing)");
+        let new = change.after.as_deref().unwrap_or("(gone)");
+        lines.push(Line::from(vec![
+            Span::styled(format!("{}: ", change.place), style(Tone::Faint)),
+            Span::styled(old.to_owned(), style(Tone::Bad)),
+            Span::raw(" → "),
+            Span::styled(new.to_owned(), style(Tone::Good)),
+        ]));
+    }
+    let title = format!(" {} ", words::kind(&moment.recorded.event));
+    let block = Block::new()
+        .borders(Borders::TOP | Borders::LEFT)
+        .title(Span::styled(title, style(Tone::Strong)));
+    frame.render_widget(
+        Paragraph::new(lines)
+            .wrap(Wrap { trim: false })
+            .block(block),
+        area,
+    );
+}
+
+fn draw_bottom(frame: &mut Frame<'_>, app: &App, area: Rect) {
+    let line = if let Some(typing) = &app.typing {
+        let prompt = match typing.what {
+            TypingFor::Search => "search: ",
+            TypingFor::Breakpoint => "stop where (service, kind, state): ",
+            TypingFor::Goto => "go to (918, 03:12:07, 10m): ",
+        };
+        Line::from(format!(" {prompt}{}▏", typing.text))
+    } else {
+        match (&app.status, &app.index.damage) {
+            (Status::Failed(text), _) => Line::styled(format!(" {text}"), style(Tone::Bad)),
+            (Status::Told(text), _) => Line::styled(format!(" {text}"), style(Tone::Waiting)),
+            (Status::Quiet, Some(damage)) => Line::styled(format!(" {damage}"), style(Tone::Bad)),
+            (Status::Quiet, None) => Line::styled(
+                " ←→ event  f failure  s start  / search  b breakpoint  space run  g go to  ? help  q leave",
+                style(Tone::Faint),
+            ),
+        }
+    };
+    frame.render_widget(Paragraph::new(line), area);
+}
+
+fn draw_help(frame: &mut Frame<'_>) {
+    let area = frame.area();
+    let (width, height) = (64.min(area.width), (HELP.len() as u16 + 2).min(area.height));
+    let window = Rect {
+        x: area.x + (area.width - width) / 2,
+        y: area.y + (area.height - height) / 2,
+        width,
+        height,
+    };
+    let lines: Vec<Line<'_>> = HELP
+        .iter()
+        .map(|(keys, what)| {
+            Line::from(vec![
+                Span::styled(format!(" {keys:<11}"), style(Tone::Strong)),
+                Span::raw(*what),
+            ])
+        })
+        .collect();
+    frame.render_widget(Clear, window);
+    frame.render_widget(
+        Paragraph::new(lines).block(Block::bordered().title(" keys ")),
+        window,
+    );
+}

@@ -1,0 +1,19 @@
+//! The time machine: the life of a machine in the terminal, forwards and backwards.
+//!
+//! ```text
+//!  index (a thread reads the whole journal once) ──► Index ──┐
+//!  keys ──► App (where we are, what is looked for) ──────────┼─► draw
+//!  Past (any state, from the nearest kept one) ──────────────┘
+//! ```
+
+mod app;
+mod draw;
+mod index;
+mod keys;
+mod terminal;
+
+pub use app::{App, Status};
+pub use draw::draw;
+pub use index::{Fact, Index, Indexing};
+pub use keys::key;
+pub use terminal::run;

@@ -1,0 +1,50 @@
+//! The loop between the keyboard and the screen.
+
+use std::time::Duration;
+
+use crossterm::event::{self, Event, KeyEventKind};
+
+use super::app::App;
+use super::draw::draw;
+use super::index::Indexing;
+use super::keys::key;
+use crate::error::InspectError;
+
+/// How often it is looked whether more of the journal has been read.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Shows the time machine until it is left. The terminal is as before, whatever happens.
+///
+/// # Errors
+/// The terminal cannot be used.
+pub fn run(mut app: App, indexing: &Indexing) -> Result<(), InspectError> {
+    let mut terminal = ratatui::try_init()?;
+    let result = turn(&mut terminal, &mut app, indexing);
+    ratatui::try_restore()?;
+    result
+}
+
+fn turn(
+    terminal: &mut ratatui::DefaultTerminal,
+    app: &mut App,
+    indexing: &Indexing,
+) -> Result<(), InspectError> {
+    let mut stale = true;
+    while !app.quit {
+        stale |= indexing.take_into(&mut app.index);
+        if stale {
+            terminal.draw(|frame| draw(frame, app))?;
+        }
+        stale = false;
+        if event::poll(LOOK_EVERY)? {
+            // Resizing, too, makes the screen stale.
+            stale = true;
+            if let Event::Key(pressed) = event::read()?
+                && pressed.kind != KeyEventKind::Release
+            {
+                key(app, pressed);
+            }
+        }
+    }
+    Ok(())
+}
