@@ -38,6 +38,8 @@ impl Conversation {
             }
             Purpose::ReportDown(instance) => self.down_answered(now, instance, outcome),
             Purpose::Relay(request) => self.relayed(request, outcome),
+            // One that failed is followed by the next.
+            Purpose::Look(_) => {}
         }
     }
 
@@ -186,7 +188,7 @@ impl Conversation {
         open.retain(|verdict| {
             let key = RowKey::of_text(verdict.instance.as_str());
             let listed = self.services.mirror.get(&key);
-            let approved = listed.is_some_and(|row| is_ours(row, &verdict.row));
+            let approved = listed.is_some_and(|row| is_ours(&row, &verdict.row));
             if approved {
                 let (instance, bid) = (verdict.instance.clone(), verdict.bid);
                 let answer = ResponseAnswer::Approved;

@@ -33,7 +33,9 @@ impl Conversation {
                     session: _,
                     data,
                 } => {
-                    if let Some(Purpose::Follow(table)) = self.calls.get(&call) {
+                    if let Some(Purpose::Look(table)) = self.calls.get(&call) {
+                        self.looked_at(*table, &data);
+                    } else if let Some(Purpose::Follow(table)) = self.calls.get(&call) {
                         self.followed(*table, data);
                     }
                 }
@@ -70,6 +72,7 @@ impl Conversation {
             Some(
                 Purpose::Reach(_)
                 | Purpose::Follow(_)
+                | Purpose::Look(_)
                 | Purpose::ReachNeed { .. }
                 | Purpose::Bid { .. }
                 | Purpose::Respond { .. }

@@ -39,6 +39,13 @@ pub const RESPONSE_PATIENCE_MS: u64 = 30_000;
 /// How long an approval may hide behind the end of the need's session: the two are not ordered.
 pub const VERDICT_PATIENCE_MS: u64 = 2_000;
 
+/// When the tables are read a second time. A JavaScript LanManager can lose a row that it creates
+/// while it answers a query, and what a master that was here before leaves behind it does create
+/// then; so what was missed is noticed soon.
+pub const FIRST_LOOK_MS: u64 = 2_000;
+/// How often the tables are read after that: a row that is lost later is found again in that time.
+pub const LOOK_INTERVAL_MS: u64 = 30_000;
+
 /// What the master's other parts are told.
 #[derive(Debug)]
 pub enum News {
@@ -64,6 +71,8 @@ pub struct Conversation {
     needs: Followed,
     listed: bool,
     listing_until: u64,
+    /// When the tables are read again, beside what is followed.
+    look_at: u64,
     /// The needs that the rules know to be unsatisfied.
     known: BTreeSet<InstanceName>,
     calls: HashMap<CallId, Purpose>,
@@ -107,6 +116,7 @@ enum Purpose {
     Reach(Table),
     Claim(Table),
     Follow(Table),
+    Look(Table),
     ReachNeed {
         instance: InstanceName,
         bid: Incarnation,
@@ -174,6 +184,7 @@ impl Conversation {
             needs: Followed::new("needs", &["instancename"]),
             listed: false,
             listing_until: now + LISTING_PATIENCE_MS,
+            look_at: now + FIRST_LOOK_MS,
             known: BTreeSet::new(),
             calls: HashMap::from([(introduction, Purpose::Introduce)]),
             bids: HashMap::new(),
@@ -196,12 +207,16 @@ impl Conversation {
     /// When [`Conversation::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        let listing = (!self.listed).then_some(self.listing_until);
+        let next = if self.listed {
+            self.look_at
+        } else {
+            self.listing_until
+        };
         let verdict = self.verdicts.front().map(|verdict| verdict.until);
         self.client
             .poll_timeout()
             .into_iter()
-            .chain(listing)
+            .chain([next])
             .chain(verdict)
             .min()
     }
@@ -246,6 +261,9 @@ impl Conversation {
                     answer,
                 });
             }
+        }
+        if self.listed && now >= self.look_at {
+            self.look(now);
         }
         self.client.handle_timeout(now);
         self.take_events(now);

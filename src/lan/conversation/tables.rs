@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::mirror::MirrorChange;
+use allexmaster_protocol::table::RowKey;
 use allexmaster_state::{Event, InstanceName, Need};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Conversation, Followed, News, Table};
+use super::{Conversation, Followed, LOOK_INTERVAL_MS, News, Purpose, Table};
 use crate::rows::need_from_row;
 use crate::tables::TableChange;
 
@@ -51,6 +52,36 @@ impl Conversation {
         }
     }
 
+    /// Reads the tables again, beside what is followed.
+    pub(super) fn look(&mut self, now: u64) {
+        self.look_at = now + LOOK_INTERVAL_MS;
+        for table in [Table::Needs, Table::Services] {
+            let Some(session) = self.followed_table(table).session.clone() else {
+                continue;
+            };
+            let query = json!({ "filter": "*" });
+            let call = self.client.query(now, &session, query);
+            self.calls.insert(call, Purpose::Look(table));
+        }
+    }
+
+    /// A row that was read again and that the followed query never told: as if it told it now. A
+    /// need with a process is being satisfied this very moment.
+    pub(super) fn looked_at(&mut self, table: Table, data: &Value) {
+        let (Some("r1"), Some(row)) = (data.get(0).and_then(Value::as_str), data.get(2)) else {
+            return;
+        };
+        let name = row.get("instancename").and_then(Value::as_str);
+        let is_settled = table == Table::Needs && row.get("pid").is_some_and(|pid| !pid.is_null());
+        let Some(name) = name.filter(|_| !is_settled) else {
+            return;
+        };
+        let key = RowKey::of_text(name);
+        if !self.followed_table(table).mirror.has(&key) {
+            self.followed(table, json!(["c", row]));
+        }
+    }
+
     pub(super) fn need_changed(&mut self, change: MirrorChange) {
         let connection = self.connection;
         match change {
@@ -89,7 +120,7 @@ impl Conversation {
         self.listed = true;
         self.announce_connection();
         let connection = self.connection;
-        let rows: Vec<Row> = self.needs.mirror.rows().cloned().collect();
+        let rows: Vec<Row> = self.needs.mirror.rows().collect();
         let before = std::mem::take(&mut self.known);
         let mut needs = Vec::new();
         let mut room = LISTED_BYTES_MOST;

@@ -1,0 +1,27 @@
+//! Services of AllexJS: how they are started, what is said with them, and what tools get of them.
+
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
+
+mod channels;
+mod launch;
+mod looks;
+mod relays;
+mod sessions;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A recording of the JavaScript programs.
+fn recording(name: &str) -> Vec<Value> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("protocol/tests/data");
+    let text = fs::read_to_string(folder.join(name)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
