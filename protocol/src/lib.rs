@@ -76,6 +76,7 @@ pub mod filter;
 pub mod table;
 
 pub mod mirror;
+mod packed;
 
 pub mod close;
 

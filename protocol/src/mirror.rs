@@ -6,6 +6,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::filter::{Filter, Row};
+use crate::packed::PackedRow;
 use crate::table::{DataEvent, DataEventError, RowKey};
 
 /// The most rows that a copy takes; a hundred times what one network is expected to have.
@@ -39,7 +40,7 @@ pub enum MirrorError {
 #[derive(Clone, Debug, Default)]
 pub struct Mirror {
     key: Vec<String>,
-    rows: BTreeMap<RowKey, Row>,
+    rows: BTreeMap<RowKey, PackedRow>,
     query: Option<String>,
 }
 
@@ -54,14 +55,20 @@ impl Mirror {
     }
 
     /// The rows in the order of their keys.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Row> {
-        self.rows.values()
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row> {
+        self.rows.values().map(PackedRow::unpack)
     }
 
     /// The row with a key.
     #[must_use]
-    pub fn get(&self, key: &RowKey) -> Option<&Row> {
-        self.rows.get(key)
+    pub fn get(&self, key: &RowKey) -> Option<Row> {
+        self.rows.get(key).map(PackedRow::unpack)
+    }
+
+    /// Whether there is a row with a key.
+    #[must_use]
+    pub fn has(&self, key: &RowKey) -> bool {
+        self.rows.contains_key(key)
     }
 
     /// The identifier of the open query, for `closeQuery`.
@@ -93,7 +100,7 @@ impl Mirror {
                     changes.extend(
                         self.rows
                             .remove(&RowKey::of(&self.key, &old))
-                            .map(MirrorChange::Removed),
+                            .map(|row| MirrorChange::Removed(row.unpack())),
                     );
                 }
                 changes.extend(self.upsert(new)?);
@@ -109,21 +116,22 @@ impl Mirror {
         if self.rows.len() >= MAX_MIRROR_ROWS && !self.rows.contains_key(&key) {
             return Err(MirrorError::TooManyRows);
         }
-        let unchanged = self.rows.get(&key) == Some(&row);
+        let packed = PackedRow::new(&row);
+        let unchanged = self.rows.get(&key) == Some(&packed);
         if unchanged {
             return Ok(Vec::new());
         }
-        self.rows.insert(key, row.clone());
+        self.rows.insert(key, packed);
         Ok(vec![MirrorChange::Upserted(row)])
     }
 
     fn update(&mut self, filter: &Filter, fields: &Row) -> Vec<MirrorChange> {
         let mut changes = Vec::new();
         for key in self.matching(filter) {
-            let Some(mut row) = self.rows.remove(&key) else {
+            let Some(before) = self.rows.remove(&key).map(|row| row.unpack()) else {
                 continue;
             };
-            let before = row.clone();
+            let mut row = before.clone();
             row.extend(fields.clone());
             let new_key = RowKey::of(&self.key, &row);
             if new_key != key {
@@ -132,7 +140,7 @@ impl Mirror {
             if row != before {
                 changes.push(MirrorChange::Upserted(row.clone()));
             }
-            self.rows.insert(new_key, row);
+            self.rows.insert(new_key, PackedRow::new(&row));
         }
         changes
     }
@@ -141,13 +149,14 @@ impl Mirror {
         self.matching(filter)
             .iter()
             .filter_map(|key| self.rows.remove(key))
-            .map(MirrorChange::Removed)
+            .map(|row| MirrorChange::Removed(row.unpack()))
             .collect()
     }
 
     /// The keys of the rows that match; found at once when the filter demands the key.
     fn matching(&self, filter: &Filter) -> Vec<RowKey> {
-        let matches = |(key, row): (&RowKey, &Row)| filter.matches(row).then(|| key.clone());
+        let matches =
+            |(key, row): (&RowKey, &PackedRow)| filter.matches(&row.unpack()).then(|| key.clone());
         match (self.key.as_slice(), filter.demanded_text()) {
             ([key_field], Some((field, text))) if key_field == field => self
                 .rows

@@ -219,8 +219,7 @@ impl Service {
             .server
             .table(self.children)
             .and_then(|table| table.get(&key));
-        if let Some(row) = row.filter(|row| row.get("pid") == Some(&json!(pid.0))) {
-            let mut row = row.clone();
+        if let Some(mut row) = row.filter(|row| row.get("pid") == Some(&json!(pid.0))) {
             row.insert(name.clone(), value.clone());
             self.server.put_row(self.children, row);
         }
@@ -248,7 +247,7 @@ impl Service {
                 let Some(known) = self.server.table(table) else {
                     return;
                 };
-                let keys: Vec<RowKey> = known.rows().map(|row| known.key_of(row)).collect();
+                let keys: Vec<RowKey> = known.rows().map(|row| known.key_of(&row)).collect();
                 for key in keys {
                     self.server.remove_row(table, &key);
                 }

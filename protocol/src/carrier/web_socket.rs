@@ -53,7 +53,9 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// Somebody answers, but grants no SignalR connection.
-    #[error("{peer} grants no SignalR connection: {reason}; check that it serves SignalR on this port")]
+    #[error(
+        "{peer} grants no SignalR connection: {reason}; check that it serves SignalR on this port"
+    )]
     Negotiation {
         /// The other end.
         peer: String,

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::filter::{Filter, Row};
+use crate::packed::PackedRow;
 use index::QueryIndex;
 use view::{View, ViewTexts};
 
@@ -64,7 +65,7 @@ pub struct RoleRefused {
 pub struct Table {
     description: TableDescription,
     views: BTreeMap<String, View>,
-    rows: BTreeMap<RowKey, Row>,
+    rows: BTreeMap<RowKey, PackedRow>,
     queries: BTreeMap<QueryNumber, OpenQuery>,
     index: QueryIndex,
     next_query: u64,
@@ -109,13 +110,13 @@ impl Table {
 
     /// The row with a key.
     #[must_use]
-    pub fn get(&self, key: &RowKey) -> Option<&Row> {
-        self.rows.get(key)
+    pub fn get(&self, key: &RowKey) -> Option<Row> {
+        self.rows.get(key).map(PackedRow::unpack)
     }
 
     /// The rows in the order of their keys.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &Row> {
-        self.rows.values()
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Row> {
+        self.rows.values().map(PackedRow::unpack)
     }
 
     /// How many rows there are.
@@ -133,29 +134,32 @@ impl Table {
     /// Inserts a row, or replaces the one with the same key.
     pub fn put(&mut self, row: Row) -> Vec<Told> {
         let key = self.key_of(&row);
-        let old = self.rows.insert(key.clone(), row);
-        self.tell(&key, old.as_ref())
+        let old = self.rows.insert(key, PackedRow::new(&row));
+        let old = old.map(|old| old.unpack());
+        self.tell(old.as_ref(), Some(&row))
     }
 
     /// Changes some fields of a row; nothing when there is no such row. Key fields stay as they are.
     pub fn update(&mut self, key: &RowKey, fields: Row) -> Vec<Told> {
-        let Some(row) = self.rows.get_mut(key) else {
+        let Some(packed) = self.rows.get_mut(key) else {
             return Vec::new();
         };
-        let old = row.clone();
+        let old = packed.unpack();
+        let mut new = old.clone();
         for (field, value) in fields {
             if !self.description.key.contains(&field) {
-                row.insert(field, value);
+                new.insert(field, value);
             }
         }
-        self.tell(key, Some(&old))
+        *packed = PackedRow::new(&new);
+        self.tell(Some(&old), Some(&new))
     }
 
     /// Removes a row and gives it back.
     pub fn remove(&mut self, key: &RowKey) -> (Option<Row>, Vec<Told>) {
-        let removed = self.rows.remove(key);
+        let removed = self.rows.remove(key).map(|row| row.unpack());
         let told = if removed.is_some() {
-            self.tell(key, removed.as_ref())
+            self.tell(removed.as_ref(), None)
         } else {
             Vec::new()
         };
@@ -167,7 +171,7 @@ impl Table {
     pub fn matching(&self, filter: &Filter) -> Vec<RowKey> {
         self.candidates(filter)
             .filter(|(_, row)| filter.matches(row))
-            .map(|(key, _)| key.clone())
+            .map(|(key, _)| key)
             .collect()
     }
 
@@ -187,7 +191,7 @@ impl Table {
             .filter(|(_, row)| query.filter.matches(row))
             .skip(query.offset)
             .take(query.limit.unwrap_or(usize::MAX))
-            .map(|(_, row)| json!(["r1", reading, view.of_row(row)]).to_string());
+            .map(|(_, row)| json!(["r1", reading, view.of_row(&row)]).to_string());
         let begin = json!(["rb", reading]).to_string();
         let end = json!(["re", reading]).to_string();
         Ok(std::iter::once(begin)
@@ -237,19 +241,19 @@ impl Table {
     fn candidates<'table>(
         &'table self,
         filter: &Filter,
-    ) -> Box<dyn Iterator<Item = (&'table RowKey, &'table Row)> + 'table> {
+    ) -> Box<dyn Iterator<Item = (RowKey, Row)> + 'table> {
+        let unpacked = |(key, row): (&RowKey, &PackedRow)| (key.clone(), row.unpack());
         match (self.description.key.as_slice(), filter.demanded_text()) {
             ([key_field], Some((field, text))) if key_field == field => {
                 let key = RowKey::of_values(std::iter::once(&Value::String(text.to_owned())));
-                Box::new(self.rows.get_key_value(&key).into_iter())
+                Box::new(self.rows.get_key_value(&key).into_iter().map(unpacked))
             }
-            _ => Box::new(self.rows.iter()),
+            _ => Box::new(self.rows.iter().map(unpacked)),
         }
     }
 
-    /// Tells the queries that a row changed from `old` to what stands in the table now.
-    fn tell(&self, key: &RowKey, old: Option<&Row>) -> Vec<Told> {
-        let new = self.rows.get(key);
+    /// Tells the queries that a row changed from `old` to `new`.
+    fn tell(&self, old: Option<&Row>, new: Option<&Row>) -> Vec<Told> {
         let mut concerned = BTreeSet::new();
         for row in [old, new].into_iter().flatten() {
             self.index.collect(row, &mut concerned);

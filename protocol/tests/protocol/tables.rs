@@ -145,7 +145,7 @@ proptest! {
                 prop_assert!(!changed.is_empty(), "an event that changes nothing: {}", event.event);
             }
             for follower in &followers {
-                let copy: Vec<Row> = follower.mirror.rows().cloned().collect();
+                let copy: Vec<Row> = follower.mirror.rows().collect();
                 prop_assert_eq!(copy, follower.expected(&table));
             }
         }

@@ -186,7 +186,14 @@ mod tests {
         let both = r#"{"connectionId":"1","connectionToken":"x-Y_2"}"#;
         assert_eq!(named(both), Ok("x-Y_2".to_owned()));
         let long = format!(r#"{{"connectionId":"{}"}}"#, "x".repeat(200));
-        for body in ["", "1", "{}", r#"{"connectionId":1}"#, r#"{"connectionId":"a&b"}"#, &long] {
+        for body in [
+            "",
+            "1",
+            "{}",
+            r#"{"connectionId":1}"#,
+            r#"{"connectionId":"a&b"}"#,
+            &long,
+        ] {
             assert!(named(body).is_err(), "{body}");
         }
     }

@@ -210,7 +210,7 @@ impl Player {
         let tables: Vec<Value> = self
             .mirrors
             .values()
-            .map(|mirror| mirror.rows().cloned().map(Value::Object).collect())
+            .map(|mirror| mirror.rows().map(Value::Object).collect())
             .collect();
         serde_json::to_string_pretty(&tables).unwrap()
     }
