@@ -25,6 +25,14 @@ pub fn difference(before: &State, after: &State) -> Vec<Change> {
     changes
 }
 
+/// Each place in which two documents differ.
+#[must_use]
+pub fn difference_of_values(before: &Value, after: &Value) -> Vec<Change> {
+    let mut changes = Vec::new();
+    compare("", before, after, &mut changes);
+    changes
+}
+
 /// The state as it is compared: lists of pairs as tables, the ports of one holder, or of one moment,
 /// side by side, and without the time, which stands beside each event.
 fn shape(state: &State) -> Value {

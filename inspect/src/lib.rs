@@ -41,6 +41,10 @@ pub mod why;
 
 pub mod timeline;
 
+pub mod transcript;
+
+pub mod compare;
+
 pub mod redact;
 
 pub mod time;

@@ -193,6 +193,11 @@ impl Watch for Register {
 
     fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
         let sequence = step.recorded.sequence;
+        if matches!(step.recorded.event, Event::NeedsListed { .. }) {
+            for (instance, _) in step.state.services.iter() {
+                self.instances.insert(instance.clone(), sequence);
+            }
+        }
         for effect in step.effects {
             if let Effect::ProbePorts { incarnation, ports } = effect
                 && let Some(owner) = step.state.services.owner(*incarnation)

@@ -6,6 +6,7 @@ mod info;
 mod log;
 mod replay;
 mod show;
+mod test;
 mod timeline;
 mod verify;
 mod why;
@@ -21,6 +22,7 @@ use crate::source::{self, Ask, OnlineSource};
 pub use answer::Answer;
 pub use replay::Replay;
 pub use show::Moment;
+pub(crate) use show::with_times;
 pub(crate) use why::tone_of;
 
 /// What the commands need to know of the world.
@@ -72,6 +74,8 @@ enum JournalCommand {
     Verify(verify::Verify),
     /// Write it, or a stretch of it, as lines of JSON
     Export(copies::Export),
+    /// Turn a stretch of it into a test of the repository
+    Test(test::Test),
     /// Make a journal's folder of an export
     Import(copies::Import),
 }
@@ -91,6 +95,7 @@ impl Journal {
             JournalCommand::Timeline(command) => command.run(place, setting),
             JournalCommand::Verify(command) => command.run(place, setting),
             JournalCommand::Export(command) => command.run(place, setting),
+            JournalCommand::Test(command) => command.run(place, setting),
             JournalCommand::Import(command) => command.run(setting),
         }
     }

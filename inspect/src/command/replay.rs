@@ -1,6 +1,7 @@
 //! `replay`: the state at any point.
 
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use allexmaster_journal::Position;
 use allexmaster_state::{ServiceStatus, State};
@@ -10,8 +11,10 @@ use comfy_table::{ContentArrangement, Table};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::copies::export;
 use super::show::write_changes;
 use super::{Answer, Place, Setting};
+use crate::compare::{Comparison, compare, trace};
 use crate::difference::difference;
 use crate::error::InspectError;
 use crate::explorer::{self, App, Indexing};
@@ -40,6 +43,12 @@ pub struct Replay {
     /// Recompute everything from the beginning, and check records, checkpoint and invariants
     #[arg(long)]
     verify: bool,
+    /// Replay it in another build of this program too, and tell every event at which they part
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["from", "verify"])]
+    compare: Option<PathBuf>,
+    /// One line for each event, with hashes of what it led to: what --compare reads
+    #[arg(long, hide = true)]
+    trace: bool,
     /// Go through it in the terminal, forwards and backwards
     #[arg(long, conflicts_with_all = ["from", "verify", "json"])]
     tui: bool,
@@ -55,6 +64,12 @@ impl Replay {
     /// What cannot be done, and why.
     pub fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
         let mut past = self.place.open(setting)?;
+        if self.trace {
+            return write_traces(&mut past, &mut setting.screen);
+        }
+        if let Some(other) = &self.compare {
+            return self.compare_builds(&mut past, other, &mut setting.screen);
+        }
         if self.tui {
             return self.explore(past, setting);
         }
@@ -76,6 +91,34 @@ impl Replay {
                 self.compare(&mut past, (from, to), &mut setting.screen)
             }
         }
+    }
+
+    fn compare_builds(
+        &self,
+        past: &mut Past,
+        other: &Path,
+        screen: &mut Screen<'_>,
+    ) -> Result<Answer, InspectError> {
+        let failed = |source| InspectError::Io {
+            action: "make a temporary file in",
+            path: std::env::temp_dir(),
+            source,
+        };
+        let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
+        export(
+            past,
+            past.first()..=u64::MAX,
+            false,
+            std::io::BufWriter::new(&mut file),
+        )?;
+        let comparison = compare(past, other, file.path())?;
+        if self.json {
+            screen.json(&comparison)?;
+        } else {
+            tell_comparison(&comparison, screen)?;
+        }
+        let same = comparison.effects.is_empty() && comparison.states.is_empty();
+        Ok(if same { Answer::Done } else { Answer::Found })
     }
 
     fn explore(&self, past: Past, setting: &Setting<'_>) -> Result<Answer, InspectError> {
@@ -237,6 +280,57 @@ impl Check {
         }
         Ok(if good { Answer::Done } else { Answer::Found })
     }
+}
+
+/// So many events at which two builds part are named.
+const PARTINGS_SHOWN: usize = 20;
+
+fn tell_comparison(told: &Comparison, screen: &mut Screen<'_>) -> Result<(), InspectError> {
+    if told.effects.is_empty() && told.states.is_empty() {
+        let text = format!(
+            "{} events lead to the same effects and states in both",
+            told.events
+        );
+        return screen.line(&text);
+    }
+    let numbers = |events: &[u64]| {
+        let shown = events
+            .iter()
+            .take(PARTINGS_SHOWN)
+            .map(|event| format!("#{event}"));
+        let more = events.len().saturating_sub(PARTINGS_SHOWN);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        shown.chain(more).collect::<Vec<_>>().join(" ")
+    };
+    for (what, events) in [("effects", &told.effects), ("states", &told.states)] {
+        let text = match events.len() {
+            0 => format!("the {what} are the same after all {} events", told.events),
+            count => format!(
+                "the {what} differ at {count} of {} events: {}",
+                told.events,
+                numbers(events)
+            ),
+        };
+        screen.hanging("", "", Tone::Plain, &text)?;
+    }
+    screen.line("")?;
+    write_changes(screen, &told.first, "at the first of them: here → there")
+}
+
+fn write_traces(past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
+    let mut failed = None;
+    past.replay(past.first()..=u64::MAX, &mut |step: Step<'_>| {
+        // Texts and numbers always have a JSON form.
+        let line = serde_json::to_string(&trace(step)).unwrap_or_default();
+        match screen.line(&line) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(Answer::Done), Err)
 }
 
 /// The state as tables.

@@ -160,7 +160,7 @@ pub(super) fn write_changes(
 }
 
 /// Milliseconds since the Unix epoch as times of day. In a state, no other number has so many digits.
-fn with_times(zone: &Zone, text: &str) -> String {
+pub(crate) fn with_times(zone: &Zone, text: &str) -> String {
     const DIGITS: usize = 13;
     let mut shown = String::with_capacity(text.len());
     let mut digits = String::new();

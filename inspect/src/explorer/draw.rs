@@ -5,11 +5,11 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Borders, Clear, Paragraph, Row, Table, Wrap};
+use ratatui::widgets::{Block, Borders, Clear, Paragraph, Wrap};
 
 use super::app::{App, Status, TypingFor};
 use super::keys::HELP;
-use crate::command::tone_of;
+use crate::command::{tone_of, with_times};
 use crate::failure;
 use crate::screen::{Tone, cut};
 use crate::words;
@@ -147,51 +147,41 @@ fn draw_services(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
     let room = usize::from(area.height.saturating_sub(3));
     app.scroll = app.scroll.min(total.saturating_sub(room));
     let changed = |name| app.moment.before.status_of(name) != state.status_of(name);
-    let rows: Vec<Row<'_>> = state
-        .services
-        .iter()
-        .skip(app.scroll)
-        .take(room)
-        .filter_map(|(name, _)| state.status_of(name).map(|status| (name, status)))
-        .map(|(name, status)| {
-            let number =
-                |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
-            let ports: Vec<String> = status
-                .ports
-                .iter()
-                .filter_map(|(_, port)| port.map(|port| port.to_string()))
-                .collect();
-            let row = Row::new(vec![
-                name.to_string(),
-                status.state.to_string(),
-                number(status.pid.map(|pid| pid.0)),
-                ports.join(" "),
-                status.reason.clone().unwrap_or_default(),
-            ]);
-            let look = style(tone_of(status.state));
-            row.style(if changed(name) {
-                look.add_modifier(Modifier::BOLD | Modifier::UNDERLINED)
-            } else {
-                look
-            })
-        })
-        .collect();
-    let title = format!(" services and needs ({total}): {} ", outline(app));
-    let widths = [
-        Constraint::Length(14),
-        Constraint::Length(11),
-        Constraint::Length(7),
-        Constraint::Length(17),
-        Constraint::Fill(1),
-    ];
-    let table = Table::new(rows, widths)
-        .header(Row::new(["name", "state", "pid", "ports", "reason"]).style(style(Tone::Faint)))
-        .block(
-            Block::new()
-                .borders(Borders::TOP)
-                .title(cut(&title, usize::from(area.width))),
+    let mut lines = vec![Line::styled(
+        format!("{:<16}{:<12}{:<8}ports", "name", "state", "pid"),
+        style(Tone::Faint),
+    )];
+    let shown = state.services.iter().skip(app.scroll).take(room);
+    for (name, _) in shown {
+        let Some(status) = state.status_of(name) else {
+            continue;
+        };
+        let mut look = style(tone_of(status.state));
+        if changed(name) {
+            look = look.add_modifier(Modifier::BOLD | Modifier::UNDERLINED);
+        }
+        let pid = status.pid.map_or_else(String::new, |pid| pid.to_string());
+        let ports = status
+            .ports
+            .iter()
+            .filter_map(|(_, port)| port.map(|port| port.to_string()));
+        let ports = ports.collect::<Vec<_>>().join(" ");
+        let text = format!(
+            "{:<16}{:<12}{pid:<8}{ports}",
+            cut(name.as_str(), 15),
+            status.state
         );
-    frame.render_widget(table, area);
+        lines.push(Line::styled(text, look));
+        if let Some(reason) = status.reason {
+            let text = cut(&format!("  {reason}"), usize::from(area.width));
+            lines.push(Line::styled(text, style(Tone::Faint)));
+        }
+    }
+    let title = format!(" services and needs ({total}): {} ", outline(app));
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .title(cut(&title, usize::from(area.width)));
+    frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
 fn outline(app: &App) -> String {
@@ -222,13 +212,13 @@ fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
     }
     lines.push(Line::raw(""));
     for change in moment.changes() {
-        let old = change.before.as_deref().unwrap_or("(nothing)");
-        let new = change.after.as_deref().unwrap_or("(gone)");
+        let old = with_times(&app.zone, change.before.as_deref().unwrap_or("(nothing)"));
+        let new = with_times(&app.zone, change.after.as_deref().unwrap_or("(gone)"));
         lines.push(Line::from(vec![
             Span::styled(format!("{}: ", change.place), style(Tone::Faint)),
-            Span::styled(old.to_owned(), style(Tone::Bad)),
+            Span::styled(old, style(Tone::Bad)),
             Span::raw(" → "),
-            Span::styled(new.to_owned(), style(Tone::Good)),
+            Span::styled(new, style(Tone::Good)),
         ]));
     }
     let title = format!(" {} ", words::kind(&moment.recorded.event));

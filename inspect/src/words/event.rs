@@ -1,5 +1,7 @@
 //! What happened, in one sentence.
 
+use std::sync::Arc;
+
 use allexmaster_state::{
     BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
     State, StopSource, Survivor,
@@ -58,7 +60,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             endpoint, address, ..
         } => format!("the LanManager at {endpoint} let us in; it sees us as {address}"),
         Event::LanClosed { reason, .. } => lan_closed(state, reason),
-        Event::NeedsListed { .. } => needs_listed(state),
+        Event::NeedsListed { needs, .. } => needs_listed(needs),
         Event::NeedAppeared { need, .. } => format!("the LanManager needs {}", self::need(need)),
         Event::NeedWithdrawn { instance, .. } => {
             format!("the LanManager no longer lists the need for {instance}")
@@ -173,17 +175,12 @@ fn of_child(state: &State, event: &Event) -> String {
     }
 }
 
-fn needs_listed(state: &State) -> String {
-    let wanted: Vec<_> = state
-        .services
-        .iter()
-        .filter(|(_, service)| service.wanted)
-        .map(|(instance, _)| instance)
-        .collect();
-    if wanted.is_empty() {
-        return "the LanManager has told all its needs: none for us".to_owned();
+fn needs_listed(needs: &[Arc<Need>]) -> String {
+    if needs.is_empty() {
+        return "the LanManager has told all its needs".to_owned();
     }
-    format!("the LanManager has told all its needs: {}", list(wanted))
+    let names = list(needs.iter().map(|need| &need.instance));
+    format!("the LanManager has told all its needs: {names}")
 }
 
 fn settings_loaded(settings: &Settings) -> String {

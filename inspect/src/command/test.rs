@@ -1,0 +1,92 @@
+//! `journal test`: a stretch of a journal becomes a test of the repository.
+
+use std::fs;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::copies::{create, export};
+use super::{Answer, Place, Range, Setting};
+use crate::error::InspectError;
+use crate::replay::Past;
+use crate::source::ExportSource;
+use crate::transcript::transcript;
+
+/// Where the repository keeps journals that are tests.
+const JOURNALS: &str = "inspect/tests/journals";
+/// Where it keeps what they have to lead to.
+const SNAPSHOTS: &str = "snapshots";
+
+/// Turn a stretch of the journal into a test of this program's repository.
+///
+/// The stretch is written, redacted, as inspect/tests/journals/NAME.ndjson, and what the present rules
+/// make of it as snapshots/cli__journal_test_NAME.snap. From then on `cargo test -p
+/// allexmaster-inspect` replays it and compares every effect and every change.
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// The name of the test: letters, digits and underscores
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[command(flatten)]
+    range: Range,
+    /// The repository
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    repository: PathBuf,
+    /// Keep names, addresses and messages as they are
+    #[arg(long)]
+    plain: bool,
+}
+
+impl Test {
+    pub(super) fn run(
+        &self,
+        place: &Place,
+        setting: &mut Setting<'_>,
+    ) -> Result<Answer, InspectError> {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        if self.name.is_empty() || !self.name.chars().all(fits) {
+            return Err(InspectError::Refused(format!(
+                "`{}` cannot be the name of a test: letters, digits and underscores can",
+                self.name
+            )));
+        }
+        let journals = self.folder(JOURNALS)?;
+        let snapshots = self.folder(SNAPSHOTS)?;
+        let mut past = place.open(setting)?;
+        let range = self.range.find(&mut past, setting)?;
+        let path = journals.join(format!("{}.ndjson", self.name));
+        let file = create(&path)?;
+        let count = export(&mut past, range, !self.plain, BufWriter::new(file))?;
+        // What the test will read, and not what it was made of.
+        let mut written = Past::new(Box::new(ExportSource::open(&path)?));
+        let text = transcript(&mut written)?;
+        let snapshot = snapshots.join(format!("cli__journal_test_{}.snap", self.name));
+        let content = format!(
+            "---\nsource: inspect/tests/journals.rs\n---\n{}\n",
+            text.trim_end()
+        );
+        fs::write(&snapshot, content).map_err(|source| InspectError::Io {
+            action: "write",
+            path: snapshot.clone(),
+            source,
+        })?;
+        let screen = &mut setting.screen;
+        screen.line(&format!("{count} events are the test {}", path.display()))?;
+        screen.line(&format!("what they lead to now is {}", snapshot.display()))?;
+        screen.line("read it, change it to what should have happened, and run")?;
+        screen.line("  cargo test -p allexmaster-inspect --test journals")?;
+        Ok(Answer::Done)
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, InspectError> {
+        let folder: &Path = &self.repository.join(name);
+        if folder.is_dir() {
+            return Ok(folder.to_owned());
+        }
+        Err(InspectError::Refused(format!(
+            "{} is not the repository of this program (it has no {name}): name it with --repository",
+            self.repository.display()
+        )))
+    }
+}
