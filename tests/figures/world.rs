@@ -20,6 +20,10 @@ use tokio::runtime::Runtime;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");
 
+/// How often the master is asked whether it is done: each answer tells of all services, so
+/// asking more often would measure the asking.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
 pub(crate) struct World {
     // Ends with the world.
     _runtime: Runtime,
@@ -106,7 +110,7 @@ impl World {
             if self.status().is_some_and(|status| condition(&status)) {
                 return self.started.elapsed();
             }
-            sleep(Duration::from_millis(5));
+            sleep(LOOK_EVERY);
         }
     }
 

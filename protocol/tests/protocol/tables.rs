@@ -106,7 +106,7 @@ impl Follower {
         table
             .rows()
             .filter(|row| self.query.filter.matches(row))
-            .map(seen)
+            .map(|row| seen(&row))
             .collect()
     }
 }
