@@ -299,7 +299,7 @@ pub(crate) fn back_off(
         .services
         .change(instance, &mut state.deadlines, |service| {
             service.history.last_trouble = Some((at, trouble.clone()));
-            let decision = if trouble.is_port_shortage() {
+            let decision = if trouble.is_outside() {
                 Decision::After(port_retry)
             } else {
                 service.history.failures = service.history.failures.saturating_add(1);

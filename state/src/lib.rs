@@ -91,4 +91,5 @@ pub use time::Timestamp;
 ///
 /// * 1: the first.
 /// * 2: launchers of whole domains; children that live but serve nobody.
-pub const STEP_VERSION: u32 = 2;
+/// * 3: a bid that comes to nothing is no failure of the service.
+pub const STEP_VERSION: u32 = 3;

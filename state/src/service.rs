@@ -208,17 +208,17 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// Whether it is only a matter of waiting for a port: no failure of the service.
+    /// Whether something outside is to be waited for: a port, or a need that somebody else holds.
+    /// That is no failure of the service, however often it happens.
     #[must_use]
-    pub const fn is_port_shortage(&self) -> bool {
+    pub const fn is_outside(&self) -> bool {
         match self {
-            Self::RangeFull(_) | Self::PortTaken(_) => true,
+            Self::RangeFull(_) | Self::PortTaken(_) | Self::BidFailed(_) => true,
             Self::Ended(_)
             | Self::NotSpawned(_)
             | Self::NotReady
             | Self::Failed(_)
             | Self::Refused(_)
-            | Self::BidFailed(_)
             | Self::NoLauncher => false,
         }
     }

@@ -153,7 +153,7 @@ impl State {
             Activity::Waiting(wait) => {
                 (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
             }
-            Activity::BackingOff { why, .. } if why.is_port_shortage() => {
+            Activity::BackingOff { why, .. } if why.is_outside() => {
                 (ServiceState::Waiting, Some(trouble_text(why, service)))
             }
             Activity::BackingOff { why, .. } => {
