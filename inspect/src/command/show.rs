@@ -141,17 +141,18 @@ pub(super) fn write_changes(
         let (old, new) = (change.before.as_deref(), change.after.as_deref());
         let old = with_times(&screen.zone, old.unwrap_or("(nothing)"));
         let new = with_times(&screen.zone, new.unwrap_or("(gone)"));
-        let length = change.place.len() + old.len() + new.len() + 7;
+        let place = with_times(&screen.zone, &change.place);
+        let length = place.len() + old.len() + new.len() + 7;
         if screen.width.is_none_or(|width| length <= width) {
             let line = format!(
                 "  {}: {} → {}",
-                change.place,
+                place,
                 screen.paint(Tone::Bad, &old),
                 screen.paint(Tone::Good, &new)
             );
             screen.line(&line)?;
         } else {
-            screen.line(&format!("  {}:", change.place))?;
+            screen.line(&format!("  {place}:"))?;
             screen.hanging("    - ", "    - ", Tone::Bad, &old)?;
             screen.hanging("    + ", "    + ", Tone::Good, &new)?;
         }

@@ -63,7 +63,7 @@ impl Test {
         let text = transcript(&mut written)?;
         let snapshot = snapshots.join(format!("cli__journal_test_{}.snap", self.name));
         let content = format!(
-            "---\nsource: inspect/tests/journals.rs\n---\n{}\n",
+            "---\nsource: inspect/tests/inspect/journals.rs\n---\n{}\n",
             text.trim_end()
         );
         fs::write(&snapshot, content).map_err(|source| InspectError::Io {
@@ -75,7 +75,7 @@ impl Test {
         screen.line(&format!("{count} events are the test {}", path.display()))?;
         screen.line(&format!("what they lead to now is {}", snapshot.display()))?;
         screen.line("read it, change it to what should have happened, and run")?;
-        screen.line("  cargo test -p allexmaster-inspect --test journals")?;
+        screen.line("  cargo test -p allexmaster-inspect")?;
         Ok(Answer::Done)
     }
 

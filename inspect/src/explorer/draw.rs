@@ -215,7 +215,10 @@ fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
         let old = with_times(&app.zone, change.before.as_deref().unwrap_or("(nothing)"));
         let new = with_times(&app.zone, change.after.as_deref().unwrap_or("(gone)"));
         lines.push(Line::from(vec![
-            Span::styled(format!("{}: ", change.place), style(Tone::Faint)),
+            Span::styled(
+                format!("{}: ", with_times(&app.zone, &change.place)),
+                style(Tone::Faint),
+            ),
             Span::styled(old, style(Tone::Bad)),
             Span::raw(" → "),
             Span::styled(new, style(Tone::Good)),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use allexmaster_state::{InstanceName, Recorded, ServiceState, State};
 
@@ -15,9 +15,6 @@ use crate::words;
 
 /// So many facts are handed over together.
 const PORTION: usize = 4096;
-/// So many portions may wait to be taken.
-const PORTIONS_WAITING: usize = 16;
-
 /// What is known of one event: 24 bytes, so that a million take 24 MB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fact {
@@ -73,19 +70,16 @@ impl Index {
         }
     }
 
-    /// Reads all of it, now.
-    ///
-    /// # Errors
-    /// The journal cannot be read at all.
-    pub fn whole(past: &mut Past) -> Result<Self, InspectError> {
+    /// Reads all of it, now. What is damaged is told in the index itself.
+    #[must_use]
+    pub fn whole(past: &mut Past) -> Self {
         let mut index = Self::new(past.first());
-        let (sender, receiver) = sync_channel(usize::MAX >> 8);
+        let (sender, receiver) = channel();
         read(past, &sender);
-        drop(sender);
-        while let Ok(portion) = receiver.recv() {
+        for portion in receiver.try_iter() {
             index.take(portion);
         }
-        Ok(index)
+        index
     }
 
     /// What is known of an event.
@@ -144,7 +138,7 @@ impl Indexing {
     pub fn begin(
         open: impl FnOnce() -> Result<Past, InspectError> + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (sender, portions) = sync_channel(PORTIONS_WAITING);
+        let (sender, portions) = channel();
         std::thread::Builder::new()
             .name("journal-index".to_owned())
             .spawn(move || match open() {
@@ -165,7 +159,7 @@ impl Indexing {
     }
 }
 
-fn read(past: &mut Past, sender: &SyncSender<Portion>) {
+fn read(past: &mut Past, sender: &Sender<Portion>) {
     let mut reader = Reader {
         sender,
         facts: Vec::with_capacity(PORTION),
@@ -178,7 +172,7 @@ fn read(past: &mut Past, sender: &SyncSender<Portion>) {
     end(sender, replayed.err().map(|error| error.to_string()));
 }
 
-fn end(sender: &SyncSender<Portion>, damage: Option<String>) {
+fn end(sender: &Sender<Portion>, damage: Option<String>) {
     // Whoever wanted it may have gone.
     let _ = sender.send(Portion {
         facts: Vec::new(),
@@ -188,7 +182,7 @@ fn end(sender: &SyncSender<Portion>, damage: Option<String>) {
 }
 
 struct Reader<'a> {
-    sender: &'a SyncSender<Portion>,
+    sender: &'a Sender<Portion>,
     facts: Vec<Fact>,
     known: BTreeMap<InstanceName, u32>,
     fresh: Vec<InstanceName>,

@@ -41,6 +41,7 @@ const MAX_HEADING_BYTES: usize = 256 * 1024 * 1024;
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Heading {
     allexmaster: String,
     format: u32,
@@ -52,6 +53,7 @@ pub struct Heading {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct HeadingStart {
     sequence: u64,
     at: u64,

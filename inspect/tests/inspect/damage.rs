@@ -1,0 +1,127 @@
+//! Damaged journals: never a panic, never a wrong state given out as right, always a place.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::{recorded, said};
+use allexmaster_inspect::command::Answer;
+use allexmaster_inspect::error::InspectError;
+use allexmaster_inspect::source;
+
+/// What `journal verify` makes of these bytes: all is well only where they are the original.
+fn verified(folder: &Path, bytes: &[u8]) -> Result<Answer, InspectError> {
+    let path = folder.join("damaged.ndjson");
+    fs::write(&path, bytes).unwrap();
+    said(&path, None, &["journal", "verify"]).1
+}
+
+fn assert_found(answer: Result<Answer, InspectError>, what: &str) {
+    match answer {
+        Ok(Answer::Done) => panic!("{what} went unnoticed"),
+        Ok(Answer::Found) => {}
+        Err(error) => assert!(error.to_string().contains("line 1"), "{what}: {error}"),
+    }
+}
+
+#[test]
+fn each_flipped_byte_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = fs::read(recorded("lost_lanmanager")).unwrap();
+    let heading = original.iter().position(|byte| *byte == b'\n').unwrap();
+    // The first line names the journal, which every checksum goes by; whether it is redacted is only
+    // told to people.
+    let text = String::from_utf8(original.clone()).unwrap();
+    let redacted = text.find("\"redacted\"").unwrap()..text.find(",\"start\"").unwrap();
+    for place in 0..original.len() {
+        if redacted.contains(&place) || (heading < place && !place.is_multiple_of(3)) {
+            continue;
+        }
+        let mut bytes = original.clone();
+        bytes[place] ^= 1;
+        assert_found(
+            verified(folder.path(), &bytes),
+            &format!("the flipped byte {place}"),
+        );
+    }
+}
+
+#[test]
+fn each_truncation_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let original = fs::read(recorded("lost_lanmanager")).unwrap();
+    for length in (0..original.len()).step_by(7) {
+        let answer = verified(folder.path(), &original[..length]);
+        assert_found(answer, &format!("the truncation to {length} bytes"));
+    }
+    assert_found(
+        verified(folder.path(), &original[..original.len() - 1]),
+        "the last byte",
+    );
+}
+
+#[test]
+fn removed_swapped_and_doubled_records_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(recorded("crash_loop")).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let join = |lines: &[&str]| format!("{}\n", lines.join("\n")).into_bytes();
+    assert_eq!(
+        verified(folder.path(), &join(&lines)).unwrap(),
+        Answer::Done
+    );
+    for place in 0..lines.len() {
+        let mut removed = lines.clone();
+        removed.remove(place);
+        assert_found(
+            verified(folder.path(), &join(&removed)),
+            &format!("removed {place}"),
+        );
+        let mut doubled = lines.clone();
+        doubled.insert(place, lines[place]);
+        assert_found(
+            verified(folder.path(), &join(&doubled)),
+            &format!("doubled {place}"),
+        );
+        if place + 1 < lines.len() {
+            let mut swapped = lines.clone();
+            swapped.swap(place, place + 1);
+            assert_found(
+                verified(folder.path(), &join(&swapped)),
+                &format!("swapped {place}"),
+            );
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_the_damage_is_still_told_and_the_place_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(recorded("crash_loop")).unwrap();
+    let damaged = text.replacen("\"child-exited\"", "\"child-exitet\"", 1);
+    let path = folder.path().join("damaged.ndjson");
+    fs::write(&path, damaged).unwrap();
+    let (output, answer) = said(&path, None, &["journal", "log"]);
+    assert!(output.contains("the master started"));
+    assert!(!output.contains("exited with code"));
+    let error = answer.unwrap_err();
+    assert!(
+        error.is_damage() && error.to_string().contains("from line"),
+        "{error}"
+    );
+    // The last state is not known, so none is given out.
+    assert!(said(&path, None, &["replay"]).1.is_err());
+    assert_eq!(
+        said(&path, None, &["replay", "--verify"]).1.unwrap(),
+        Answer::Found
+    );
+}
+
+#[test]
+fn an_export_from_the_future_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(recorded("crash_loop")).unwrap();
+    let path = folder.path().join("future.ndjson");
+    fs::write(&path, text.replacen("\"format\":1", "\"format\":2", 1)).unwrap();
+    let error = source::open(&path).map(drop).unwrap_err().to_string();
+    assert!(error.contains("use the version that wrote it"), "{error}");
+}
