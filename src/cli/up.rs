@@ -205,6 +205,8 @@ impl Signals {
 /// What people see.
 struct Screen {
     live: bool,
+    /// As it was called, so that a hint can be copied.
+    program: String,
     folder: String,
     endpoint: String,
     shown: String,
@@ -215,6 +217,7 @@ impl Screen {
     fn new(live: bool, folder: &Path, endpoint: &str) -> Self {
         Self {
             live,
+            program: std::env::args().next().unwrap_or_default(),
             folder: folder.display().to_string(),
             endpoint: endpoint.to_owned(),
             shown: String::new(),
@@ -276,9 +279,9 @@ impl Screen {
         format!(
             "Look at a service:   http://127.0.0.1:{port}/\n\
              See one come back:   kill -9 {pid}\n\
-             Ask the master:      allexmaster status --directory {}\n\
+             Ask the master:      {} status --directory {}\n\
              Ctrl-C stops everything.\n",
-            self.folder
+            self.program, self.folder
         )
     }
 
