@@ -4,6 +4,7 @@ mod answer;
 mod copies;
 mod info;
 mod log;
+mod repair;
 mod replay;
 mod show;
 mod test;
@@ -72,6 +73,8 @@ enum JournalCommand {
     Timeline(timeline::Timeline),
     /// Check that every record is the one that was written
     Verify(verify::Verify),
+    /// Put the records that are good into a new journal
+    Repair(repair::Repair),
     /// Write it, or a stretch of it, as lines of JSON
     Export(copies::Export),
     /// Turn a stretch of it into a test of the repository
@@ -94,6 +97,7 @@ impl Journal {
             JournalCommand::Why(command) => command.run(place, setting),
             JournalCommand::Timeline(command) => command.run(place, setting),
             JournalCommand::Verify(command) => command.run(place, setting),
+            JournalCommand::Repair(command) => command.run(place, setting),
             JournalCommand::Export(command) => command.run(place, setting),
             JournalCommand::Test(command) => command.run(place, setting),
             JournalCommand::Import(command) => command.run(setting),

@@ -125,3 +125,73 @@ fn an_export_from_the_future_is_refused_with_what_to_do() {
     let error = source::open(&path).map(drop).unwrap_err().to_string();
     assert!(error.contains("use the version that wrote it"), "{error}");
 }
+
+#[test]
+fn a_repair_keeps_what_is_good_and_touches_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(recorded("crash_loop")).unwrap();
+    let damaged = text.replacen("\"child-exited\"", "\"child-exitet\"", 1);
+    let (path, into) = (
+        folder.path().join("damaged.ndjson"),
+        folder.path().join("journal"),
+    );
+    fs::write(&path, &damaged).unwrap();
+    let words = ["journal", "repair", into.to_str().unwrap()];
+    let (output, answer) = said(&path, None, &words);
+    assert_eq!(answer.unwrap(), Answer::Found, "nobody said yes");
+    assert!(
+        output.contains("good: #1 to #13") && !into.exists(),
+        "{output}"
+    );
+    let words = ["journal", "repair", "--yes", into.to_str().unwrap()];
+    assert_eq!(said(&path, None, &words).1.unwrap(), Answer::Done);
+    assert_eq!(
+        said(&into, None, &["replay", "--verify"]).1.unwrap(),
+        Answer::Done
+    );
+    assert_eq!(fs::read_to_string(&path).unwrap(), damaged);
+    let (there, _) = said(&into, None, &["replay", "--json"]);
+    let (here, _) = said(
+        &recorded("crash_loop"),
+        None,
+        &["replay", "--at", "13", "--json"],
+    );
+    assert_eq!(there, here);
+}
+
+#[test]
+fn a_damaged_folder_tells_where_and_gives_out_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let original = recorded("crash_loop");
+    let words = [
+        "journal",
+        "import",
+        original.to_str().unwrap(),
+        journal.to_str().unwrap(),
+    ];
+    said(&original, None, &words).1.unwrap();
+    let history = fs::read_dir(journal.join("history"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    let bytes = fs::read(&history).unwrap();
+    for place in (0..bytes.len()).step_by(311) {
+        let mut damaged = bytes.clone();
+        damaged[place] ^= 1;
+        fs::write(&history, &damaged).unwrap();
+        match said(&journal, None, &["journal", "verify"]) {
+            (_, Ok(Answer::Done)) => panic!("the flipped byte {place} went unnoticed"),
+            (output, Ok(Answer::Found)) => assert!(output.contains("event 1"), "{output}"),
+            (_, Err(error)) => assert!(error.is_damage(), "{error}"),
+        }
+        assert!(said(&journal, None, &["replay", "--at", "5"]).1.is_err());
+    }
+    fs::write(&history, &bytes).unwrap();
+    assert_eq!(
+        said(&journal, None, &["replay", "--verify"]).1.unwrap(),
+        Answer::Done
+    );
+}
