@@ -139,7 +139,8 @@ async fn what_cannot_be_started_is_told_with_its_reason() {
         ("exec:nowhere", "nowhere does not exist"),
         ("exec:property", "the need has no `propertyhash.colour`"),
         ("exec:unknown", "no launcher for `exec:unknown`"),
-        ("allex_timeservice", "no launcher for `allex_timeservice`"),
+        ("other:thing", "no launcher for `other:thing`"),
+        ("../allex_timeservice", "is not the name of a package"),
     ] {
         bench.children.spawn(order(1, module, json!({})));
         let Event::ChildNotSpawned { reason, .. } = bench.next().await else {
