@@ -139,13 +139,6 @@ fn write(folder: &Path) {
             connection,
             need: Arc::new(need(&instance)),
         });
-        let event = match event {
-            Event::ServiceDownAcknowledged { instance, .. } => Event::ServiceDownAcknowledged {
-                connection,
-                instance,
-            },
-            other => other,
-        };
         if push(&mut state, event) {
             break;
         }

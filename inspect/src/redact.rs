@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use allexmaster_journal::record::{self, Checksum, Record, genesis};
 use allexmaster_journal::{Machine as _, Position};
-use allexmaster_state::State;
+use allexmaster_state::{Incarnation, State};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -109,7 +109,9 @@ impl Redactor {
     }
 
     fn fields(&mut self, fields: &mut Map<String, Value>, key: &str) {
-        if key == "details" || (key == "need" && fields.contains_key("instancename")) {
+        if key == "details"
+            || (matches!(key, "need" | "add-need") && fields.contains_key("instancename"))
+        {
             self.opaque(fields);
             return;
         }
@@ -187,36 +189,36 @@ impl Redactor {
 
 /// Texts that are part of the form: the names of variants, and attempts (`918.2`).
 fn is_marker(text: &str, key: &str) -> bool {
-    const VARIANTS: [&str; 24] = [
-        "challenged",
-        "rejected",
-        "approved",
-        "unreachable",
-        "operator",
-        "signal",
-        "none",
-        "answer",
-        "lan",
-        "down-report",
-        "other-machine",
-        "shutdown",
-        "withdrawn",
-        "not-ready",
-        "module-changed",
+    const VARIANTS: [&str; 28] = [
         "again",
+        "answer",
+        "approved",
         "back-off",
-        "no-launcher",
-        "no",
+        "challenged",
+        "children",
+        "deadline-reached",
         "dial",
+        "done",
+        "down-report",
         "farewell",
-        "tcp",
         "http",
+        "lan",
+        "module-changed",
+        "no",
+        "no-launcher",
+        "none",
+        "not-ready",
+        "operator",
+        "other-machine",
+        "rejected",
+        "restart",
+        "shutdown",
+        "signal",
+        "tcp",
+        "unreachable",
+        "withdrawn",
         "ws",
     ];
-    let attempt = matches!(key, "incarnation" | "bid" | "leases")
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_digit() || byte == b'.');
     let named = matches!(
         key,
         "instance"
@@ -230,5 +232,6 @@ fn is_marker(text: &str, key: &str) -> bool {
             | "refused"
             | "lost"
     );
-    attempt || (!named && VARIANTS.contains(&text))
+    let attempt = text.parse::<Incarnation>().is_ok();
+    !named && (attempt || VARIANTS.contains(&text))
 }

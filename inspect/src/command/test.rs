@@ -1,7 +1,7 @@
 //! `journal test`: a stretch of a journal becomes a test of the repository.
 
 use std::fs;
-use std::io::BufWriter;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -56,8 +56,10 @@ impl Test {
         let mut past = place.open(setting)?;
         let range = self.range.find(&mut past, setting)?;
         let path = journals.join(format!("{}.ndjson", self.name));
-        let file = create(&path)?;
-        let count = export(&mut past, range, !self.plain, BufWriter::new(file))?;
+        // In memory first: a stretch that cannot be written leaves nothing behind.
+        let mut bytes = Vec::new();
+        let count = export(&mut past, range, !self.plain, &mut bytes)?;
+        create(&path)?.write_all(&bytes)?;
         // What the test will read, and not what it was made of.
         let mut written = Past::new(Box::new(ExportSource::open(&path)?));
         let text = transcript(&mut written)?;

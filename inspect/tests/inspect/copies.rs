@@ -133,3 +133,51 @@ fn a_master_is_read_page_by_page_as_its_files_are() {
         assert_eq!(online.state_after(sequence).unwrap(), &expected);
     }
 }
+
+#[test]
+fn a_redacted_stretch_from_any_event_on_verifies() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["crash_loop", "adoption", "lost_lanmanager", "port_conflict"] {
+        for first in 2..30 {
+            let path = folder.path().join(format!("{name}-{first}.ndjson"));
+            let since = first.to_string();
+            let output = path.to_str().unwrap();
+            let words = [
+                "journal", "export", "--redact", "--since", &since, "--output", output,
+            ];
+            said(&recorded(name), None, &words).1.unwrap();
+            let verified = said(&path, None, &["replay", "--verify"]).1.unwrap();
+            assert_eq!(verified, Answer::Done, "{name} from {first}");
+        }
+    }
+}
+
+#[test]
+fn a_stretch_becomes_a_test_with_what_the_rules_make_of_it() {
+    let repository = tempfile::tempdir().unwrap();
+    let folder = repository.path();
+    let whole = recorded("crash_loop");
+    let root = folder.to_str().unwrap();
+    let words = [
+        "journal",
+        "test",
+        "loop",
+        "--since",
+        "12",
+        "--until",
+        "20",
+        "--repository",
+        root,
+    ];
+    let refused = said(&whole, None, &words).1.unwrap_err().to_string();
+    assert!(refused.contains("is not the repository"), "{refused}");
+    fs::create_dir_all(folder.join("inspect/tests/journals")).unwrap();
+    fs::create_dir_all(folder.join("snapshots")).unwrap();
+    assert_eq!(said(&whole, None, &words).1.unwrap(), Answer::Done);
+    let snapshot = folder.join("snapshots/cli__journal_test_loop.snap");
+    crate::support::assert_snapshot("made_test", fs::read_to_string(snapshot).unwrap());
+    assert!(
+        said(&whole, None, &words).1.is_err(),
+        "a test is not written over"
+    );
+}
