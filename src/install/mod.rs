@@ -43,7 +43,13 @@ const COMPLAINT_BYTES: usize = 300;
 /// The program.
 const NPM: &str = "npm";
 /// No questions, no advertisements: nobody sits in front of it.
-const ARGUMENTS: [&str; 4] = ["install", "--no-audit", "--no-fund", "--no-progress"];
+const ARGUMENTS: [&str; 5] = [
+    "install",
+    "--no-audit",
+    "--no-fund",
+    "--no-progress",
+    "--loglevel=error",
+];
 
 /// Names of packages that may be installed: `*` stands for any letters.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

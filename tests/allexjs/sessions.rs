@@ -40,11 +40,12 @@ fn children(name: &str) -> BTreeMap<u32, Child> {
 /// Plays a child to a session; the names of calls are those that the session gives.
 fn play(pid: u32, child: &Child) -> Vec<News> {
     let mut session = Session::new(0, CarrierKind::Ipc, Pid(child.master), Pid(pid));
+    let own = child.master.to_string();
     let mut introduction = None;
     let mut news = Vec::new();
     for frame in &child.says {
         let mut frame = frame.clone();
-        if frame[0] == "r" && frame[2]["session"] == child.master.to_string() {
+        if frame[0] == "r" && frame[2]["session"].as_str() == Some(own.as_str()) {
             frame[1] = introduction
                 .clone()
                 .expect("the session has introduced itself");
