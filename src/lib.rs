@@ -24,6 +24,7 @@ pub mod config;
 pub mod daemon;
 pub mod exit_code;
 pub mod install;
+mod kernel;
 pub mod lan;
 pub mod launch;
 pub mod local;

@@ -9,7 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::time::{Instant, sleep};
 
-use super::{group, kernel};
+use super::group;
+use crate::kernel;
 use crate::process;
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a

@@ -14,7 +14,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{PidfdFlags, pidfd_open};
 use thiserror::Error;
 
-use super::kernel;
+use crate::kernel;
 use crate::launch::{ChannelKind, CommandLine, LaunchError};
 use crate::process;
 

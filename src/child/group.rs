@@ -7,7 +7,7 @@ use allexmaster_state::{BootId, Identity, Signal};
 use rustix::io::Errno;
 use rustix::process::{self as system, kill_process_group, pidfd_send_signal};
 
-use super::kernel;
+use crate::kernel;
 use crate::process;
 
 /// Signals the group that the process of `pidfd` leads or led. A group of which nobody is left is

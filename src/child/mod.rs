@@ -27,7 +27,6 @@
 mod end;
 mod fork;
 mod group;
-mod kernel;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -46,7 +45,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::channel::{Channel, ChannelEnd, Neighbours};
 use crate::launch::{ChannelKind, LaunchError, Launchers, MasterFacts};
 use crate::sink::EventSink;
-use crate::{logs, process};
+use crate::{kernel, logs, process};
 
 pub use fork::ForkError;
 

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
+use crate::kernel;
 use crate::local::sockets::DEFAULT_FOLDER;
 use crate::telemetry::LogFormat;
 
@@ -123,6 +124,7 @@ enum Sample {
 /// Does what the command line says.
 #[must_use]
 pub fn main() -> ExitCode {
+    kernel::use_one_arena();
     let cli = Cli::parse();
     let Cli {
         common,

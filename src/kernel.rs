@@ -1,7 +1,7 @@
 //! The calls that no safe library has yet. The only unsafe code of the package.
 #![expect(
     unsafe_code,
-    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal and the registration of a shared descriptor have no safe form"
+    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal the registration of a shared descriptor and mallopt have no safe form"
 )]
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -91,4 +91,17 @@ pub(crate) fn watch(pidfd: Arc<OwnedFd>) -> std::io::Result<AsyncFd<Arc<OwnedFd>
 /// A process number as the kernel's calls want it; `None` for those that no process has.
 pub(crate) fn number(pid: Pid) -> Option<rustix::process::Pid> {
     rustix::process::Pid::from_raw(i32::try_from(pid.0).ok()?)
+}
+
+/// Has the allocator keep all memory in one arena. By default glibc gives each thread its own,
+/// eight for each core, and each keeps what its thread once needed: with a thousand children
+/// that is a third of a master's memory. Its threads allocate little, so they hardly wait for
+/// one another. Call it before the first thread is started.
+pub(crate) fn use_one_arena() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes two numbers, and no other thread exists that could allocate.
+    unsafe {
+        // Where it is refused, everything works as before.
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
 }
