@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allexmaster_journal::record::Record;
 use allexmaster_journal::{Error, Machine as _, Position};
@@ -51,7 +52,7 @@ impl<F: FnMut(Step<'_>) -> ControlFlow<()>> Watch for F {
 /// The life of a machine, as its journal has it.
 pub struct Past {
     source: Box<dyn Source>,
-    frames: Frames,
+    frames: SharedFrames,
     /// The state that was replayed last, and after which event it holds.
     present: Option<(u64, State)>,
     end: Option<Position>,
@@ -63,10 +64,23 @@ impl Past {
     pub fn new(source: Box<dyn Source>) -> Self {
         Self {
             source,
-            frames: Frames::default(),
+            frames: SharedFrames::default(),
             present: None,
             end: None,
         }
+    }
+
+    /// The states that are kept on the way: those of another reader of the same journal as well.
+    #[must_use]
+    pub fn frames(&self) -> SharedFrames {
+        self.frames.clone()
+    }
+
+    /// Uses, and adds to, the states that another reader of the same journal keeps.
+    #[must_use]
+    pub fn sharing(mut self, frames: SharedFrames) -> Self {
+        self.frames = frames;
+        self
     }
 
     /// Where the journal is, for people.
@@ -307,6 +321,27 @@ pub const fn position_of(record: &Record<'_>) -> Position {
         sequence: record.stamp.sequence,
         checksum: record.checksum,
         at: record.stamp.at,
+    }
+}
+
+/// States on the way, kept by all readers of one journal together.
+#[derive(Clone, Default)]
+pub struct SharedFrames(Arc<Mutex<Frames>>);
+
+impl SharedFrames {
+    fn offer(&self, sequence: u64, state: &State) {
+        if sequence.is_multiple_of(FRAME_EVENTS) {
+            self.lock().offer(sequence, state);
+        }
+    }
+
+    fn before(&self, sequence: u64) -> Option<(u64, State)> {
+        self.lock().before(sequence)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Frames> {
+        // Whoever panicked with it has put in a whole state, or none.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

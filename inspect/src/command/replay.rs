@@ -122,9 +122,11 @@ impl Replay {
     }
 
     fn explore(&self, past: Past, setting: &Setting<'_>) -> Result<Answer, InspectError> {
+        let frames = past.frames();
         let mut app = App::new(past, setting.screen.zone.clone())?;
         let other = self.place.reopen(setting);
-        let indexing = Indexing::begin(other)?;
+        // What the reader of the index keeps on its way, a jump starts from.
+        let indexing = Indexing::begin(move || Ok(other()?.sharing(frames)))?;
         if let Some(when) = &self.at {
             app.visit(when)?;
         }
