@@ -147,7 +147,8 @@ fn usual_ports(protocol: LanProtocol) -> Vec<u16> {
 fn lan_protocol(protocol: &Chosen<String>, findings: &mut Findings) -> LanProtocol {
     let text = protocol.value.as_str();
     if !PROTOCOLS.contains(&text) {
-        let message = format!("the LanManager's protocol must be `ws`, `wss` or `signalr`, not `{text}`");
+        let message =
+            format!("the LanManager's protocol must be `ws`, `wss` or `signalr`, not `{text}`");
         let mut mistake = protocol.mistake(message, findings);
         if let Some(meant) = did_you_mean(text, &PROTOCOLS) {
             mistake = mistake.help(format!("did you mean `{meant}`?"));

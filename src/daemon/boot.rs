@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::{Error, Live, Options as JournalOptions};
-use allexmaster_state::{Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor};
+use allexmaster_state::{
+    Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor,
+};
 use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};

@@ -21,11 +21,11 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use allexmaster_inspect::source::Page;
 use crate::machine::EventInbox;
 use crate::relay::{self, FromChild, ToChild};
 use crate::status;
 use crate::tables::TableChange;
+use allexmaster_inspect::source::Page;
 use service::{Asked, Service};
 use sockets::Accepted;
 
@@ -54,7 +54,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A way in, and its other end for [`Local::run`].
+    /// A way in, and its other end for [`run`].
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<Order>) {
         let (orders, receiver) = mpsc::channel(ORDERS_MOST);

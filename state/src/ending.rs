@@ -83,7 +83,7 @@ pub(crate) fn exited(
                     });
             }
             report_down(state, turn, &instance, approved || listed);
-            back_off(state, turn, &instance, trouble, approved);
+            end_of_up(state, turn, &instance, trouble, approved);
         }
         Activity::Stopping {
             why,
@@ -282,6 +282,28 @@ pub(crate) fn rest(state: &mut State, turn: &mut Turn, instance: &InstanceName) 
             service.activity = Activity::Waiting(Wait::Lan);
         });
     needs::reconsider(state, turn, instance);
+}
+
+/// A child that was up has ended. An end that nobody saw is no failure of its own: a child of
+/// AllexJS ends with its master, and a machine that restarts ends all.
+fn end_of_up(
+    state: &mut State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    trouble: Trouble,
+    approved: bool,
+) {
+    if !matches!(trouble, Trouble::Ended(Outcome::Lost(_))) {
+        back_off(state, turn, instance, trouble, approved);
+        return;
+    }
+    let at = turn.at;
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.history.last_trouble = Some((at, trouble));
+        });
+    rest(state, turn, instance);
 }
 
 /// There is no process and something went wrong: a pause, by the restart policy.

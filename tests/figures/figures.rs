@@ -2,6 +2,11 @@
 //!
 //! `cargo bench --bench figures [-- NEEDS [EVENTS]]`: 1,000 needs and 1,000,000 events where
 //! nothing is said.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on panics, and prints what it found"
+)]
 
 mod needs;
 mod report;
