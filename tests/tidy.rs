@@ -38,7 +38,7 @@ fn sources(under: &str) -> Vec<Source> {
 }
 
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "state", "journal", "protocol", "lanmanager"]
+    ["src", "tests", "state", "journal", "protocol", "lanmanager", "inspect"]
         .into_iter()
         .flat_map(sources)
         .collect()
@@ -87,7 +87,7 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn only_the_journal_knows_sled() {
-    let of = ["src", "state", "protocol", "lanmanager"]
+    let of = ["src", "state", "protocol", "lanmanager", "inspect"]
         .into_iter()
         .flat_map(sources)
         .collect();
