@@ -38,10 +38,18 @@ fn sources(under: &str) -> Vec<Source> {
 }
 
 fn all_sources() -> Vec<Source> {
-    ["src", "tests", "state", "journal", "protocol", "lanmanager", "inspect"]
-        .into_iter()
-        .flat_map(sources)
-        .collect()
+    [
+        "src",
+        "tests",
+        "state",
+        "journal",
+        "protocol",
+        "lanmanager",
+        "inspect",
+    ]
+    .into_iter()
+    .flat_map(sources)
+    .collect()
 }
 
 fn assert_none(of: Vec<Source>, what: &str, breaks: impl Fn(&Source) -> bool) {
