@@ -1,5 +1,7 @@
 //! What the README claims of the layout, held by a test.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,10 @@
 //! The built program, run as a user runs it, against a real LanManager with real children.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says aloud what it cannot try"
+)]
 
 mod bad_peers;
 mod command_line;

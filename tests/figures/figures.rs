@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench figures [-- NEEDS [EVENTS]]`: 1,000 needs and 1,000,000 events where
 //! nothing is said.
+
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

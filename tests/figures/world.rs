@@ -188,7 +188,7 @@ impl World {
     pub(crate) fn add_events(&self, count: u32) {
         let folder = journal_folder(self.folder.path());
         let (mut live, _) = Live::<Rules>::open(&folder, JournalOptions::default()).unwrap();
-        let mut clock = SystemClock::default();
+        let mut clock = SystemClock;
         let mut left = count as usize;
         while left > 0 {
             let batch = left.min(MAX_BATCH);
