@@ -119,23 +119,58 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         first_events,
         facts,
     } = boot::look_around(&options)?;
-    let pid = facts.pid.0;
+    let (pid_file, listeners) = claim_folder(&options, facts.pid.0)?;
+    let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
+    for event in first_events {
+        // The inbox is empty, and has room for more than these.
+        let _ = inbox.try_send(event);
+    }
+    let rotation = tokio::spawn(crate::logs::rotate_all(
+        options.config.log_folder(&options.folder),
+        options.config.logs,
+    ));
+    let (drivers, hands) = start_drivers(&options, &facts, listeners, &inbox);
+    let clock = SystemClock;
+    let thread =
+        engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
+            what: "a thread for the loop",
+            source,
+        })?;
+    Ok(Running {
+        inbox,
+        ended: watch(thread),
+        drivers,
+        rotation,
+        pid_file,
+    })
+}
+
+/// Puts the pid file and the sockets in place, and takes away what a killed master left.
+fn claim_folder(
+    options: &Options,
+    pid: u32,
+) -> Result<(PidFile, Vec<sockets::Listener>), DaemonError> {
     let before = read_pid(&options.folder).filter(|before| *before != pid);
     let pid_file = PidFile::create(&options.folder, &options.socket_folder, pid)?;
     if let Some(before) = before {
         sockets::remove_stale(&options.socket_folder, before);
     }
     let listeners = sockets::open_all(&options.socket_folder, pid)?;
-    let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
-    for event in first_events {
-        // The inbox is empty, and has room for more than these.
-        let _ = inbox.try_send(event);
-    }
+    Ok((pid_file, listeners))
+}
+
+/// Starts the drivers, and gives the loop its hands.
+fn start_drivers(
+    options: &Options,
+    facts: &boot::Facts,
+    listeners: Vec<sockets::Listener>,
+    inbox: &EventInbox,
+) -> (Vec<Task<()>>, Hands) {
     let runtime = Handle::current();
     let (local_handle, local_orders) = local::Handle::new();
     let (table_sender, tables) = tables::channel();
     let (lan_orders, lan_receiver) = mpsc::channel(lan::ORDERS_MOST);
-    let prefix = format!("{pid}_{}_", facts.started);
+    let prefix = format!("{}_{}_", facts.pid, facts.started);
     let endpoint = options
         .config
         .lan_endpoints
@@ -173,36 +208,20 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         tokio::spawn(lan.run(lan_receiver)),
         tokio::spawn(nodes.clone().relay(wishes)),
     ];
-    let rotation = tokio::spawn(crate::logs::rotate_all(
-        options.config.log_folder(&options.folder),
-        options.config.logs,
-    ));
     let hands = Hands {
         lan: lan_orders,
         local: local_handle,
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),
-            facts.child_options(&options),
-            neighbours(&nodes, &options, &runtime),
+            facts.child_options(options),
+            neighbours(&nodes, options, &runtime),
         ),
         nodes,
         probe: Probe::new(runtime, inbox.clone()),
         troubles: Troubles::default(),
     };
-    let clock = SystemClock;
-    let thread =
-        engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
-            what: "a thread for the loop",
-            source,
-        })?;
-    Ok(Running {
-        inbox,
-        ended: watch(thread),
-        drivers,
-        rotation,
-        pid_file,
-    })
+    (drivers, hands)
 }
 
 /// Whom the children's driver tells of channels, and of packages that are missing.
