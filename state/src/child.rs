@@ -98,7 +98,6 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
                     ports,
                     cancelled: None,
                 };
-                service.history.spawned = service.history.spawned.saturating_add(1);
             });
         turn.effect(Effect::Spawn(SpawnOrder {
             incarnation,
@@ -213,6 +212,10 @@ pub(crate) fn begin(state: &mut State, turn: &mut Turn, instance: &InstanceName,
     state
         .services
         .change(instance, &mut state.deadlines, |service| {
+            // One that was starting when an earlier run of the master ended is counted already.
+            if !matches!(service.activity, Activity::Starting { .. }) {
+                service.history.spawned = service.history.spawned.saturating_add(1);
+            }
             service.activity = Activity::Starting { process, ready_by };
         });
     turn.effect(Effect::AwaitReady { incarnation, ports });

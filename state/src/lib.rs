@@ -94,4 +94,5 @@ pub use time::Timestamp;
 /// * 1: the first.
 /// * 2: launchers of whole domains; children that live but serve nobody.
 /// * 3: a bid that comes to nothing is no failure of the service, nor is an end that nobody saw.
-pub const STEP_VERSION: u32 = 3;
+/// * 4: a child counts as forked when it is, not when it is ordered.
+pub const STEP_VERSION: u32 = 4;
