@@ -227,6 +227,7 @@ fn started() -> Event {
         pid: Pid(1),
         survivors: Vec::new(),
         ended: Vec::new(),
+        resumed: false,
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
         pid,
         survivors: survivors.found,
         ended: Vec::new(),
+        resumed: false,
     });
     Ok(Boot {
         live,

@@ -124,6 +124,7 @@ impl Life {
             pid: Pid(1),
             survivors: Vec::new(),
             ended: Vec::new(),
+            resumed: false,
         });
         self.drain();
     }

@@ -1,16 +1,15 @@
 //! The start of a run of the master: what was is compared with what is, and all
 //! that must be true is asked for again.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
+use crate::found::Found;
 use crate::service::{Activity, Next, Process, StopReason};
 use crate::state::Master;
 use crate::step::Turn;
 use crate::{
-    BootId, Deadline, Effect, Ended, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
-    Pid, Settings, Shutdown, Signal, State, Survivor, child, lan, requests,
+    BootId, Deadline, Effect, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome, Pid,
+    Settings, Shutdown, Signal, State, child, lan, requests, resume,
 };
 
 /// The configuration was read.
@@ -25,15 +24,21 @@ pub(crate) fn started(
     state: &mut State,
     turn: &mut Turn,
     (journal, boot, pid): (JournalId, BootId, Pid),
-    survivors: Vec<Survivor>,
-    ended: Vec<Ended>,
+    mut found: Found,
+    resumed: bool,
 ) {
-    let before = state.master.replace(Master {
+    let run = Master {
         journal,
-        boot: boot.clone(),
+        boot,
         pid,
         started: turn.at,
-    });
+    };
+    if resumed && state.master.as_ref().is_some_and(|past| past.is_same(&run)) {
+        resume::resume(state, turn, found);
+        return;
+    }
+    let boot = run.boot.clone();
+    let before = state.master.replace(run);
     let same_boot = before.is_none_or(|before| before.boot == boot);
     state.shutdown = Shutdown::No;
     state.deadlines.clear(&Deadline::Farewell);
@@ -45,17 +50,6 @@ pub(crate) fn started(
     };
     lan::lose_claims(state, turn);
 
-    let mut alive: BTreeMap<Incarnation, Vec<Identity>> = BTreeMap::new();
-    for found in survivors {
-        alive
-            .entry(found.incarnation)
-            .or_default()
-            .push(found.identity);
-    }
-    let mut ended: BTreeMap<Incarnation, Outcome> = ended
-        .into_iter()
-        .map(|end| (end.incarnation, end.outcome))
-        .collect();
     for instance in state.services.names() {
         let Some(service) = state.services.get(&instance) else {
             continue;
@@ -63,43 +57,19 @@ pub(crate) fn started(
         let Some((incarnation, _)) = service.activity.attempt() else {
             continue;
         };
-        let found = alive
-            .get(&incarnation)
-            .and_then(|found| child_among(found, service.activity.process()));
-        if let Some(identity) = found {
-            // Others that bear its name are its own children.
-            alive.remove(&incarnation);
+        if let Some(identity) = found.child(incarnation, service.activity.process()) {
             adopt(state, turn, &instance, incarnation, identity);
         } else {
-            let outcome = ended.remove(&incarnation);
+            let outcome = found.outcome(incarnation);
             lose(state, turn, &instance, incarnation, outcome, same_boot);
         }
     }
-    // Processes of this journal that it does not know of (any more): nobody would ever end them.
-    for (incarnation, strays) in alive {
-        for identity in strays {
-            turn.effect(Effect::Signal {
-                incarnation,
-                identity,
-                signal: Signal::Kill,
-            });
-        }
-    }
+    found.end_strays(turn);
     lan::dial(state, turn);
 }
 
-/// The child itself, among the processes that bear its name (its own children
-/// inherit that): the one that was recorded, or else the first that started.
-fn child_among(found: &[Identity], recorded: Option<&Process>) -> Option<Identity> {
-    match recorded {
-        Some(process) => found.iter().find(|found| **found == process.identity),
-        None => found.iter().min_by_key(|found| (found.started, found.pid)),
-    }
-    .cloned()
-}
-
 /// A child of an earlier run lives.
-fn adopt(
+pub(crate) fn adopt(
     state: &mut State,
     turn: &mut Turn,
     instance: &InstanceName,

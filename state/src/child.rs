@@ -202,12 +202,7 @@ pub(crate) fn spawned(
 
 /// Waits for the ports of a process to answer.
 pub(crate) fn begin(state: &mut State, turn: &mut Turn, instance: &InstanceName, process: Process) {
-    let Some(service) = state.services.get(instance) else {
-        return;
-    };
-    let ports = served(state, service, &process.ports);
-    let ports = ports.iter().filter_map(|(_, port)| *port).collect();
-    let incarnation = process.incarnation;
+    await_ready(state, turn, instance, &process);
     let ready_by = turn.at.plus(state.settings.ready_timeout);
     state
         .services
@@ -218,7 +213,23 @@ pub(crate) fn begin(state: &mut State, turn: &mut Turn, instance: &InstanceName,
             }
             service.activity = Activity::Starting { process, ready_by };
         });
-    turn.effect(Effect::AwaitReady { incarnation, ports });
+}
+
+/// Asks to be told when the ports of a process answer.
+pub(crate) fn await_ready(
+    state: &State,
+    turn: &mut Turn,
+    instance: &InstanceName,
+    process: &Process,
+) {
+    let Some(service) = state.services.get(instance) else {
+        return;
+    };
+    let ports = served(state, service, &process.ports);
+    turn.effect(Effect::AwaitReady {
+        incarnation: process.incarnation,
+        ports: ports.iter().filter_map(|(_, port)| *port).collect(),
+    });
 }
 
 /// A child could not be started.

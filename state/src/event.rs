@@ -34,7 +34,9 @@ pub enum Event {
         /// What it says.
         settings: Settings,
     },
-    /// The master started, or started again, and has looked around.
+    /// The master started, or started again, and has looked around: `survivors` and `ended`
+    /// name every process that was forked and whose end is not recorded. Whoever forks has come
+    /// to rest before, so no further one can appear.
     MasterStarted {
         /// The journal that it reads.
         journal: JournalId,
@@ -46,6 +48,11 @@ pub enum Event {
         survivors: Vec<Survivor>,
         /// Those whose end the system could still tell.
         ended: Vec<Ended>,
+        /// Whether only the deciding part of the master was away: all connections are those of
+        /// before, and those who hold them take every effect toward them exactly once. Where the
+        /// run is not the one that the journal knows, it counts as a start all the same.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        resumed: bool,
     },
     /// The LanManager let us in.
     LanConnected {

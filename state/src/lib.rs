@@ -24,7 +24,8 @@
 //! to do, and why.
 //!
 //! After a restart nothing has to be remembered about effects: the event
-//! [`Event::MasterStarted`] makes `step` ask again for all that must be true.
+//! [`Event::MasterStarted`] makes `step` ask again for all that must be true;
+//! where the connections outlived the master, for all that the children need.
 //!
 //! This crate is `no_std`: reading a clock in it does not compile, and its
 //! `clippy.toml` bans randomness and hash-ordered collections.
@@ -43,6 +44,7 @@ mod deadline;
 mod effect;
 mod ending;
 mod event;
+mod found;
 mod id;
 mod lan;
 mod need;
@@ -51,6 +53,7 @@ mod ports;
 mod rejection;
 mod requests;
 mod restart;
+mod resume;
 mod service;
 mod services;
 mod settings;
@@ -95,4 +98,5 @@ pub use time::Timestamp;
 /// * 2: launchers of whole domains; children that live but serve nobody.
 /// * 3: a bid that comes to nothing is no failure of the service, nor is an end that nobody saw.
 /// * 4: a child counts as forked when it is, not when it is ordered.
-pub const STEP_VERSION: u32 = 4;
+/// * 5: a master whose connections outlived it goes on where it was.
+pub const STEP_VERSION: u32 = 5;

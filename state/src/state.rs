@@ -47,6 +47,13 @@ pub struct Master {
     pub started: Timestamp,
 }
 
+impl Master {
+    /// Whether both are the same run.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.journal, &self.boot, self.pid) == (&other.journal, &other.boot, other.pid)
+    }
+}
+
 impl State {
     /// When the state has something to do by itself, and why: the loop sleeps
     /// until then and feeds [`crate::Event::DeadlineReached`].

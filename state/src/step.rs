@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
     Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, Shutdown, State,
@@ -43,8 +44,10 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             pid,
             survivors,
             ended,
+            resumed,
         } => {
-            boot::started(state, turn, (journal, boot, pid), survivors, ended);
+            let found = Found::new(survivors, ended);
+            boot::started(state, turn, (journal, boot, pid), found, resumed);
         }
         Event::LanConnected {
             connection,

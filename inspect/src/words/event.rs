@@ -54,8 +54,9 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             pid,
             survivors,
             ended,
+            resumed,
             ..
-        } => started(state, pid.0, survivors, ended),
+        } => started(state, (pid.0, *resumed), survivors, ended),
         Event::LanConnected {
             endpoint, address, ..
         } => format!("the LanManager at {endpoint} let us in; it sees us as {address}"),
@@ -194,9 +195,17 @@ fn settings_loaded(settings: &Settings) -> String {
     )
 }
 
-fn started(state: &State, pid: u32, survivors: &[Survivor], ended: &[Ended]) -> String {
+fn started(
+    state: &State,
+    (pid, resumed): (u32, bool),
+    survivors: &[Survivor],
+    ended: &[Ended],
+) -> String {
     let mut text = match state.master {
         None => format!("the master started as process {pid}"),
+        Some(_) if resumed => {
+            format!("the master's engine is back, on the connections that process {pid} kept")
+        }
         Some(_) => format!("the master started again, as process {pid}"),
     };
     if !survivors.is_empty() {

@@ -47,6 +47,7 @@ pub(crate) enum Move {
     PortIsTaken { offset: u16 },
     PortsAreFreed,
     Crash { forks: u32, deaths: u32, seen: u32 },
+    EngineIsLost { forks: u32, deaths: u32, seen: u32 },
     Reboot,
     OperatorRestarts { name: u16 },
     OperatorAddsNeed,
@@ -88,7 +89,7 @@ impl Arbitrary for Move {
             1 => Just(Mood::Mumbling),
             1 => Just(Mood::Deaf),
         ];
-        let crash = (any::<u32>(), any::<u32>(), any::<u32>());
+        let crash = || (any::<u32>(), any::<u32>(), any::<u32>());
         prop_oneof![
             16 => mood.prop_map(Self::PerformLan),
             16 => (any::<u16>(), prop::bool::weighted(0.85))
@@ -107,9 +108,12 @@ impl Arbitrary for Move {
             1 => any::<u16>().prop_map(|which| Self::ChildServesNobody { which }),
             1 => (0_u16..8).prop_map(|offset| Self::PortIsTaken { offset }),
             1 => Just(Self::PortsAreFreed),
-            2 => crash.prop_map(|(forks, deaths, seen)| {
+            2 => crash().prop_map(|(forks, deaths, seen)| {
                 // Most children outlive a crash.
                 Self::Crash { forks, deaths: deaths & (deaths >> 7), seen }
+            }),
+            4 => crash().prop_map(|(forks, deaths, seen)| {
+                Self::EngineIsLost { forks, deaths: deaths & (deaths >> 7), seen }
             }),
             1 => Just(Self::Reboot),
             2 => (0..NAMES).prop_map(|name| Self::OperatorRestarts { name }),
@@ -182,6 +186,11 @@ impl World {
                 deaths,
                 seen,
             } => self.crash(forks, deaths, seen),
+            Move::EngineIsLost {
+                forks,
+                deaths,
+                seen,
+            } => self.lose_engine(forks, deaths, seen),
             Move::Reboot => {
                 self.machine.reboot();
                 self.start_again();

@@ -1,6 +1,8 @@
 //! What the rules promise, beyond the invariants of the state itself.
 
-use allexmaster_state::{Activity, Effect, InstanceName, Recorded, Signal, State, step};
+use allexmaster_state::{
+    Activity, Claim, Effect, InstanceName, Recorded, Service, Signal, State, step,
+};
 
 use crate::chaos;
 use crate::world::World;
@@ -106,6 +108,29 @@ pub(crate) fn nobody_who_serves_is_killed(state: &State, effect: &Effect) {
             matches!(activity, Some(Activity::Stopping { .. })),
             "{instance} is killed without having been told to end"
         );
+    }
+}
+
+/// The engine is back. What the LanManager and local callers know of the master has not changed,
+/// except for services whose children ended meanwhile.
+pub(crate) fn the_connection_did_not_notice(before: &State, after: &State) {
+    assert_eq!(after.lan, before.lan);
+    assert_eq!(after.requests, before.requests);
+    assert_eq!(after.master, before.master);
+    for (instance, service) in before.services.iter() {
+        let now = after
+            .services
+            .get(instance)
+            .expect("no service is forgotten");
+        assert_eq!(now.wanted, service.wanted, "{instance}");
+        let attempt = |service: &Service| service.activity.attempt().map(|(name, _)| name);
+        let lives_on = attempt(now) == attempt(service);
+        // Without a child it may have got a place that another one left.
+        let may_bid = attempt(service).is_none() && service.claim == Claim::None;
+        if lives_on && !may_bid {
+            assert_eq!(now.claim, service.claim, "{instance}");
+            assert_eq!(now.history.failures, service.history.failures);
+        }
     }
 }
 

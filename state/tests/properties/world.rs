@@ -57,7 +57,7 @@ impl World {
             was_told_twice: false,
         };
         world.happen(Event::SettingsLoaded { settings }, 0);
-        world.start(BTreeMap::new());
+        world.start(BTreeMap::new(), false);
         world
     }
 
@@ -386,6 +386,34 @@ impl World {
     /// The master is killed between two instructions: of the children that it was
     /// about to fork, some are forked; what waited is lost; then it is started again.
     pub(crate) fn crash(&mut self, forks: u32, deaths: u32, seen: u32) {
+        self.fork_some(forks);
+        self.forget_the_way();
+        let ended = self.end_some(deaths, seen);
+        self.start(ended, false);
+    }
+
+    /// The engine alone is killed, also while the master stops. The connections live on: what goes
+    /// over them in either direction is taken exactly once. Of what the children's drivers were
+    /// about to do, only some forks happened; what they were about to say is lost, except for the
+    /// ends of children, which somebody keeps.
+    pub(crate) fn lose_engine(&mut self, forks: u32, deaths: u32, seen: u32) {
+        self.fork_some(forks);
+        let unheard = std::mem::take(&mut self.from_children);
+        let mut ended = self.end_some(deaths, seen);
+        for event in unheard.into_values().flatten() {
+            if let Event::ChildExited {
+                incarnation,
+                outcome,
+            } = event
+            {
+                ended.insert(incarnation, outcome);
+            }
+        }
+        self.start(ended, true);
+    }
+
+    /// Of the children that were about to be forked, some are.
+    fn fork_some(&mut self, forks: u32) {
         let orders = std::mem::take(&mut self.to_machine);
         for (bit, effect) in orders.into_iter().enumerate() {
             if let Effect::Spawn(order) = effect
@@ -394,25 +422,28 @@ impl World {
                 self.machine.fork(&order);
             }
         }
-        self.forget_the_way();
-        let mut unseen = BTreeMap::new();
+    }
+
+    /// Some children end, and of some of them the system can tell how.
+    fn end_some(&mut self, deaths: u32, seen: u32) -> BTreeMap<Incarnation, Outcome> {
+        let mut ended = BTreeMap::new();
         for (bit, pid) in self.machine.living_pids().into_iter().enumerate() {
             if deaths >> (bit % 32) & 1 == 1 {
                 let outcome = Outcome::Exited(3);
                 self.machine.end(pid, &outcome);
                 if seen >> (bit % 32) & 1 == 1 {
-                    unseen.insert(self.machine.children[&pid].incarnation, outcome);
+                    ended.insert(self.machine.children[&pid].incarnation, outcome);
                 }
             }
         }
-        self.start(unseen);
+        ended
     }
 
     pub(crate) fn start_again(&mut self) {
         self.crash(0, 0, 0);
     }
 
-    fn start(&mut self, ended: BTreeMap<Incarnation, Outcome>) {
+    fn start(&mut self, ended: BTreeMap<Incarnation, Outcome>, resumed: bool) {
         let replayed = promises::replay(&self.journal);
         assert_eq!(replayed, self.state, "a replay gives the live state");
         self.state = replayed;
@@ -429,8 +460,13 @@ impl World {
                     outcome,
                 })
                 .collect(),
+            resumed,
         };
+        let before = resumed.then(|| self.state.clone());
         self.happen(event, 0);
+        if let Some(before) = before {
+            promises::the_connection_did_not_notice(&before, &self.state);
+        }
     }
 
     pub(crate) fn restart(&mut self, instance: InstanceName) {

@@ -19,6 +19,7 @@ mod ports;
 mod queues;
 mod requests;
 mod restart;
+mod resume;
 mod settings;
 mod shutdown;
 mod stale;

@@ -21,6 +21,7 @@ pub(crate) struct Story {
     pub(crate) state: State,
     settings: Settings,
     boot: &'static str,
+    pid: u32,
     now: u64,
     sequence: u64,
     noise: u32,
@@ -84,6 +85,7 @@ impl Story {
             state: State::default(),
             settings: settings(),
             boot: "boot-1",
+            pid: 1,
             now: 0,
             sequence: 0,
             noise: u32::MAX / 2 + 1, // the middle: no jitter
@@ -187,13 +189,35 @@ impl Story {
     }
 
     pub(crate) fn start_with(&mut self, survivors: Vec<Survivor>, ended: Vec<Ended>) -> &mut Self {
+        self.come_back(false, survivors, ended)
+    }
+
+    /// The engine alone was away, and finds these of its children alive, by their service.
+    pub(crate) fn resume_finding(&mut self, alive: &[&str]) -> &mut Self {
+        let alive = alive.iter().map(|name| self.survivor(name)).collect();
+        self.come_back(true, alive, Vec::new())
+    }
+
+    pub(crate) fn come_back(
+        &mut self,
+        resumed: bool,
+        survivors: Vec<Survivor>,
+        ended: Vec<Ended>,
+    ) -> &mut Self {
         self.happens(Event::MasterStarted {
             journal: JournalId::from("journal-1"),
             boot: BootId::from(self.boot),
-            pid: Pid(1),
+            pid: Pid(self.pid),
             survivors,
             ended,
+            resumed,
         })
+    }
+
+    /// The master runs under another number from its next start on.
+    pub(crate) fn renumber(&mut self) -> &mut Self {
+        self.pid += 1;
+        self
     }
 
     pub(crate) fn reboot(&mut self) -> &mut Self {

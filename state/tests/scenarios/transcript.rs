@@ -42,8 +42,10 @@ fn event(event: &Event) -> String {
             boot,
             survivors,
             ended,
+            resumed,
             ..
         } => {
+            let how = if *resumed { "is back" } else { "started" };
             let survivors = list(
                 survivors
                     .iter()
@@ -54,7 +56,7 @@ fn event(event: &Event) -> String {
                     .iter()
                     .map(|end| format!("{} {}", end.incarnation, json(&end.outcome))),
             );
-            format!("master started, {boot}; alive: {survivors}; ended: {ended}")
+            format!("master {how}, {boot}; alive: {survivors}; ended: {ended}")
         }
         Event::LanConnected {
             connection,

@@ -34,8 +34,9 @@ pub(crate) fn first() -> Event {
 /// event does not compile here before it has its sample.
 pub(crate) fn after(event: &Event) -> Option<Event> {
     Some(match event {
-        Event::SettingsLoaded { .. } => started(),
-        Event::MasterStarted { .. } => Event::LanConnected {
+        Event::SettingsLoaded { .. } => started(false),
+        Event::MasterStarted { resumed: false, .. } => started(true),
+        Event::MasterStarted { resumed: true, .. } => Event::LanConnected {
             connection: CONNECTION,
             endpoint: Arc::from("ws://127.0.0.1:23552"),
             address: Arc::from("192.168.1.7"),
@@ -134,7 +135,7 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
     })
 }
 
-fn started() -> Event {
+fn started(resumed: bool) -> Event {
     Event::MasterStarted {
         journal: JournalId::from("6a7c1f7e-3b0e-4f2b-9c55-0a4f1e2d3c4b"),
         boot: boot(),
@@ -150,6 +151,7 @@ fn started() -> Event {
             },
             outcome: Outcome::Exited(0),
         }],
+        resumed,
     }
 }
 
