@@ -7,6 +7,10 @@ use crate::service::{Activity, Next, Process, StopReason, Trouble, Wait};
 use crate::step::Turn;
 use crate::{Effect, Incarnation, InstanceName, Outcome, Signal, State, claim, needs};
 
+/// So long after the master's start, the end of a child that it found alive may still be that of
+/// the master before: a child of AllexJS ends within 250 ms (more on a busy machine) of its master.
+const MOURNING: u64 = 5_000;
+
 /// A child lives, but serves nobody: it is stopped, and started anew by the restart policy.
 pub(crate) fn failed(
     state: &mut State,
@@ -67,10 +71,13 @@ pub(crate) fn exited(
         state.ports.block(*port, until, &mut state.deadlines);
     }
     claim::abandon(state, turn, &instance);
-    let trouble = Trouble::Ended(outcome);
+    let trouble = Trouble::Ended(outcome.clone());
     match activity {
         Activity::Up {
-            since, approved, ..
+            process,
+            since,
+            approved,
+            ..
         } => {
             turn.effect(Effect::Retract {
                 instance: instance.clone(),
@@ -83,7 +90,11 @@ pub(crate) fn exited(
                     });
             }
             report_down(state, turn, &instance, approved || listed);
-            end_of_up(state, turn, &instance, trouble, approved);
+            if is_nobodys_failure(state, turn, &process, &outcome) {
+                end_without_failure(state, turn, &instance, trouble);
+            } else {
+                back_off(state, turn, &instance, trouble, approved);
+            }
         }
         Activity::Stopping {
             why,
@@ -284,19 +295,27 @@ pub(crate) fn rest(state: &mut State, turn: &mut Turn, instance: &InstanceName) 
     needs::reconsider(state, turn, instance);
 }
 
-/// A child that was up has ended. An end that nobody saw is no failure of its own: a child of
-/// AllexJS ends with its master, and a machine that restarts ends all.
-fn end_of_up(
+/// Whether the end of a child that was up is no failure of its own. A machine that restarts ends
+/// all, which nobody sees; a child of AllexJS ends with its master, which the next master sees where
+/// it is there soon enough.
+fn is_nobodys_failure(state: &State, turn: &Turn, process: &Process, outcome: &Outcome) -> bool {
+    let started = state.master.as_ref().map(|master| master.started);
+    let mourns = started
+        .is_some_and(|started| process.spawned < started && turn.at.since(started) < MOURNING);
+    match outcome {
+        Outcome::Lost(_) => true,
+        Outcome::Exited(code) => *code == 0 && mourns,
+        Outcome::Signaled(_) => false,
+    }
+}
+
+/// A child that was up has ended, and that says nothing of how the next will fare.
+fn end_without_failure(
     state: &mut State,
     turn: &mut Turn,
     instance: &InstanceName,
     trouble: Trouble,
-    approved: bool,
 ) {
-    if !matches!(trouble, Trouble::Ended(Outcome::Lost(_))) {
-        back_off(state, turn, instance, trouble, approved);
-        return;
-    }
     let at = turn.at;
     state
         .services

@@ -99,4 +99,5 @@ pub use time::Timestamp;
 /// * 3: a bid that comes to nothing is no failure of the service, nor is an end that nobody saw.
 /// * 4: a child counts as forked when it is, not when it is ordered.
 /// * 5: a master whose connections outlived it goes on where it was.
-pub const STEP_VERSION: u32 = 5;
+/// * 6: a child that ends right after the master's start has ended with the master before.
+pub const STEP_VERSION: u32 = 6;

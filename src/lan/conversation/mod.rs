@@ -39,10 +39,14 @@ pub const RESPONSE_PATIENCE_MS: u64 = 30_000;
 /// How long an approval may hide behind the end of the need's session: the two are not ordered.
 pub const VERDICT_PATIENCE_MS: u64 = 2_000;
 
-/// When the tables are read a second time. A JavaScript LanManager can lose a row that it creates
-/// while it answers a query, and what a master that was here before leaves behind it does create
-/// then; so what was missed is noticed soon.
-pub const FIRST_LOOK_MS: u64 = 2_000;
+/// When the tables are read a second time, where the list is there by then; else when it is. A
+/// JavaScript LanManager keeps a row to itself that it creates while it answers a query: it takes
+/// what comes until the end of the answer to be part of it. What a master that was here before
+/// leaves behind makes it create rows just then, so they are read once more right behind the list.
+pub const FIRST_LOOK_MS: u64 = 50;
+/// When they are read a third time: by then each table's list has been there, and a need of ours
+/// that the LanManager makes anew as well.
+pub const SECOND_LOOK_MS: u64 = 2_000;
 /// How often the tables are read after that: a row that is lost later is found again in that time.
 pub const LOOK_INTERVAL_MS: u64 = 30_000;
 
@@ -71,6 +75,8 @@ pub struct Conversation {
     needs: Followed,
     listed: bool,
     listing_until: u64,
+    /// When the connection began.
+    began: u64,
     /// When the tables are read again, beside what is followed.
     look_at: u64,
     /// The needs that the rules know to be unsatisfied.
@@ -184,6 +190,7 @@ impl Conversation {
             needs: Followed::new("needs", &["instancename"]),
             listed: false,
             listing_until: now + LISTING_PATIENCE_MS,
+            began: now,
             look_at: now + FIRST_LOOK_MS,
             known: BTreeSet::new(),
             calls: HashMap::from([(introduction, Purpose::Introduce)]),

@@ -8,7 +8,7 @@ use allexmaster_protocol::table::RowKey;
 use allexmaster_state::{Event, InstanceName, Need};
 use serde_json::{Value, json};
 
-use super::{Conversation, Followed, LOOK_INTERVAL_MS, News, Purpose, Table};
+use super::{Conversation, Followed, LOOK_INTERVAL_MS, News, Purpose, SECOND_LOOK_MS, Table};
 use crate::rows::need_from_row;
 use crate::tables::TableChange;
 
@@ -54,7 +54,12 @@ impl Conversation {
 
     /// Reads the tables again, beside what is followed.
     pub(super) fn look(&mut self, now: u64) {
-        self.look_at = now + LOOK_INTERVAL_MS;
+        let second = self.began + SECOND_LOOK_MS;
+        self.look_at = if now < second {
+            second
+        } else {
+            now + LOOK_INTERVAL_MS
+        };
         for table in [Table::Needs, Table::Services] {
             let Some(session) = self.followed_table(table).session.clone() else {
                 continue;

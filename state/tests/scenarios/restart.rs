@@ -75,6 +75,29 @@ fn lost_children_are_replaced_and_reported() {
 }
 
 #[test]
+fn a_child_that_ends_with_the_master_before_has_not_failed() {
+    let mut story = Story::about(
+        "A master is back before the children of the killed one have noticed: those that end by themselves then are started again without a pause, however often. One that fails then has failed.",
+    );
+    story.brought_to("Ends", Stage::Approved);
+    story.brought_to("Fails", Stage::Approved);
+    story.given(|story| {
+        for name in ["Ends", "Fails"] {
+            story.exits(name, Outcome::Exited(1));
+            story.lists(&["Ends", "Fails"]).down_heard(name);
+            story.goes_on(name, Stage::Approved);
+        }
+        story.passes(1_000);
+    });
+    story.start_finding(&["Ends", "Fails"]);
+    story
+        .passes(300)
+        .exits("Ends", Outcome::Exited(0))
+        .exits("Fails", Outcome::Exited(1))
+        .end("ends_with_the_master_before");
+}
+
+#[test]
 fn after_a_reboot_nothing_of_before_lives() {
     let mut story =
         Story::about("The machine was restarted: the children are gone, and the reason says so.");
