@@ -1,5 +1,6 @@
 //! Why a connection ends, one list for the sessions and the carriers.
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::frame::FrameError;
@@ -7,7 +8,7 @@ use crate::framing::FramingError;
 
 /// Which carrier a connection uses: it decides who pings whom, and how a request that is not
 /// understood is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CarrierKind {
     /// A Unix or TCP socket with length prefixes: the one who dials pings, and only pings count.
     Socket,
@@ -20,7 +21,7 @@ pub enum CarrierKind {
 }
 
 /// Why a connection ended.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
 pub enum CloseReason {
     /// The peer closed it in an orderly way.
     #[error("the peer closed the connection")]

@@ -75,6 +75,7 @@ pub mod filter;
 
 pub mod table;
 
+mod json_text;
 pub mod mirror;
 mod packed;
 

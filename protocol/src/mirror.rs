@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -37,7 +38,7 @@ pub enum MirrorError {
 }
 
 /// The copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Mirror {
     key: Vec<String>,
     rows: BTreeMap<RowKey, PackedRow>,

@@ -2,9 +2,10 @@
 //! tables hold rows for hours that are looked at for microseconds: so they are kept as text.
 
 use crate::filter::Row;
+use serde::{Deserialize, Serialize};
 
 /// A row as JSON text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PackedRow(Box<str>);
 
 impl PackedRow {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -12,13 +13,14 @@ pub const MAX_STATE_DEPTH: usize = 16;
 pub const MAX_STATE_NODES: usize = 10_000;
 
 /// One change of the state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum StateItem {
     /// `"s"`: a scalar was created.
     Set {
         /// Where.
         path: Vec<String>,
         /// Its value.
+        #[serde(with = "crate::json_text")]
         value: Value,
     },
     /// `"u"`: a scalar has another value.
@@ -26,8 +28,10 @@ pub enum StateItem {
         /// Where.
         path: Vec<String>,
         /// The value that it has now.
+        #[serde(with = "crate::json_text")]
         new: Value,
         /// The value that it had.
+        #[serde(with = "crate::json_text")]
         old: Value,
     },
     /// `"sr"`: a scalar was removed.
@@ -35,6 +39,7 @@ pub enum StateItem {
         /// Where.
         path: Vec<String>,
         /// The value that it had last.
+        #[serde(with = "crate::json_text")]
         last: Value,
     },
     /// `"c"`: an empty collection was created.
@@ -131,15 +136,15 @@ pub enum StateError {
 }
 
 /// The state of a session as its items have made it.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StateTree {
     root: BTreeMap<String, Node>,
     count: usize,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Node {
-    Scalar(Value),
+    Scalar(#[serde(with = "crate::json_text")] Value),
     Collection(BTreeMap<String, Self>),
 }
 

@@ -1,12 +1,13 @@
 //! Making calls, and ending them.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{CALL_PATIENCE_MS, CallError, Client, ClientEvent};
 use crate::frame::{CallId, ClientFrame, SessionId, Target};
 
 /// How long a call may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Patience {
     /// The answer has to come within this many milliseconds.
     Answer(u64),
@@ -23,7 +24,7 @@ impl Default for Patience {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct OpenCall {
     pub(super) number: u64,
     pub(super) kind: CallKind,
@@ -32,7 +33,7 @@ pub(super) struct OpenCall {
     pub(super) patience: Patience,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum CallKind {
     /// A new session, with credentials.
     Introduce,

@@ -15,8 +15,9 @@
 mod calls;
 mod receive;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -38,7 +39,7 @@ pub const CALL_PATIENCE_MS: u64 = 15 * 1_000;
 pub const MAX_EARLY_ITEMS: usize = 4_096;
 
 /// How a client is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClientOptions {
     /// Decides who pings.
     pub carrier: CarrierKind,
@@ -47,7 +48,7 @@ pub struct ClientOptions {
 }
 
 /// What an accepted introduction tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Introduction {
     /// The session.
     pub session: SessionId,
@@ -58,7 +59,7 @@ pub struct Introduction {
 }
 
 /// Why a call failed.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
 pub enum CallError {
     /// The service refused it.
     #[error("the service refused the call: {0}")]
@@ -87,7 +88,7 @@ pub enum CallError {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ClientEvent {
     /// An introduction was accepted: the session can be used. Its state so far follows.
     Introduced {
@@ -103,6 +104,7 @@ pub enum ClientEvent {
         /// The session that it was made in; none for the introduction of a new one.
         session: Option<SessionId>,
         /// What it gave.
+        #[serde(with = "crate::json_text")]
         outcome: Result<Value, CallError>,
     },
     /// An open call tells something: the events of a query.
@@ -112,6 +114,7 @@ pub enum ClientEvent {
         /// The session that it was made in.
         session: Option<SessionId>,
         /// What it tells.
+        #[serde(with = "crate::json_text")]
         data: Value,
     },
     /// The state of a session changed.
@@ -126,6 +129,7 @@ pub enum ClientEvent {
         /// The session.
         session: SessionId,
         /// What it says.
+        #[serde(with = "crate::json_text")]
         item: Value,
     },
     /// A session is over; its open calls have been answered with an error.
@@ -152,15 +156,15 @@ pub enum ClientEvent {
 }
 
 /// The client end. See the module.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Client {
     options: ClientOptions,
     counter: u64,
-    calls: HashMap<CallId, OpenCall>,
-    calls_of_session: HashMap<SessionId, BTreeSet<CallId>>,
+    calls: BTreeMap<CallId, OpenCall>,
+    calls_of_session: BTreeMap<SessionId, BTreeSet<CallId>>,
     /// Introductions with credentials, oldest first: `{"err":…}` concerns the oldest.
     introductions: BTreeMap<u64, CallId>,
-    sessions: HashSet<SessionId>,
+    sessions: BTreeSet<SessionId>,
     early_items: VecDeque<(SessionId, OutOfBand)>,
     timers: BTreeSet<(u64, CallId)>,
     last_heard: u64,
@@ -177,10 +181,10 @@ impl Client {
         Self {
             options,
             counter: 0,
-            calls: HashMap::new(),
-            calls_of_session: HashMap::new(),
+            calls: BTreeMap::new(),
+            calls_of_session: BTreeMap::new(),
             introductions: BTreeMap::new(),
-            sessions: HashSet::new(),
+            sessions: BTreeSet::new(),
             early_items: VecDeque::new(),
             timers: BTreeSet::new(),
             last_heard: now,

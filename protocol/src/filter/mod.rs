@@ -9,8 +9,12 @@ mod parse;
 
 use ipnet::IpNet;
 use regex_lite::Regex;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::json_text;
 
 /// A row of a table: a JSON object.
 pub type Row = Map<String, Value>;
@@ -178,6 +182,19 @@ pub enum Filter {
         /// The inner port; a row may hold a range `[low, high]`.
         port: u64,
     },
+}
+
+impl Serialize for Filter {
+    fn serialize<To: Serializer>(&self, to: To) -> Result<To::Ok, To::Error> {
+        json_text::serialize(&self.to_value(), to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<From: Deserializer<'de>>(from: From) -> Result<Self, From::Error> {
+        let descriptor: Value = json_text::deserialize(from)?;
+        Self::from_value(&descriptor).map_err(From::Error::custom)
+    }
 }
 
 impl Filter {

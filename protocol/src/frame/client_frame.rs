@@ -1,11 +1,12 @@
 //! Frames from the client (the side that introduces itself) to the server.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, from_value, json};
 
 use super::{CallId, FrameError, SessionId, parse};
 
 /// What a call is addressed to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// `"."`: a method of the user object of the service.
     User,
@@ -16,7 +17,7 @@ pub enum Target {
 }
 
 /// One frame from client to server.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ClientFrame {
     /// `[id, [session, credentials]]`: open a session, or claim a reserved one.
     Introduce {
@@ -25,6 +26,7 @@ pub enum ClientFrame {
         /// The reserved session to claim; none for a new one.
         session: Option<SessionId>,
         /// Strategy name to strategy data; null when a session is claimed.
+        #[serde(with = "crate::json_text")]
         credentials: Value,
     },
     /// `[id, [session, null], [where, [method, arguments]]]`: call a method.
@@ -38,16 +40,19 @@ pub enum ClientFrame {
         /// The name of the method.
         method: String,
         /// The positional arguments; none stands for an explicit null.
+        #[serde(with = "crate::json_text")]
         arguments: Option<Vec<Value>>,
     },
     /// `["?", stamp]`: a ping.
     Ping {
         /// Echoed unchanged; a number in practice.
+        #[serde(with = "crate::json_text")]
         stamp: Value,
     },
     /// `["!", stamp]`: the answer to a server's ping (SignalR only).
     Pong {
         /// The stamp of the ping.
+        #[serde(with = "crate::json_text")]
         stamp: Value,
     },
 }

@@ -1,12 +1,13 @@
 //! What a peer can report, and what can be wrong with what it sends.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// A failure as the other side reports it, `{"code":…,"message":…}`.
 ///
 /// The code is absent for plain JavaScript errors, both are absent for a refused role.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{}", self.describe())]
 pub struct RemoteError {
     /// The stable code, such as `NO_PORTS_REACHABLE`; for a refused argument it is a sentence.
@@ -111,7 +112,7 @@ impl RemoteError {
 }
 
 /// Why a text is not a frame.
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, Debug, PartialEq, Error, Serialize, Deserialize)]
 pub enum FrameError {
     /// The text is not JSON at all.
     #[error(
@@ -127,6 +128,7 @@ pub enum FrameError {
     )]
     Unrecognised {
         /// The value, which a server echoes in a forget frame.
+        #[serde(with = "crate::json_text")]
         value: Value,
     },
 }

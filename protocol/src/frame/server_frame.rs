@@ -1,17 +1,18 @@
 //! Frames from the server to the client, and the two notices that a child sends to its parent.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, from_value, json};
 
 use super::{CallId, FrameError, RemoteError, SessionId, parse};
 use crate::state_stream::StateItem;
 
 /// What arrives beside the answers, in the name of a session.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum OutOfBand {
     /// Channel `"s"`: a change of the state that the session sees.
     State(StateItem),
     /// Channel `"x"`: exclusivity, such as `["SESSION_ALREADY_EXISTS", text]`.
-    Exclusivity(Value),
+    Exclusivity(#[serde(with = "crate::json_text")] Value),
     /// Channel `"-"`: the session is dead. The item is `true`.
     Dead,
     /// A channel or an item that this program does not know; kept so that nothing is lost.
@@ -19,18 +20,20 @@ pub enum OutOfBand {
         /// The name of the channel.
         channel: String,
         /// What came over it.
+        #[serde(with = "crate::json_text")]
         item: Value,
     },
 }
 
 /// One frame from server to client.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ServerFrame {
     /// `["r", id, value]`: the final answer.
     Result {
         /// The request that is answered.
         id: CallId,
         /// What it gave.
+        #[serde(with = "crate::json_text")]
         value: Value,
     },
     /// `["e", id, {code, message}]`: the final refusal.
@@ -45,6 +48,7 @@ pub enum ServerFrame {
         /// The open request.
         id: CallId,
         /// What happened, see [`DataEvent`](crate::table::DataEvent).
+        #[serde(with = "crate::json_text")]
         data: Value,
     },
     /// `["oob", [session, channel, item]]`.
@@ -57,16 +61,19 @@ pub enum ServerFrame {
     /// `["f", request]`: the request was not understood or its session is unknown.
     Forget {
         /// The complete request.
+        #[serde(with = "crate::json_text")]
         request: Value,
     },
     /// `["?", stamp]`: a ping (SignalR only).
     Ping {
         /// To be echoed unchanged.
+        #[serde(with = "crate::json_text")]
         stamp: Value,
     },
     /// `["!", stamp]`: the answer to a ping.
     Pong {
         /// The stamp of the ping.
+        #[serde(with = "crate::json_text")]
         stamp: Value,
     },
     /// `["~", remaining, chunk]`: a part of a text that was too long for one SignalR record.

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 
 use super::{FramingError, check_size, text_batch};
+use serde::{Deserialize, Serialize};
 
 const LENGTH_BYTES: usize = 4;
 
 /// Bytes in, texts out.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Decoder {
+    #[serde(with = "serde_bytes")]
     buffer: Vec<u8>,
     texts: VecDeque<String>,
     refused: Option<FramingError>,

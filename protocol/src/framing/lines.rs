@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 
 use super::{FramingError, check_size};
+use serde::{Deserialize, Serialize};
 
 const END_OF_LINE: u8 = b'\n';
 
 /// Bytes in, texts out. Empty lines are skipped.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Decoder {
+    #[serde(with = "serde_bytes")]
     line: Vec<u8>,
     texts: VecDeque<String>,
     refused: Option<FramingError>,

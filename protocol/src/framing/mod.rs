@@ -9,6 +9,9 @@ pub mod lines;
 pub mod signalr;
 pub mod text_batch;
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The largest text, batch or record that is accepted, in bytes. The largest seen is below 100 KiB;
@@ -18,7 +21,7 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
 pub const MAX_BATCH_BYTES: usize = 64 * 1_024;
 
 /// Why the bytes of a peer are refused; the connection is closed.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 pub enum FramingError {
     /// A message that is or announces to be larger than [`MAX_MESSAGE_BYTES`].
     #[error(
@@ -45,7 +48,7 @@ pub enum FramingError {
     #[error("the peer sends something else than the SignalR JSON protocol: {reason}")]
     NotSignalR {
         /// What was expected.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// The peer closes the SignalR connection.
     #[error("the peer closed the SignalR connection{}", reason.as_deref().map(|text| format!(": {text}")).unwrap_or_default())]

@@ -16,8 +16,10 @@
 //! are that text. The JavaScript server reads only the first record of a message, so a client sends
 //! one record per message.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{FramingError, MAX_BATCH_BYTES, check_size};
@@ -35,7 +37,7 @@ const TARGET_AT_SERVER: &str = "allexjs";
 const TARGET_AT_CLIENT: &str = "_";
 
 /// What a record brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Received {
     /// The text of a frame.
     Text(String),
@@ -46,7 +48,7 @@ pub enum Received {
 }
 
 /// Which end decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// This end dialled: it reads doubly encoded frames and chunks.
     Client,
@@ -55,7 +57,7 @@ pub enum End {
 }
 
 /// WebSocket text messages in, frames out.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Decoder {
     end: End,
     greeted: bool,
@@ -103,12 +105,12 @@ impl Decoder {
         let records = message
             .strip_suffix(RECORD_SEPARATOR)
             .ok_or(FramingError::NotSignalR {
-                reason: "a message that does not end with a record separator",
+                reason: Cow::Borrowed("a message that does not end with a record separator"),
             })?;
         for record in records.split(RECORD_SEPARATOR) {
             let value: Value =
                 serde_json::from_str(record).map_err(|_| FramingError::NotSignalR {
-                    reason: "a record that is not JSON",
+                    reason: Cow::Borrowed("a record that is not JSON"),
                 })?;
             let received = if self.greeted {
                 self.take_record(value)?
@@ -130,7 +132,7 @@ impl Decoder {
         };
         if !accepted {
             return Err(FramingError::NotSignalR {
-                reason: "a handshake for another protocol than json",
+                reason: Cow::Borrowed("a handshake for another protocol than json"),
             });
         }
         self.greeted = true;
@@ -155,7 +157,7 @@ impl Decoder {
                     Some([argument]) => argument.take(),
                     Some(_) | None => {
                         return Err(FramingError::NotSignalR {
-                            reason: "an invocation without one argument",
+                            reason: Cow::Borrowed("an invocation without one argument"),
                         });
                     }
                 };
@@ -166,7 +168,7 @@ impl Decoder {
             }
             // Completions and stream items belong to features of SignalR that AllexJS does not use.
             Some(_) | None => Err(FramingError::NotSignalR {
-                reason: "a record that is neither an invocation nor a ping",
+                reason: Cow::Borrowed("a record that is neither an invocation nor a ping"),
             }),
         }
     }
@@ -174,7 +176,7 @@ impl Decoder {
     fn take_argument(&mut self, argument: Value) -> Result<Option<Received>, FramingError> {
         let Value::String(text) = argument else {
             return Err(FramingError::NotSignalR {
-                reason: "an argument that is not a text",
+                reason: Cow::Borrowed("an argument that is not a text"),
             });
         };
         let frame = unwrap_frame(&text)?;
@@ -190,7 +192,7 @@ impl Decoder {
             }
             Ok(frame) => Ok(Some(Received::Text(frame.into_text()))),
             Err(_) => Err(FramingError::NotSignalR {
-                reason: "an argument that is not a frame",
+                reason: Cow::Borrowed("an argument that is not a frame"),
             }),
         }
     }
@@ -286,12 +288,12 @@ fn record(value: &Value) -> String {
 
 fn unwrap_frame(text: &str) -> Result<Value, FramingError> {
     let wrapped: Value = serde_json::from_str(text).map_err(|_| FramingError::NotSignalR {
-        reason: "an argument that is not JSON",
+        reason: Cow::Borrowed("an argument that is not JSON"),
     })?;
     match wrapped {
         Value::Array(mut members) if members.len() == 1 => {
             members.pop().ok_or(FramingError::NotSignalR {
-                reason: "an argument without a frame",
+                reason: Cow::Borrowed("an argument without a frame"),
             })
         }
         Value::Null
@@ -300,7 +302,7 @@ fn unwrap_frame(text: &str) -> Result<Value, FramingError> {
         | Value::String(_)
         | Value::Array(_)
         | Value::Object(_) => Err(FramingError::NotSignalR {
-            reason: "an argument that does not hold one frame",
+            reason: Cow::Borrowed("an argument that does not hold one frame"),
         }),
     }
 }

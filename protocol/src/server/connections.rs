@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::types::{ConnectionId, Event, Output, Peer, ServerFull, SessionEnd, Timer, Token};
@@ -9,7 +10,7 @@ use super::{MAX_CONNECTIONS, MAX_UNINTELLIGIBLE_TEXTS, PING_INTERVAL_MS, SILENCE
 use crate::close::{CarrierKind, CloseReason};
 use crate::frame::{CallId, ClientFrame, FrameError, ServerFrame, SessionId};
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Connection {
     pub(super) carrier: CarrierKind,
     pub(super) peer: Peer,

@@ -26,9 +26,10 @@ pub use types::{
     TableId, Token,
 };
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use connections::Connection;
+use serde::{Deserialize, Serialize};
 use sessions::Session;
 use tables::ServedTable;
 use types::{Pending, Timer};
@@ -55,15 +56,15 @@ pub const SILENCE_MS: u64 = 20 * 1_000;
 pub const PING_INTERVAL_MS: u64 = 10 * 1_000;
 
 /// The server end. See the module.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Server {
     options: ServerOptions,
     counter: u64,
     connections: BTreeMap<ConnectionId, Connection>,
-    sessions: HashMap<SessionId, Session>,
+    sessions: BTreeMap<SessionId, Session>,
     /// Sessions that live elsewhere, each with the connection that they are carried over.
-    relayed: HashMap<SessionId, ConnectionId>,
-    pending: HashMap<Token, Pending>,
+    relayed: BTreeMap<SessionId, ConnectionId>,
+    pending: BTreeMap<Token, Pending>,
     tables: BTreeMap<TableId, ServedTable>,
     timers: BTreeSet<(u64, Timer)>,
     outputs: VecDeque<Output>,
@@ -77,9 +78,9 @@ impl Server {
             options,
             counter: 0,
             connections: BTreeMap::new(),
-            sessions: HashMap::new(),
-            relayed: HashMap::new(),
-            pending: HashMap::new(),
+            sessions: BTreeMap::new(),
+            relayed: BTreeMap::new(),
+            pending: BTreeMap::new(),
             tables: BTreeMap::new(),
             timers: BTreeSet::new(),
             outputs: VecDeque::new(),

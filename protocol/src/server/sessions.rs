@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::types::{ConnectionId, Event, Grant, ServiceId, SessionEnd, TableId, Timer, Token};
@@ -10,12 +11,13 @@ use crate::frame::{CallId, OutOfBand, QueryId, ServerFrame, SessionId};
 use crate::state_stream::StateItem;
 use crate::table::QueryNumber;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Session {
     pub(super) connection: ConnectionId,
     pub(super) service: ServiceId,
     pub(super) modulename: String,
     pub(super) role: String,
+    #[serde(with = "crate::json_text")]
     pub(super) name: Value,
     pub(super) table: Option<TableId>,
     pub(super) stage: Stage,
@@ -23,7 +25,7 @@ pub(super) struct Session {
     pub(super) queries: BTreeMap<QueryId, (QueryNumber, CallId)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// Granted to a sub-connection, not yet introduced; the state waits.
     Reserved { expires: u64, state: Vec<StateItem> },

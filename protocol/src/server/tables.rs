@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::types::{ConnectionId, TableId};
@@ -11,13 +12,13 @@ use crate::filter::Row;
 use crate::frame::{CallId, QueryId, RemoteError, ServerFrame, SessionId};
 use crate::table::{Query, QueryNumber, RowKey, Table, TableDescription, Told};
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct ServedTable {
     table: Table,
     followers: BTreeMap<QueryNumber, Follower>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Follower {
     connection: ConnectionId,
     /// The beginning of each progress frame up to the event, with the call already written out.

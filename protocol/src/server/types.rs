@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -10,7 +11,7 @@ use crate::frame::{CallId, ClientFrame, SessionId, Target};
 use crate::state_stream::StateItem;
 
 /// How a server is set up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ServerOptions {
     /// Begins every identifier of a session, query or reading; make it different for each start of
     /// the program, so that an identifier of an earlier life is never taken for one of this.
@@ -18,11 +19,11 @@ pub struct ServerOptions {
 }
 
 /// A connection, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub u64);
 
 /// A request that waits for the application, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Token(pub(super) u64);
 
 impl Token {
@@ -34,15 +35,15 @@ impl Token {
 }
 
 /// A service as the application numbers it; the server only hands it back with each request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ServiceId(pub u64);
 
 /// A table that the server serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TableId(pub(super) u64);
 
 /// Who is at the other end, as the application knows when it accepts a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Which of the application's listeners accepted it.
     pub listener: u32,
@@ -55,7 +56,7 @@ pub struct Peer {
 }
 
 /// What a session is granted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
     /// The service that the session belongs to.
     pub service: ServiceId,
@@ -64,6 +65,7 @@ pub struct Grant {
     /// The role in which the session acts.
     pub role: String,
     /// The name of the user; a number for local processes.
+    #[serde(with = "crate::json_text")]
     pub name: Value,
     /// What the session sees first; the `name` is added by the server, last, as in JavaScript.
     pub state: Vec<StateItem>,
@@ -72,7 +74,7 @@ pub struct Grant {
 }
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SessionEnd {
     /// The client called `die`.
     Died,
@@ -85,7 +87,7 @@ pub enum SessionEnd {
 }
 
 /// What the application has to know or decide.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
     /// Somebody wants a new session: answer with `accept` or `refuse`.
     Introduce {
@@ -96,6 +98,7 @@ pub enum Event {
         /// Who is at its other end.
         peer: Peer,
         /// Strategy name to strategy data.
+        #[serde(with = "crate::json_text")]
         credentials: Map<String, Value>,
     },
     /// A session wants a session with a subservice: answer with `accept` or `refuse`.
@@ -109,6 +112,7 @@ pub enum Event {
         /// The subservice; `"."` is the same service with another user.
         subservice: String,
         /// The identity, with `role` and `name` of the asking session where it has none.
+        #[serde(with = "crate::json_text")]
         identity: Map<String, Value>,
     },
     /// A session calls a method: answer with `answer`.
@@ -124,10 +128,12 @@ pub enum Event {
         /// The role of the session.
         role: String,
         /// The name of its user.
+        #[serde(with = "crate::json_text")]
         name: Value,
         /// The method.
         method: String,
         /// The positional arguments; missing ones count as null.
+        #[serde(with = "crate::json_text")]
         arguments: Vec<Value>,
     },
     /// A client says something in a session that lives elsewhere: carry it there.
@@ -160,7 +166,7 @@ pub enum Event {
 }
 
 /// What is to be done, in this order.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Output {
     /// Send a text to a peer.
     Send {
@@ -189,14 +195,14 @@ pub struct ServerFull {
 }
 
 /// A request that waits for the application.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Pending {
     pub(super) connection: ConnectionId,
     pub(super) id: CallId,
     pub(super) kind: PendingKind,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum PendingKind {
     Introduce,
     SubConnect { session: SessionId },
@@ -213,7 +219,7 @@ impl PendingKind {
 }
 
 /// What a deadline is for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Timer {
     Connection(ConnectionId),
     Reservation(SessionId),

@@ -6,6 +6,7 @@
 //! queries that see the same fields share one text.
 
 mod event;
+mod image;
 mod index;
 mod query;
 mod view;
@@ -16,16 +17,18 @@ pub use query::{MAX_VISIBLE_FIELDS, Query, QueryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::filter::{Filter, Row};
 use crate::packed::PackedRow;
+use image::TableImage;
 use index::QueryIndex;
 use view::{View, ViewTexts};
 
 /// What a table is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct TableDescription {
     /// The fields that identify a row, in order.
     pub key: Vec<String>,
@@ -36,11 +39,11 @@ pub struct TableDescription {
 }
 
 /// The values of a row's key fields, comparable.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RowKey(String);
 
 /// The number of an open query in its table, never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct QueryNumber(u64);
 
 /// An event for one query.
@@ -61,7 +64,8 @@ pub struct RoleRefused {
 }
 
 /// A table with its open queries.
-#[derive(Debug)]
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "TableImage")]
 pub struct Table {
     description: TableDescription,
     views: BTreeMap<String, View>,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::filter::{Filter, Row};
 
 /// The visible fields. Clones are the same view; two views made apart are not, whatever they show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct View(Arc<[String]>);
 
 impl View {
@@ -52,6 +53,10 @@ impl View {
                 (before != after).then(|| (field.clone(), after.clone()))
             })
             .collect()
+    }
+
+    pub(super) fn fields(&self) -> &[String] {
+        &self.0
     }
 
     /// Identifies the view within one change, during which nothing is freed.

@@ -11,6 +11,7 @@ mod conversations;
 mod decoders;
 mod filters;
 mod frames;
+mod images;
 mod pair;
 mod server_end;
 mod tables;

@@ -15,7 +15,7 @@ fn row(value: Value) -> Row {
     value.as_object().unwrap().clone()
 }
 
-fn description(key: &[&str]) -> TableDescription {
+pub(crate) fn description(key: &[&str]) -> TableDescription {
     let fields = |names: &[&str]| {
         names
             .iter()
@@ -36,21 +36,21 @@ fn description(key: &[&str]) -> TableDescription {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(crate) enum Change {
     Put(Row),
     Update(Value, Row),
     Remove(Value),
     OpenAgain(usize),
 }
 
-fn keys() -> impl Strategy<Value = Value> {
+pub(crate) fn keys() -> impl Strategy<Value = Value> {
     prop_oneof![
         "[xyz]".prop_map(Value::from),
         (0_u64..3).prop_map(Value::from)
     ]
 }
 
-fn changes() -> impl Strategy<Value = Change> {
+pub(crate) fn changes() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => (keys(), rows()).prop_map(|(key, mut row)| {
             row.insert("k".to_owned(), key);
