@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use super::queue::{self, Inbox, Incoming, Outgoing, Queue, Work};
-use super::{READ_BYTES, io_reason};
+use super::queue::{self, Inbox, Outgoing, Queue, Work};
+use super::{Incoming, READ_BYTES, io_reason};
 use crate::close::CloseReason;
 use crate::framing::length_prefixed::{Decoder, encode};
 

@@ -11,6 +11,7 @@
 //!   socket ◄─write── encoder ◄── Outgoing (bounded bytes, never blocks) ◄──┘
 //! ```
 
+mod handshake_stream;
 mod queue;
 
 pub mod length_prefixed;
@@ -24,16 +25,15 @@ pub mod signalr;
 
 pub mod lines;
 
-pub use queue::{Delivery, Inbox, Incoming, Outgoing, SendError};
+pub use crate::framing::MAX_QUEUED_BYTES;
+pub use crate::framing::wire::WireItem as Incoming;
+pub use queue::{Delivery, Inbox, Outgoing, SendError};
 
 use std::io;
 use std::time::Duration;
 
 use crate::close::CloseReason;
 
-/// The most bytes that wait for one peer. A LanManager sends its whole table of a thousand needs
-/// (about 1 MiB) at once; this is room for several.
-pub const MAX_QUEUED_BYTES: usize = 16 * 1_024 * 1_024;
 /// How long dialling may take, until the connection can be used.
 pub const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a peer that has dialled may take until the connection can be used.

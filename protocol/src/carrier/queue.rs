@@ -8,19 +8,8 @@ use thiserror::Error;
 use tokio::sync::{Notify, mpsc};
 use tokio::time;
 
-use super::{CLOSE_PATIENCE, MAX_QUEUED_BYTES};
+use super::{CLOSE_PATIENCE, Incoming, MAX_QUEUED_BYTES};
 use crate::close::CloseReason;
-
-/// What arrived.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Incoming {
-    /// The JSON text of one frame (or of what claims to be one).
-    Text(String),
-    /// A sign of life that carries no frame.
-    Alive,
-    /// The connection has ended. Nothing follows.
-    Closed(CloseReason),
-}
 
 /// What arrived, and where.
 #[derive(Clone, Debug, PartialEq)]

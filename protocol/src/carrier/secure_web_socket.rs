@@ -94,7 +94,7 @@ pub async fn dial(
             .connect(name, stream)
             .await
             .map_err(failed)?;
-        shake_hands(secure, &address).await
+        shake_hands(secure, &address, "").await
     };
     // The state of a TLS handshake is 18 KB, too much to carry about in every caller.
     within_patience(Box::pin(opening), &address).await

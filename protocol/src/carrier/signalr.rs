@@ -7,7 +7,7 @@
 mod dial;
 mod http;
 
-pub use dial::{DialledSocket, dial, start_dialled};
+pub use dial::{DialledSocket, dial, dial_raw, start_dialled};
 pub use http::Negotiator;
 
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::HANDSHAKE_PATIENCE;
-use super::queue::{self, Inbox, Incoming, Outgoing, Queue, Work};
+use super::queue::{self, Inbox, Outgoing, Queue, Work};
 use super::web_socket::{close_reason, configuration};
+use super::{HANDSHAKE_PATIENCE, Incoming};
 use crate::close::CloseReason;
 use crate::framing::FramingError;
 use crate::framing::signalr::{Decoder, End, Received, encode_at_server, handshake_answer};

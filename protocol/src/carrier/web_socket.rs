@@ -13,8 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, accept_async_with_config, client_async_with_config};
 
-use super::queue::{self, Inbox, Incoming, Outgoing, Queue, Work};
-use super::{CONNECT_PATIENCE, HANDSHAKE_PATIENCE, io_reason};
+use super::handshake_stream::HandshakeStream;
+use super::queue::{self, Inbox, Outgoing, Queue, Work};
+use super::{CONNECT_PATIENCE, HANDSHAKE_PATIENCE, Incoming, io_reason};
 use crate::close::CloseReason;
 use crate::framing::{FramingError, MAX_MESSAGE_BYTES, text_batch};
 
@@ -96,7 +97,22 @@ pub async fn dial(host: &str, port: u16) -> Result<WebSocketStream<TcpStream>, O
     let address = address(host, port);
     let opening = async {
         let stream = connect(host, port, &address).await?;
-        shake_hands(stream, &address).await
+        shake_hands(stream, &address, "").await
+    };
+    within_patience(opening, &address).await
+}
+
+/// Dials as [`dial`] does, and gives the stream right behind the handshake, not a byte further: for a
+/// [`Wire`](crate::framing::wire::Wire).
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn dial_raw(host: &str, port: u16) -> Result<TcpStream, OpenError> {
+    let address = address(host, port);
+    let opening = async {
+        let stream = HandshakeStream::new(connect(host, port, &address).await?);
+        let socket = shake_hands(stream, &address, "").await?;
+        Ok(socket.into_inner().into_inner())
     };
     within_patience(opening, &address).await
 }
@@ -169,15 +185,17 @@ pub(super) async fn connect(host: &str, port: u16, address: &str) -> Result<TcpS
     Ok(stream)
 }
 
-/// Opens a WebSocket on a stream that has been dialled.
+/// Opens a WebSocket on a stream that has been dialled, with what the URL has behind its last slash.
 pub(super) async fn shake_hands<Stream>(
     stream: Stream,
     address: &str,
+    query: &str,
 ) -> Result<WebSocketStream<Stream>, OpenError>
 where
     Stream: AsyncRead + AsyncWrite + Unpin,
 {
-    client_async_with_config(format!("ws://{address}/"), stream, Some(configuration()))
+    let url = format!("ws://{address}/{query}");
+    client_async_with_config(url, stream, Some(configuration()))
         .await
         .map(|(socket, _)| socket)
         .map_err(|source| OpenError::Handshake {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{FramingError, check_size};
+use super::{FramingError, MAX_MESSAGE_BYTES, check_size};
 use serde::{Deserialize, Serialize};
 
 const END_OF_LINE: u8 = b'\n';
@@ -47,7 +47,9 @@ impl Decoder {
     fn take(&mut self, bytes: &[u8]) -> Result<(), FramingError> {
         let mut pieces = bytes.split(|byte| *byte == END_OF_LINE).peekable();
         while let Some(piece) = pieces.next() {
-            check_size(self.line.len() + piece.len())?;
+            // However the bytes were cut, the line is refused as one that has just passed the limit.
+            let length = self.line.len().saturating_add(piece.len());
+            check_size(length.min(MAX_MESSAGE_BYTES + 1))?;
             self.line.extend_from_slice(piece);
             if pieces.peek().is_some() {
                 let line = String::from_utf8(std::mem::take(&mut self.line))

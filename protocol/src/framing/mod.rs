@@ -8,6 +8,8 @@ pub mod length_prefixed;
 pub mod lines;
 pub mod signalr;
 pub mod text_batch;
+pub mod web_socket;
+pub mod wire;
 
 use std::borrow::Cow;
 
@@ -17,6 +19,9 @@ use thiserror::Error;
 /// The largest text, batch or record that is accepted, in bytes. The largest seen is below 100 KiB;
 /// the rest is room for the property hashes of services.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
+/// The most bytes that wait for one peer. A LanManager sends its whole table of a thousand needs
+/// (about 1 MiB) at once; this is room for several.
+pub const MAX_QUEUED_BYTES: usize = 16 * 1_024 * 1_024;
 /// A batch is closed when it has reached this many bytes, as in JavaScript.
 pub const MAX_BATCH_BYTES: usize = 64 * 1_024;
 
@@ -44,6 +49,14 @@ pub enum FramingError {
     /// A message without content.
     #[error("the peer sends an empty message; check that it speaks AllexJS on this port")]
     Empty,
+    /// A WebSocket frame that is not one.
+    #[error(
+        "the peer breaks the WebSocket protocol: {reason}; check that it serves WebSockets on this port"
+    )]
+    NotWebSocket {
+        /// What it does.
+        reason: Cow<'static, str>,
+    },
     /// A SignalR record that is not one.
     #[error("the peer sends something else than the SignalR JSON protocol: {reason}")]
     NotSignalR {

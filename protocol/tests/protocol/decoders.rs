@@ -24,7 +24,7 @@ pub(crate) fn cases(count: u32) -> ProptestConfig {
 }
 
 /// JSON texts of many sizes, among them some that are longer than a batch.
-fn texts() -> impl Strategy<Value = VecDeque<String>> {
+pub(crate) fn texts() -> impl Strategy<Value = VecDeque<String>> {
     let text = prop_oneof![
         8 => "[a-z\\u{e9}\\u{1f600}\"\\\\\n]{0,40}",
         1 => (1_usize..90_000).prop_map(|length| "é".repeat(length)),
@@ -34,7 +34,7 @@ fn texts() -> impl Strategy<Value = VecDeque<String>> {
 }
 
 /// Cuts bytes into pieces of these sizes, over and over.
-fn pieces<'bytes>(mut bytes: &'bytes [u8], sizes: &[usize]) -> Vec<&'bytes [u8]> {
+pub(crate) fn pieces<'bytes>(mut bytes: &'bytes [u8], sizes: &[usize]) -> Vec<&'bytes [u8]> {
     let mut cut = Vec::new();
     for size in sizes.iter().cycle() {
         if bytes.is_empty() {

@@ -17,3 +17,4 @@ mod server_end;
 mod tables;
 mod transcript;
 mod transcripts;
+mod wires;

@@ -12,13 +12,14 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use super::read;
+use crate::carrier::handshake_stream::HandshakeStream;
 use crate::carrier::queue::{self, Inbox, Outgoing, Queue, Work};
 use crate::carrier::web_socket::{
-    OpenError, address, close_reason, configuration, connect, within_patience,
+    self, OpenError, address, close_reason, connect, within_patience,
 };
 use crate::close::CloseReason;
 use crate::framing::FramingError;
@@ -46,22 +47,33 @@ pub struct DialledSocket {
 pub async fn dial(host: &str, port: u16) -> Result<DialledSocket, OpenError> {
     let address = address(host, port);
     let opening = async {
-        let failed = |reason: String| OpenError::Negotiation {
-            peer: address.clone(),
-            reason,
-        };
+        let identifier = ask_for_connection(host, port, &address).await?;
         let stream = connect(host, port, &address).await?;
-        let identifier = negotiate(stream, &address).await.map_err(failed)?;
-        let stream = connect(host, port, &address).await?;
-        let url = format!("ws://{address}/?id={identifier}");
-        let opened = client_async_with_config(url, stream, Some(configuration())).await;
-        let (socket, _) = opened.map_err(|source| OpenError::Handshake {
-            peer: address.clone(),
-            source: Box::new(source),
-        })?;
+        let query = format!("?id={identifier}");
+        let socket = web_socket::shake_hands(stream, &address, &query).await?;
         shake_hands(socket)
             .await
-            .map_err(|reason| failed(reason.to_string()))
+            .map_err(|reason| OpenError::Negotiation {
+                peer: address.clone(),
+                reason: reason.to_string(),
+            })
+    };
+    within_patience(Box::pin(opening), &address).await
+}
+
+/// Dials as [`dial`] does, but for SignalR's own handshake, and gives the stream right behind that of
+/// the WebSocket, not a byte further: for a [`Wire`](crate::framing::wire::Wire).
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn dial_raw(host: &str, port: u16) -> Result<TcpStream, OpenError> {
+    let address = address(host, port);
+    let opening = async {
+        let identifier = ask_for_connection(host, port, &address).await?;
+        let stream = HandshakeStream::new(connect(host, port, &address).await?);
+        let query = format!("?id={identifier}");
+        let socket = web_socket::shake_hands(stream, &address, &query).await?;
+        Ok(socket.into_inner().into_inner())
     };
     within_patience(Box::pin(opening), &address).await
 }
@@ -76,7 +88,17 @@ pub fn start_dialled(dialled: DialledSocket, inbox: Inbox) -> Outgoing {
     outgoing
 }
 
-/// Asks for a connection; gives its identifier.
+/// Asks over a connection of its own for a SignalR connection; gives its identifier.
+async fn ask_for_connection(host: &str, port: u16, address: &str) -> Result<String, OpenError> {
+    let stream = connect(host, port, address).await?;
+    negotiate(stream, address)
+        .await
+        .map_err(|reason| OpenError::Negotiation {
+            peer: address.to_owned(),
+            reason,
+        })
+}
+
 async fn negotiate(stream: TcpStream, address: &str) -> Result<String, String> {
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;

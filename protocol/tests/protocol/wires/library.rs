@@ -1,0 +1,152 @@
+//! The library as the other end, and as a second opinion.
+
+use std::io::{Cursor, Read, Write};
+
+use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::framing::MAX_BATCH_BYTES;
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use proptest::prelude::*;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::{SEED, frames, received, text};
+use crate::decoders::cases;
+
+/// A stream whose other half is this test.
+#[derive(Default)]
+struct Memory {
+    input: Cursor<Vec<u8>>,
+    output: Vec<u8>,
+}
+
+impl Read for Memory {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        match self.input.read(into)? {
+            0 => Err(std::io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.output.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The server end, and what it hears of these bytes.
+fn server(bytes: Vec<u8>) -> (WebSocket<Memory>, Vec<Message>) {
+    let memory = Memory {
+        input: Cursor::new(bytes),
+        output: vec![],
+    };
+    let mut server = WebSocket::from_raw_socket(memory, Role::Server, None);
+    let mut heard = Vec::new();
+    loop {
+        match server.read() {
+            Ok(message) => heard.push(message),
+            Err(Error::Io(_) | Error::ConnectionClosed) => return (server, heard),
+            Err(error) => panic!("the library refuses what the wire sends: {error}"),
+        }
+    }
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        4 => "[a-z\\u{e9}]{1,300}".prop_map(Message::text),
+        1 => (65_000_usize..70_000).prop_map(|length| Message::text("x".repeat(length))),
+        2 => prop::collection::vec(any::<u8>(), 0..=125).prop_map(|payload| Message::Ping(payload.into())),
+    ]
+}
+
+/// What the library makes of bytes at the end that dialled: the items, and whether it was content.
+fn second_opinion(bytes: &[u8]) -> (Vec<WireItem>, bool) {
+    let memory = Memory {
+        input: Cursor::new(bytes.to_vec()),
+        output: vec![],
+    };
+    let mut client = WebSocket::from_raw_socket(memory, Role::Client, None);
+    let mut items = Vec::new();
+    loop {
+        match client.read() {
+            Ok(Message::Text(content)) if content.is_empty() => return (items, false),
+            Ok(Message::Text(content)) => items.push(text(&content)),
+            Ok(Message::Ping(_) | Message::Pong(_)) => items.push(WireItem::Alive),
+            Ok(Message::Close(_)) => {
+                items.push(WireItem::Closed(CloseReason::ByPeer));
+                return (items, true);
+            }
+            Ok(Message::Binary(_) | Message::Frame(_)) => return (items, false),
+            Err(Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                return (items, true);
+            }
+            Err(_) => return (items, false),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(96))]
+
+    #[test]
+    fn the_library_hears_what_a_wire_sends(texts in prop::collection::vec("[a-z\\u{e9}]{1,300}", 0..8), length in 0_usize..2 * MAX_BATCH_BYTES) {
+        let mut wire = Wire::web_socket_client(SEED);
+        let texts: Vec<String> = texts.into_iter().chain(["y".repeat(length)]).collect();
+        for text in &texts {
+            wire.send(text).unwrap();
+        }
+        wire.close();
+        let (mut server, mut heard) = server(wire.take_output());
+        prop_assert_eq!(heard.pop(), Some(Message::Close(None)));
+        let expected: Vec<Message> = texts.into_iter().map(Message::text).collect();
+        prop_assert_eq!(heard, expected);
+        // It answers the close; that is no news to the one who closed.
+        let _ = server.flush();
+        let answer = std::mem::take(&mut server.get_mut().output);
+        prop_assert!(!answer.is_empty());
+        prop_assert_eq!(received(&mut wire, &answer), []);
+    }
+
+    #[test]
+    fn a_wire_hears_what_the_library_sends_and_answers(messages in prop::collection::vec(messages(), 0..8)) {
+        let mut library = WebSocket::from_raw_socket(Memory::default(), Role::Server, None);
+        for message in &messages {
+            library.send(message.clone()).unwrap();
+        }
+        library.close(None).unwrap();
+        let mut wire = Wire::web_socket_client(SEED);
+        let items = received(&mut wire, &library.get_ref().output);
+        let expected: Vec<WireItem> = messages
+            .iter()
+            .map(|message| if message.is_text() { text(message.to_text().unwrap()) } else { WireItem::Alive })
+            .chain([WireItem::Closed(CloseReason::ByPeer)])
+            .collect();
+        prop_assert_eq!(items, expected);
+        let (_, heard) = server(wire.take_output());
+        let pings = messages.into_iter().filter(Message::is_ping);
+        let pongs = pings.map(|ping| Message::Pong(ping.into_data()));
+        let expected: Vec<Message> = pongs.chain([Message::Close(None)]).collect();
+        prop_assert_eq!(heard, expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(1_024))]
+
+    #[test]
+    fn a_wire_and_the_library_agree_on_any_frames(bytes in frames()) {
+        let (expected, content) = second_opinion(&bytes);
+        let mut wire = Wire::web_socket_client(SEED);
+        let mut items = received(&mut wire, &bytes);
+        let refused = matches!(items.last(), Some(WireItem::Closed(CloseReason::Framing(_))));
+        if refused {
+            items.pop();
+        }
+        prop_assert_eq!(items, expected);
+        prop_assert_eq!(refused, !content);
+    }
+}
