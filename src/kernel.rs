@@ -1,10 +1,12 @@
 //! The calls that no safe library has yet. The only unsafe code of the package.
 #![expect(
     unsafe_code,
-    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal the registration of a shared descriptor and mallopt have no safe form"
+    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal, the registration of a shared descriptor, mallopt, \
+              signal masks, signalfd, inherited descriptors, the environment and clone have no safe form"
 )]
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use allexmaster_state::Pid;
@@ -73,18 +75,20 @@ pub(crate) fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
     if answer == 0 {
         return Ok(());
     }
-    let error = std::io::Error::last_os_error();
-    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    Err(last_error())
 }
 
-/// Has the runtime tell when the process ends (the descriptor is then readable).
+/// Has the runtime watch a descriptor (that of a process is readable when the process has ended).
 ///
 /// # Errors
 /// The system has no room for a further watch.
-pub(crate) fn watch(pidfd: Arc<OwnedFd>) -> std::io::Result<AsyncFd<Arc<OwnedFd>>> {
+pub(crate) fn watch(
+    descriptor: Arc<OwnedFd>,
+    interest: Interest,
+) -> std::io::Result<AsyncFd<Arc<OwnedFd>>> {
     // SAFETY: an `Arc<OwnedFd>` answers with the same open descriptor as long as it lives, and it
     // lives as long as the `AsyncFd` that owns it.
-    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
     Ok(registered?)
 }
 
@@ -104,4 +108,281 @@ pub(crate) fn use_one_arena() {
         // Where it is refused, everything works as before.
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
+}
+
+/// Has these signals wait in a descriptor instead of interrupting the process, and children that
+/// end wait for their parent (whoever started us may have had them thrown away). Call it before
+/// the first thread is started.
+///
+/// # Errors
+/// The system has no room for the descriptor.
+pub(crate) fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
+    let mut set = no_signals();
+    for signal in signals {
+        // SAFETY: the set was initialised; a number that is none is refused, and only then nothing is added.
+        unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+    }
+    // SAFETY: the set lives until the calls return; no other thread runs that could be surprised.
+    let descriptor = unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)
+    };
+    if descriptor < 0 {
+        return Err(last_error());
+    }
+    // SAFETY: the call has just opened it, and nobody else has its number.
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// The first descriptor of those that are handed over (`SD_LISTEN_FDS_START`).
+const FIRST_HANDED_OVER: RawFd = 3;
+
+/// Takes over the descriptors that this process was started with, by the protocol of
+/// sd_listen_fds(3); `None` where it was started without. Call it before the first thread is started
+/// and the first file is opened; a second call finds nothing.
+///
+/// # Errors
+/// One of them is not open: then none is taken.
+pub(crate) fn handed_over() -> Result<Option<Vec<OwnedFd>>> {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let (receiver, count) = (number("LISTEN_PID"), number("LISTEN_FDS"));
+    forget_variables(&["LISTEN_PID", "LISTEN_FDS"]);
+    let (Some(count), true) = (count, receiver == Some(std::process::id())) else {
+        return Ok(None);
+    };
+    let numbers = (FIRST_HANDED_OVER..).take(usize::try_from(count).unwrap_or(usize::MAX));
+    for number in numbers.clone() {
+        // SAFETY: the call takes three numbers and touches no memory.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            return Err(last_error());
+        }
+    }
+    // SAFETY: each is open, and was opened for this process, which is named in the variable that
+    // was just removed; nobody else of the program has opened or taken anything yet.
+    let taken = numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+    Ok(Some(taken.collect()))
+}
+
+/// Takes variables out of the environment, so that no child inherits them. Call it before the first
+/// thread is started.
+pub(crate) fn forget_variables(names: &[&str]) {
+    for name in names {
+        // SAFETY: no other thread exists that could read the environment meanwhile.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+/// What a new process does between its birth and its program.
+pub(crate) struct Birth<'lists> {
+    /// The files that the program may be, tried in this order.
+    pub(crate) programs: &'lists [CString],
+    pub(crate) arguments: &'lists [CString],
+    /// `NAME=value`.
+    pub(crate) environment: &'lists [CString],
+    /// A further variable, as `NAME=`: its value will be the new process's own number.
+    pub(crate) number_variable: Option<&'lists str>,
+    /// Where it runs; `None`: where its parent does.
+    pub(crate) folder: Option<&'lists CStr>,
+    /// Descriptors, from and to which number, in this order; equal: it is only made to stay open.
+    pub(crate) moves: &'lists [(RawFd, RawFd)],
+    /// Whether its parent is our parent and not we.
+    pub(crate) sibling: bool,
+}
+
+/// A process that was born, and what kept it from becoming its program.
+pub(crate) struct Born {
+    pub(crate) pid: c_int,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) failure: Option<Errno>,
+}
+
+/// The stack of a new process until it runs its program; it makes a few calls, none of them deep.
+const BIRTH_STACK: usize = 64 * 1024;
+/// The most digits of a process number, and a zero byte.
+const NUMBER_ROOM: usize = 11;
+
+/// What the new process needs, and what it tells: it shares this memory until it runs its program,
+/// and may not allocate.
+struct Shared<'birth, 'lists> {
+    birth: &'birth Birth<'lists>,
+    /// All three end with a null pointer, but the first.
+    programs: Vec<*const c_char>,
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    /// The variable of [`Birth::number_variable`], with room for the number.
+    number: Vec<u8>,
+    failure: c_int,
+}
+
+/// Starts a process, in a process group of its own and with no signal blocked, and returns when it
+/// runs its program or has failed to. Until then the two share their memory, as with `posix_spawn`.
+///
+/// # Errors
+/// There is no new process: the system has no room for one.
+pub(crate) fn bear(birth: &Birth<'_>) -> Result<Born> {
+    let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
+    let mut shared = Shared {
+        birth,
+        programs: pointers(birth.programs),
+        arguments: pointers(birth.arguments),
+        environment: pointers(birth.environment),
+        number: birth
+            .number_variable
+            .unwrap_or_default()
+            .as_bytes()
+            .to_vec(),
+        failure: 0,
+    };
+    shared.number.extend([0; NUMBER_ROOM]);
+    if birth.number_variable.is_some() {
+        shared.environment.push(shared.number.as_ptr().cast());
+    }
+    shared.arguments.push(std::ptr::null());
+    shared.environment.push(std::ptr::null());
+    let mut stack: Vec<u8> = Vec::with_capacity(BIRTH_STACK);
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let flags = flags | if birth.sibling { libc::CLONE_PARENT } else { 0 };
+    let mut before = no_signals();
+    // SAFETY: the stack is ours, and its end, from which it grows downwards, is aligned; the shared
+    // structure outlives the child's use of it, since this thread sleeps until the child runs its
+    // program or is gone. All signals are blocked from before the birth until the child has no
+    // handler left, so no handler of ours runs on memory that is shared.
+    unsafe {
+        let mut all = no_signals();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+        let end = stack.as_mut_ptr().add(BIRTH_STACK);
+        let end = end.sub(end.addr() % STACK_ALIGNMENT);
+        let argument = (&raw mut shared).cast();
+        let pid = libc::clone(become_program, end.cast(), flags, argument, &raw mut pidfd);
+        // Before anything else can change it.
+        let error = last_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
+        if pid < 0 {
+            return Err(error);
+        }
+        // The compiler cannot know that the child wrote it.
+        let failure = std::ptr::read_volatile(&raw const shared.failure);
+        Ok(Born {
+            pid,
+            pidfd: OwnedFd::from_raw_fd(pidfd),
+            failure: (failure != 0).then(|| Errno::from_raw_os_error(failure)),
+        })
+    }
+}
+
+/// What every processor wants of a stack.
+const STACK_ALIGNMENT: usize = 16;
+/// The exit code of a process that could not become its program, as shells have it. Nobody reads it.
+const NO_PROGRAM: c_int = 127;
+
+/// The new process. Only calls that signal-safety(7) allows.
+extern "C" fn become_program(shared: *mut c_void) -> c_int {
+    let shared: *mut Shared<'_, '_> = shared.cast();
+    // SAFETY: `bear` sleeps, and keeps all of it alive; nobody else looks at it.
+    unsafe {
+        let failure = try_to_become(&mut *shared);
+        std::ptr::write_volatile(&raw mut (*shared).failure, failure);
+    }
+    NO_PROGRAM
+}
+
+/// Returns only with what went wrong.
+///
+/// # Safety
+/// In a new process, while `bear` sleeps.
+unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
+    let birth = shared.birth;
+    // SAFETY: numbers, and texts and lists that `bear` made and keeps.
+    unsafe {
+        if libc::setpgid(0, 0) < 0 {
+            return errno();
+        }
+        if let Some(folder) = birth.folder
+            && libc::chdir(folder.as_ptr()) < 0
+        {
+            return errno();
+        }
+        for (from, to) in birth.moves {
+            let moved = if from == to {
+                libc::fcntl(*from, libc::F_SETFD, 0)
+            } else {
+                libc::dup2(*from, *to)
+            };
+            if moved < 0 {
+                return errno();
+            }
+        }
+        if let Some(room) = shared.number.last_chunk_mut() {
+            write_number(libc::getpid().unsigned_abs(), room);
+        }
+        forget_handlers();
+        let (arguments, environment) = (shared.arguments.as_ptr(), shared.environment.as_ptr());
+        let mut failure = libc::ENOENT;
+        for program in &shared.programs {
+            libc::execve(*program, arguments, environment);
+            match errno() {
+                // The next place of PATH may have it, as execvp(3) has it.
+                libc::ENOENT | libc::ENOTDIR => {}
+                libc::EACCES => failure = libc::EACCES,
+                other => return other,
+            }
+        }
+        failure
+    }
+}
+
+/// Gives each signal that has a handler, and `SIGPIPE`, which Rust ignores, back to the system, and
+/// blocks none.
+///
+/// # Safety
+/// Only in a process whose handlers nobody needs any more.
+unsafe fn forget_handlers() {
+    // SAFETY: the structures are ours, and all zero is a valid value of them; a number that is no
+    // signal is refused.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        for number in 1..=libc::SIGRTMAX() {
+            let known = libc::sigaction(number, std::ptr::null(), &raw mut action) == 0;
+            let ignored = action.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE;
+            if known && action.sa_sigaction != libc::SIG_DFL && !ignored {
+                libc::signal(number, libc::SIG_DFL);
+            }
+        }
+        let none = no_signals();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
+
+/// Writes a number and a zero byte, without allocating.
+fn write_number(number: u32, room: &mut [u8; NUMBER_ROOM]) {
+    let digits = number.checked_ilog10().unwrap_or(0) + 1;
+    let mut rest = number;
+    let mut place = digits as usize;
+    room[place] = 0;
+    while place > 0 {
+        place -= 1;
+        // A single digit fits.
+        room[place] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+}
+
+fn no_signals() -> libc::sigset_t {
+    // SAFETY: all zero is a valid value, and the call only writes to it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        set
+    }
+}
+
+fn errno() -> c_int {
+    last_error().raw_os_error()
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }

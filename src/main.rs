@@ -2,6 +2,13 @@
 
 use std::process::ExitCode;
 
+use allexmaster::keeper::{self, Role};
+
 fn main() -> ExitCode {
-    allexmaster::cli::main()
+    // First of all, so that the keeper stays as small as it is.
+    match Role::from_environment() {
+        Ok(Some(Role::Keeper)) => keeper::run(),
+        Ok(Some(Role::Engine | Role::Single) | None) => allexmaster::cli::main(),
+        Err(error) => allexmaster::cli::unknown_role(&error),
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use allexmaster_state::{BootId, Identity, Outcome, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
+use tokio::io::Interest;
 use tokio::time::{Instant, sleep};
 
 use super::group;
@@ -49,7 +50,7 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
 
 /// Completes when the process has ended (as a zombie, or altogether).
 async fn ended(pidfd: &Arc<OwnedFd>) {
-    let registered = kernel::watch(Arc::clone(pidfd));
+    let registered = kernel::watch(Arc::clone(pidfd), Interest::READABLE);
     while !has_ended(pidfd) {
         let Ok(registered) = &registered else {
             sleep(ASKING_PAUSE).await;

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
+use crate::keeper::UnknownRole;
 use crate::kernel;
 use crate::local::sockets::DEFAULT_FOLDER;
 use crate::telemetry::LogFormat;
@@ -144,6 +145,13 @@ pub fn main() -> ExitCode {
         Some(Command::Replay(command)) => journal::replay(&common, &command),
         Some(Command::Sample(Sample::Clock)) => crate::sample::run(),
     }
+}
+
+/// Says that the environment has a role that there is none.
+#[must_use]
+pub fn unknown_role(error: &UnknownRole) -> ExitCode {
+    complain(&error.to_string());
+    ExitCode::from(exit_code::USAGE)
 }
 
 impl OverrideFlags {

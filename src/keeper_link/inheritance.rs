@@ -1,0 +1,125 @@
+//! What a keeper gives an engine when it starts it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use allexmaster_state::Pid;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use thiserror::Error;
+
+use super::Inherited;
+use crate::keeper::{ENGINE_VARIABLE, KEEPER_NAME, NAMES_NAME, ROLE_VARIABLE};
+use crate::kernel;
+
+/// More names than fit into the store; a longer file is not from a keeper.
+const NAMES_FILE_MOST: u64 = 16 * 1024 * 1024;
+
+/// What a keeper gives an engine when it starts it.
+#[derive(Debug)]
+pub struct Inheritance {
+    pub(super) link: OwnedFd,
+    pub(super) notify: OwnedFd,
+    pub(super) keeper: Pid,
+    pub(super) watchdog: Duration,
+    pub(super) kept: Inherited,
+}
+
+/// A keeper started this process, but not as one that this program understands.
+#[derive(Debug, Error)]
+pub enum BadInheritance {
+    /// A variable is absent or has another form.
+    #[error(
+        "the keeper gave no usable {variable}; unset ALLEXMASTER_ROLE and LISTEN_PID if there is no keeper"
+    )]
+    Variable {
+        /// Which.
+        variable: &'static str,
+    },
+    /// No descriptor is the link.
+    #[error(
+        "the keeper gave no descriptor named {KEEPER_NAME}; unset LISTEN_PID if there is no keeper"
+    )]
+    NoLink,
+    /// The system.
+    #[error("what the keeper gave cannot be used")]
+    System(#[from] io::Error),
+}
+
+impl Inheritance {
+    /// Takes what a keeper gave to this process; `None` where no keeper started it. Takes all of
+    /// it out of the environment, too, so that no child gets it. Call it in `main`, before the first
+    /// thread is started and before any file is opened.
+    ///
+    /// # Errors
+    /// What is there does not fit together.
+    pub fn take() -> Result<Option<Self>, BadInheritance> {
+        let taken = Self::read();
+        kernel::forget_variables(&[
+            ROLE_VARIABLE,
+            ENGINE_VARIABLE,
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "LISTEN_FDNAMES",
+        ]);
+        taken
+    }
+
+    fn read() -> Result<Option<Self>, BadInheritance> {
+        let Some(descriptors) = kernel::handed_over().map_err(io::Error::from)? else {
+            return Ok(None);
+        };
+        let notify_address = variable("NOTIFY_SOCKET")?;
+        let watchdog = variable("WATCHDOG_USEC")?
+            .parse()
+            .map(Duration::from_micros);
+        let mut names = variable("LISTEN_FDNAMES")?;
+        let mut descriptors = descriptors.into_iter();
+        if names == NAMES_NAME
+            && let Some(file) = descriptors.next()
+        {
+            names.clear();
+            File::from(file)
+                .take(NAMES_FILE_MOST)
+                .read_to_string(&mut names)?;
+        }
+        let mut kept: Inherited = names
+            .split(':')
+            .map(str::to_owned)
+            .zip(descriptors)
+            .collect();
+        let link = kept.iter().position(|(name, _)| name == KEEPER_NAME);
+        let (_, link) = kept.remove(link.ok_or(BadInheritance::NoLink)?);
+        let keeper = socket_peercred(&link).map_err(io::Error::from)?.pid;
+        Ok(Some(Self {
+            notify: connected(&notify_address)?,
+            keeper: Pid(keeper.as_raw_nonzero().get().unsigned_abs()),
+            watchdog: watchdog.map_err(|_| BadInheritance::Variable {
+                variable: "WATCHDOG_USEC",
+            })?,
+            link,
+            kept,
+        }))
+    }
+}
+
+fn variable(variable: &'static str) -> Result<String, BadInheritance> {
+    std::env::var(variable).map_err(|_| BadInheritance::Variable { variable })
+}
+
+fn connected(address: &str) -> Result<OwnedFd, BadInheritance> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let open = || {
+        let address = match address.strip_prefix('@') {
+            Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+            None => SocketAddrUnix::new(address)?,
+        };
+        let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+        connect(&socket, &address)?;
+        Ok(socket)
+    };
+    let opened: rustix::io::Result<OwnedFd> = open();
+    Ok(opened.map_err(io::Error::from)?)
+}

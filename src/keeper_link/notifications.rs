@@ -1,0 +1,165 @@
+//! What the engine tells the keeper, in order.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::cmsg_space;
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use super::LinkError;
+use crate::keeper::DESCRIPTORS_AT_ONCE;
+use crate::kernel;
+
+/// How many messages wait for a keeper that does not read: one for each descriptor that it can keep.
+const WAITING_MOST: usize = 16_384;
+
+#[derive(Debug)]
+pub(super) struct Notifications {
+    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
+    queue: Mutex<Queue>,
+    /// Something waits.
+    wake: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<(Box<str>, Vec<OwnedFd>)>,
+    /// Nobody listens any more.
+    gone: bool,
+}
+
+impl Notifications {
+    /// Sends over a connected datagram socket.
+    pub(super) fn start(socket: OwnedFd) -> io::Result<Arc<Self>> {
+        let notifications = Arc::new(Self {
+            socket: Arc::new(kernel::watch(Arc::new(socket), Interest::WRITABLE)?),
+            queue: Mutex::default(),
+            wake: Arc::default(),
+        });
+        tokio::spawn(send_what_waits(
+            Arc::downgrade(&notifications),
+            Arc::clone(&notifications.socket),
+            Arc::clone(&notifications.wake),
+        ));
+        Ok(notifications)
+    }
+
+    /// Sends now, or, where the keeper does not read, after all that waits already.
+    pub(super) fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
+        let mut queue = self.queue();
+        if queue.waiting.is_empty() && queue.try_send(&self.socket, text, descriptors)? {
+            return Ok(());
+        }
+        if queue.waiting.len() >= WAITING_MOST {
+            let waiting = queue.waiting.len();
+            return Err(LinkError::Behind { waiting });
+        }
+        let copies = descriptors.iter().map(BorrowedFd::try_clone_to_owned);
+        let copies = copies.collect::<io::Result<_>>()?;
+        queue.waiting.push_back((text.into(), copies));
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.queue().gone
+    }
+
+    /// The keeper was killed: what waits for it, and what is still to be said, is for nobody.
+    pub(super) fn nobody_listens(&self) {
+        let mut queue = self.queue();
+        queue.gone = true;
+        queue.waiting.clear();
+    }
+
+    /// Sends as much of what waits as the keeper takes; true: nothing waits any more.
+    fn flush(&self) -> bool {
+        let mut queue = self.queue();
+        while let Some((text, descriptors)) = queue.waiting.pop_front() {
+            let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
+            match queue.try_send(&self.socket, &text, &borrowed) {
+                Ok(true) => {}
+                Ok(false) => {
+                    queue.waiting.push_front((text, descriptors));
+                    return false;
+                }
+                Err(error) => tracing::warn!(%error, "the keeper was not told something"),
+            }
+        }
+        true
+    }
+
+    /// Nobody panics while holding this lock; if it happened, the queue would still be whole.
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// False: not now.
+    fn try_send(
+        &mut self,
+        socket: &AsyncFd<Arc<OwnedFd>>,
+        text: &str,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<bool, LinkError> {
+        if self.gone {
+            return Ok(true);
+        }
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !descriptors.is_empty() {
+            // There is room for as many as are sent at once.
+            control.push(SendAncillaryMessage::ScmRights(descriptors));
+        }
+        let text = [IoSlice::new(text.as_bytes())];
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        match sendmsg(socket.get_ref(), &text, &mut control, flags) {
+            Ok(_) => Ok(true),
+            // Too many descriptors under way (`RLIMIT_NOFILE`) is a matter of time, too.
+            Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::TOOMANYREFS) => Ok(false),
+            Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::PIPE | Errno::CONNRESET) => {
+                self.gone = true;
+                Ok(true)
+            }
+            Err(error) => Err(LinkError::System(error.into())),
+        }
+    }
+}
+
+/// Ends when nobody is left who could say anything.
+async fn send_what_waits(
+    notifications: Weak<Notifications>,
+    socket: Arc<AsyncFd<Arc<OwnedFd>>>,
+    wake: Arc<Notify>,
+) {
+    loop {
+        wake.notified().await;
+        loop {
+            // Where the system cannot tell us, trying is all that is left.
+            let ready = socket.writable().await;
+            let Some(notifications) = notifications.upgrade() else {
+                return;
+            };
+            if notifications.flush() {
+                break;
+            }
+            if let Ok(mut ready) = ready {
+                ready.clear_ready();
+            }
+        }
+    }
+}
+
+impl Drop for Notifications {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}

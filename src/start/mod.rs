@@ -1,0 +1,164 @@
+//! Starts programs, as the standard library cannot: with descriptors at numbers of our choice, as
+//! a child of our parent where that is asked for, with a pidfd, and with a variable that has the
+//! new process's own number.
+//!
+//! # Theory of operation
+//!
+//! The new process shares our memory until it runs its program, and the thread that started it
+//! sleeps so long (`CLONE_VM | CLONE_VFORK`, as glibc's `posix_spawn` does it). So a start costs the
+//! same whatever the memory of this process is, and a failure is told through that memory. All that
+//! the new process needs is prepared here; the few calls that it makes are in `kernel.rs`.
+
+mod moves;
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use thiserror::Error;
+
+use crate::kernel::{self, Birth};
+
+use moves::Move;
+
+/// Where programs are looked for that have no folder in their name, where `PATH` is absent: what
+/// execvp(3) takes.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// A program, and how it is to be started. It gets a process group of its own, the default action
+/// of every signal but those that are ignored on purpose, and no blocked signal.
+#[derive(Debug)]
+pub(crate) struct Program<'descriptors> {
+    /// A path, or a name that is looked for in the `PATH` of its environment.
+    pub(crate) path: OsString,
+    /// From its own name on.
+    pub(crate) arguments: Vec<OsString>,
+    /// All of its environment.
+    pub(crate) environment: Vec<(OsString, OsString)>,
+    /// A variable, as `NAME=`, that has the new process's own number.
+    pub(crate) number_variable: Option<&'static str>,
+    /// Where it runs; `None`: where this process does.
+    pub(crate) folder: Option<OsString>,
+    /// What it has open, and at which numbers; beside those, what this process let stay open.
+    pub(crate) descriptors: Vec<(BorrowedFd<'descriptors>, RawFd)>,
+    /// Whether it becomes a child of this process's parent, who then has to take its exit status.
+    pub(crate) sibling: bool,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// A program that could not be started.
+#[derive(Debug, Error)]
+pub(crate) enum StartError {
+    /// A name, an argument or a variable has a zero byte in it, which no program can be given.
+    #[error("{what} has a zero byte in it; take it out of the configuration")]
+    ZeroByte {
+        /// What.
+        what: &'static str,
+    },
+    /// The system has no room for another process or descriptor.
+    #[error("the system has no room for another process: {0}")]
+    NoRoom(Errno),
+    /// The program is not there, or the system does not run it.
+    #[error("{error}")]
+    NotRun {
+        /// Why not.
+        error: Errno,
+        /// The process that was to run it, and has ended: its parent, which is not this process, has
+        /// to take its exit status.
+        left_behind: Option<Pid>,
+    },
+}
+
+/// Starts a program; returns when it runs.
+///
+/// # Errors
+/// See [`StartError`]; nothing runs then.
+pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
+    let candidates = texts("the program's name", candidates(program))?;
+    let arguments = texts("an argument", program.arguments.iter().cloned())?;
+    let variables = program.environment.iter().map(|(name, value)| {
+        let mut text = name.clone();
+        text.push("=");
+        text.push(value);
+        text
+    });
+    let environment = texts("a variable", variables)?;
+    let folder = texts("its folder", program.folder.iter().cloned())?;
+    let spare = spare(&program.descriptors).map_err(StartError::NoRoom)?;
+    let born = kernel::bear(&Birth {
+        programs: &candidates,
+        arguments: &arguments,
+        environment: &environment,
+        number_variable: program.number_variable,
+        folder: folder.first().map(AsRef::as_ref),
+        moves: &moves(&program.descriptors, spare.as_ref()),
+        sibling: program.sibling,
+    })
+    .map_err(StartError::NoRoom)?;
+    // The system gives out no other numbers.
+    let pid = Pid::from_raw(born.pid).ok_or(StartError::NoRoom(Errno::AGAIN))?;
+    let Some(error) = born.failure else {
+        let pidfd = born.pidfd;
+        return Ok(Started { pid, pidfd });
+    };
+    if !program.sibling {
+        // It has ended, and is ours: the answer is there at once.
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+    Err(StartError::NotRun {
+        error,
+        left_behind: program.sibling.then_some(pid),
+    })
+}
+
+/// The files that the program may be.
+fn candidates(program: &Program<'_>) -> Vec<OsString> {
+    if program.path.as_bytes().contains(&b'/') {
+        return vec![program.path.clone()];
+    }
+    let path = program
+        .environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value);
+    std::env::split_paths(path)
+        .map(|folder| folder.join(&program.path).into_os_string())
+        .collect()
+}
+
+fn texts(
+    what: &'static str,
+    texts: impl IntoIterator<Item = OsString>,
+) -> Result<Vec<CString>, StartError> {
+    texts
+        .into_iter()
+        .map(|text| CString::new(text.into_vec()).map_err(|_| StartError::ZeroByte { what }))
+        .collect()
+}
+
+/// A descriptor above all targets, by way of which rings of moves are broken.
+fn spare(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Result<Option<OwnedFd>, Errno> {
+    let above = descriptors.iter().map(|(_, to)| to.saturating_add(1)).max();
+    match (descriptors.first(), above) {
+        (Some((any, _)), Some(above)) => fcntl_dupfd_cloexec(any, above).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn moves(descriptors: &[(BorrowedFd<'_>, RawFd)], spare: Option<&OwnedFd>) -> Vec<Move> {
+    let wanted: Vec<Move> = descriptors
+        .iter()
+        .map(|(descriptor, to)| (descriptor.as_raw_fd(), *to))
+        .collect();
+    spare.map_or_else(Vec::new, |spare| {
+        moves::in_order(&wanted, spare.as_raw_fd())
+    })
+}

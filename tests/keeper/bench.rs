@@ -1,0 +1,169 @@
+//! A keeper, and the way to tell its engine what to do.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use tempfile::TempDir;
+
+use crate::script::{SCRIPT, TEST_VARIABLE};
+
+/// How long anything may take on a busy machine before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition; the description is what the test fails with.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    // A process that has gone needs no signal.
+    let _ = kill_process(raw(pid), signal);
+}
+
+pub(crate) fn lives(pid: u32) -> bool {
+    test_kill_process(raw(pid)).is_ok()
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
+}
+
+/// A keeper that runs.
+pub(crate) struct Keeper {
+    pub(crate) folder: TempDir,
+    control: UnixListener,
+    process: Child,
+}
+
+impl Keeper {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|command| command)
+    }
+
+    /// Starts one with something else about its command.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let control = UnixListener::bind(folder.path().join("control")).unwrap();
+        control.set_nonblocking(true).unwrap();
+        let log = fs::File::create(folder.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_allexmaster"));
+        command
+            .args(["--exact", SCRIPT, "--nocapture"])
+            .env("ALLEXMASTER_ROLE", "keeper")
+            .env("ALLEXMASTER_ENGINE", std::env::current_exe().unwrap())
+            .env(TEST_VARIABLE, folder.path().join("control"));
+        let process = change(&mut command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self {
+            folder,
+            control,
+            process,
+        }
+    }
+
+    /// Waits for the next engine.
+    pub(crate) fn engine(&self) -> Engine {
+        let stream = wait_for("an engine", || match self.control.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(_) => None,
+        });
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut engine = Engine {
+            pid: 0,
+            keeper: 0,
+            lines: BufReader::new(stream),
+        };
+        let hello = engine.line();
+        let (pid, keeper) = hello.split_once(' ').unwrap();
+        engine.pid = pid.parse().unwrap();
+        engine.keeper = keeper.parse().unwrap();
+        engine
+    }
+
+    /// The next engine, which says that it is ready.
+    pub(crate) fn ready_engine(&self) -> Engine {
+        let mut engine = self.engine();
+        assert_eq!(engine.tell("ready"), "done");
+        engine
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        wait_for(text, || self.log().contains(text).then_some(()));
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Waits for the keeper's own end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        wait_for("the end of the keeper", || self.process.try_wait().unwrap())
+    }
+
+    pub(crate) fn runs(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Its engine ends with the connection to the test.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An engine that waits for orders.
+pub(crate) struct Engine {
+    pub(crate) pid: u32,
+    pub(crate) keeper: u32,
+    lines: BufReader<UnixStream>,
+}
+
+impl Engine {
+    /// Has it do something; answers with what it says.
+    pub(crate) fn tell(&mut self, words: &str) -> String {
+        self.order(words);
+        self.line()
+    }
+
+    /// Has it do something that it may not live to tell of.
+    pub(crate) fn order(&mut self, words: &str) {
+        writeln!(self.lines.get_mut(), "{words}").unwrap();
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn kill(self) {
+        signal(self.pid, Signal::KILL);
+    }
+}
