@@ -96,7 +96,7 @@ fn main() {
 
 /// Services that come, run, fail and come back, as the rules themselves have it.
 fn write(folder: &Path) {
-    let mut restore = Restore::<Rules>::begin(folder, Uuid::nil()).unwrap();
+    let mut restore = Restore::<Rules>::begin(folder, Uuid::nil(), None).unwrap();
     let mut state = State::default();
     let mut sequence = 0;
     let mut push = |state: &mut State, event: Event| {

@@ -33,28 +33,59 @@ struct Description {
     state_hash: String,
 }
 
+/// A state that was written down, its JSON not yet read.
+pub(crate) struct Written {
+    /// The last event that the state has seen.
+    pub(crate) position: Position,
+    /// The version of the rules that made it.
+    pub(crate) step_version: u32,
+    /// The state as JSON.
+    pub(crate) json: Vec<u8>,
+}
+
 /// The bytes of a checkpoint.
 pub(crate) fn encode<M: Machine>(
     identity: &str,
     position: Position,
     state: &M::State,
 ) -> Result<Vec<u8>, Error> {
-    let unwritable = |source| Error::Checkpoint { source };
-    let state = serde_json::to_vec(state).map_err(unwritable)?;
+    write::<M>(
+        identity,
+        &Written {
+            position,
+            step_version: M::STEP_VERSION,
+            json: json::<M>(state)?,
+        },
+    )
+}
+
+/// A state as JSON.
+pub(crate) fn json<M: Machine>(state: &M::State) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(state).map_err(|source| Error::Checkpoint { source })
+}
+
+/// The bytes of a state that was written down.
+pub(crate) fn write<M: Machine>(identity: &str, written: &Written) -> Result<Vec<u8>, Error> {
+    let Written {
+        position,
+        step_version,
+        json: state,
+    } = written;
     let description = Description {
         format: FORMAT,
         program: M::PROGRAM.to_owned(),
         identity: identity.to_owned(),
-        step_version: M::STEP_VERSION,
+        step_version: *step_version,
         sequence: position.sequence,
         at: position.at,
         checksum: position.checksum.to_string(),
         state_length: state.len(),
-        state_hash: blake3::hash(&state).to_hex().to_string(),
+        state_hash: blake3::hash(state).to_hex().to_string(),
     };
-    let mut bytes = serde_json::to_vec(&description).map_err(unwritable)?;
+    let described = serde_json::to_vec(&description);
+    let mut bytes = described.map_err(|source| Error::Checkpoint { source })?;
     bytes.push(b'\n');
-    bytes.extend_from_slice(&lz4_flex::block::compress(&state));
+    bytes.extend_from_slice(&lz4_flex::block::compress(state));
     Ok(bytes)
 }
 
@@ -65,6 +96,19 @@ pub(crate) fn decode<M: Machine>(
     identity: &str,
     bytes: &[u8],
 ) -> Result<(Position, M::State), String> {
+    let written = read::<M>(identity, bytes)?;
+    if written.step_version != M::STEP_VERSION {
+        return Err(format!(
+            "it was made by version {} of the rules, these are version {}",
+            written.step_version,
+            M::STEP_VERSION
+        ));
+    }
+    Ok((written.position, parse_state(&written.json)?))
+}
+
+/// What was written down, whichever version of the rules made it.
+pub(crate) fn read<M: Machine>(identity: &str, bytes: &[u8]) -> Result<Written, String> {
     let newline = bytes.iter().position(|byte| *byte == b'\n');
     let (description, compressed) = newline
         .and_then(|newline| bytes.split_at_checked(newline))
@@ -76,13 +120,6 @@ pub(crate) fn decode<M: Machine>(
     }
     if description.program != M::PROGRAM || description.identity != identity {
         return Err("it belongs to another journal".to_owned());
-    }
-    if description.step_version != M::STEP_VERSION {
-        return Err(format!(
-            "it was made by version {} of the rules, these are version {}",
-            description.step_version,
-            M::STEP_VERSION
-        ));
     }
     let checksum = parse_checksum(&description.checksum).ok_or("its checksum is unreadable")?;
     if description.state_length > MAX_STATE_BYTES {
@@ -99,7 +136,11 @@ pub(crate) fn decode<M: Machine>(
         checksum,
         at: description.at,
     };
-    Ok((position, parse_state(&state)?))
+    Ok(Written {
+        position,
+        step_version: description.step_version,
+        json: state,
+    })
 }
 
 fn parse_state<State: DeserializeOwned>(bytes: &[u8]) -> Result<State, String> {

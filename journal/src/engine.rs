@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::journal::{Journal, MAX_BATCH};
 use crate::live::Live;
@@ -22,6 +23,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The least time between two wake-ups for one and the same deadline. Only a machine that leaves a
 /// deadline standing when told that it passed ever sees it; without it, that would fill the disk.
 const DEADLINE_REPEAT: Duration = Duration::from_secs(1);
+
+/// How long a compaction waits for the next turn of a loop that has nothing else to do.
+const COMPACTION_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the loop takes in.
 enum Message<M: Machine> {
@@ -189,6 +193,11 @@ pub trait Performer<M: Machine> {
     /// All events that waited have been taken in and their effects performed.
     fn settled(&mut self, state: &M::State);
 
+    /// A compaction has come to its end, and this is what it removed, or why it did not.
+    fn compacted(&mut self, end: &CompactionEnd) {
+        let _ = end;
+    }
+
     /// The journal cannot be written. No effect of what it refused was performed, none will be; the
     /// loop ends.
     fn journal_failed(&mut self, error: &Error);
@@ -265,7 +274,10 @@ where
     // The deadline that the machine was told of and left standing.
     let mut told = None;
     loop {
-        let sleep = time_to_sleep::<M>(live.state(), clock.now(), told);
+        let mut sleep = time_to_sleep::<M>(live.state(), clock.now(), told);
+        if live.is_compacting() {
+            sleep = Some(sleep.map_or(COMPACTION_PAUSE, |sleep| sleep.min(COMPACTION_PAUSE)));
+        }
         let (mut taken, slept) = match receive(&runtime, mailbox, sleep) {
             Received::Messages(taken) => (taken, false),
             Received::Nothing => (Taken::default(), true),
@@ -291,7 +303,9 @@ where
         for read in taken.reads {
             read(live.journal());
         }
-        live.maintain()?;
+        if let Some(end) = live.maintain()? {
+            performer.compacted(&end);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::record::{FORMAT, MAX_PAYLOAD};
+use crate::record::MAX_PAYLOAD;
 use crate::store::StoreError;
 
 /// Why a journal could not be opened, read or written.
@@ -38,16 +38,71 @@ pub enum Error {
     },
     /// The journal is from the future. Nothing in it was touched.
     #[error(
-        "the journal has format {major}.{minor} and this program reads up to {}.x: start the version \
-         that wrote it, or a newer one",
-        FORMAT.0
+        "the journal has format {major}.{minor} and this program reads up to {reads}.x: start the \
+         version that wrote it, or a newer one"
     )]
     NewerFormat {
         /// The major version found.
         major: u8,
         /// The minor version found.
         minor: u8,
+        /// The newest major version that this program reads.
+        reads: u8,
     },
+    /// The events asked for were removed by a compaction.
+    #[error("the history before event {first} was compacted: event {asked} is not there any more")]
+    Compacted {
+        /// The first event asked for.
+        asked: u64,
+        /// The first event that there is.
+        first: u64,
+    },
+    /// The state that a compacted journal begins with cannot be used, and the events that led to it are
+    /// gone. Nothing was touched.
+    #[error(
+        "the state that this compacted journal begins with is not usable, in neither of its copies \
+         ({why}): put the file `base` back from a backup, or move the journal's folder away to begin a \
+         new one"
+    )]
+    BaseDamaged {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The journal was compacted by a newer version of the rules. Nothing was touched.
+    #[error(
+        "the journal begins with a state of version {made_by} of the rules, and these are version \
+         {known}: start the version that compacted it, or a newer one"
+    )]
+    NewerBase {
+        /// The version that made the state.
+        made_by: u32,
+        /// The version of this program.
+        known: u32,
+    },
+    /// Nothing is removed that a checkpoint has not proved to be done with.
+    #[error(
+        "the journal is not compacted, because it has no checkpoint that fits ({why}): start the \
+         master once and stop it, then it has one"
+    )]
+    NoCheckpoint {
+        /// Why not.
+        why: String,
+    },
+    /// The events lead to another state than the checkpoint has. Nothing was removed.
+    #[error(
+        "the journal is not compacted: its checkpoint after event {sequence} is not the state that its \
+         events lead to. Keep all of it, and report this (`replay --verify` tells more)"
+    )]
+    CheckpointDiffers {
+        /// The event of the checkpoint.
+        sequence: u64,
+    },
+    /// One compaction at a time.
+    #[error("the journal is being compacted already: ask again when that is done")]
+    Compacting,
+    /// A thread of the compaction ended without an answer.
+    #[error("the journal is not compacted: the thread for it could not be started, or broke down")]
+    CompactionBroke,
     /// What the journal says of itself makes no sense, though it is there.
     #[error(
         "the journal's description of itself (journal.json) is not readable: put it back from a \
@@ -131,6 +186,7 @@ impl From<StoreError> for Error {
             | StoreError::Panicked { .. }
             | StoreError::Sealed { .. }
             | StoreError::Packed { .. }
+            | StoreError::Gone { .. }
             | StoreError::Simulated => Self::Storage(error),
         }
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The four places of an event's way from the inbox to its effects.
+/// The places of an event's way from the inbox to its effects, and those of a compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// The event is in memory; nothing was written.
@@ -16,6 +16,27 @@ pub enum Point {
     Durable,
     /// The state knows it; no effect was performed.
     Stepped,
+    /// A compaction has verified what it removes; nothing was written.
+    CompactionVerified,
+    /// The journal says that it may begin with a base; it has none yet, or an older one.
+    FormatRaised,
+    /// The new base is on disk; all that it replaces is there, too.
+    BaseWritten,
+    /// Some of what the base replaces is gone.
+    HistoryReleased,
+}
+
+impl Point {
+    const ALL: [Self; 8] = [
+        Self::Received,
+        Self::Appended,
+        Self::Durable,
+        Self::Stepped,
+        Self::CompactionVerified,
+        Self::FormatRaised,
+        Self::BaseWritten,
+        Self::HistoryReleased,
+    ];
 }
 
 impl fmt::Display for Point {
@@ -25,6 +46,10 @@ impl fmt::Display for Point {
             Self::Appended => "appended",
             Self::Durable => "durable",
             Self::Stepped => "stepped",
+            Self::CompactionVerified => "compaction-verified",
+            Self::FormatRaised => "format-raised",
+            Self::BaseWritten => "base-written",
+            Self::HistoryReleased => "history-released",
         })
     }
 }
@@ -44,8 +69,9 @@ pub struct Failpoint {
 /// The setting was not `POINT:SEQUENCE`.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "\"{setting}\" is no failpoint: write received, appended, durable or stepped, a colon, and the \
-     number of an event, as in durable:17"
+    "\"{setting}\" is no failpoint: write received, appended, durable, stepped, compaction-verified, \
+     format-raised, base-written or history-released, a colon, and the number of an event, as in \
+     durable:17"
 )]
 pub struct BadFailpoint {
     /// What was given.
@@ -60,15 +86,10 @@ impl FromStr for Failpoint {
             setting: setting.to_owned(),
         };
         let (name, sequence) = setting.split_once(':').ok_or_else(bad)?;
-        let point = [
-            Point::Received,
-            Point::Appended,
-            Point::Durable,
-            Point::Stepped,
-        ]
-        .into_iter()
-        .find(|point| point.to_string() == name)
-        .ok_or_else(bad)?;
+        let point = Point::ALL
+            .into_iter()
+            .find(|point| point.to_string() == name)
+            .ok_or_else(bad)?;
         let sequence = sequence.parse().map_err(|_| bad())?;
         Ok(Self { point, sequence })
     }

@@ -4,16 +4,18 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::base::{self, Base};
 use crate::checkpoint;
 use crate::clock::Clock;
+use crate::compaction::{Bounds, Work};
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
+use crate::header::Header;
 use crate::machine::{Machine, Stamp};
-use crate::reader::{Position, Reader};
-use crate::record::{self, Checksum, FORMAT, MAX_PAYLOAD, Record};
+use crate::reader::{Position, Reader, walk};
+use crate::record::{self, MAX_PAYLOAD, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::store::{Block, FolderStore, ReadingStore, Store, Unsealed};
@@ -45,35 +47,25 @@ pub type StoredCheckpoint<State> = Result<(Position, State), String>;
 pub struct Options {
     /// Where a test wants the process to die.
     pub failpoint: Option<Failpoint>,
-}
-
-/// What the journal says of itself.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Header {
-    format: [u8; 2],
-    program: String,
-    identity: Uuid,
-}
-
-impl Header {
-    pub(crate) fn new(program: &str, identity: Uuid) -> Self {
-        Self {
-            format: [FORMAT.0, FORMAT.1],
-            program: program.to_owned(),
-            identity,
-        }
-    }
-
-    pub(crate) fn bytes(&self) -> Result<Vec<u8>, Error> {
-        serde_json::to_vec(self).map_err(|source| Error::Header { source })
-    }
+    /// How much history a running machine keeps; without bounds it keeps all.
+    pub bounds: Option<Bounds>,
 }
 
 /// The records of one machine `M`, of which this process is the only writer.
 pub struct Journal<M> {
-    store: Box<dyn Store>,
-    identity: Uuid,
+    pub(crate) store: Box<dyn Store>,
+    pub(crate) header: Header,
     created: bool,
+    /// What the first record is chained to: the genesis, or the base.
+    pub(crate) start: Position,
+    /// The state that the journal begins with, where it was compacted.
+    pub(crate) base: Option<Base>,
+    /// Whether both copies of the base are there.
+    base_whole: bool,
+    /// A compaction on its way.
+    pub(crate) compaction: Option<Work>,
+    /// The first record of the oldest sealed block, and the time of its last one, once they are known.
+    pub(crate) oldest: Option<(u64, u64)>,
     position: Position,
     /// The last sealed record, once it is known.
     sealed: Option<Position>,
@@ -104,8 +96,8 @@ impl<M: Machine> Journal<M> {
     /// No record is looked at yet, so [`Journal::position`] is the start.
     ///
     /// # Errors
-    /// There is no journal, or [`Error::NewerFormat`] or [`Error::OtherProgram`]. Damage shows where it
-    /// is read.
+    /// There is no journal, or [`Error::NewerFormat`], [`Error::OtherProgram`], [`Error::BaseDamaged`]
+    /// or [`Error::NewerBase`]. Other damage shows where it is read.
     pub fn read_only(folder: &Path) -> Result<Self, Error> {
         Self::with_store(Box::new(ReadingStore::open(folder)?), Options::default())
     }
@@ -120,29 +112,31 @@ impl<M: Machine> Journal<M> {
             header
         } else {
             // Records without a header cannot be verified; an empty one makes the error say so.
-            let bytes = found.unwrap_or_default();
-            serde_json::from_slice(&bytes).map_err(|source| Error::Header { source })?
+            Header::read(&found.unwrap_or_default(), M::PROGRAM)?
         };
-        let [major, minor] = header.format;
-        if major > FORMAT.0 {
-            return Err(Error::NewerFormat { major, minor });
-        }
-        if header.program != M::PROGRAM {
-            return Err(Error::OtherProgram {
-                found: header.program,
-                expected: M::PROGRAM,
-            });
-        }
-        let identity = header.identity;
-        Ok(Self {
-            position: Position {
+        let identity = header.identity();
+        let base = base::newest::<M>(identity, &store.bases()?)?;
+        let base_whole = base.as_ref().is_none_or(|(_, whole)| *whole);
+        let base = base.map(|(base, _)| base);
+        let start = base.as_ref().map_or_else(
+            || Position {
                 sequence: 0,
                 checksum: record::genesis(M::PROGRAM, &identity.to_string()),
                 at: 0,
             },
+            Base::position,
+        );
+        store.begin_after(start.sequence);
+        Ok(Self {
+            position: start,
             store,
-            identity,
+            header,
             created,
+            start,
+            compaction: None,
+            base,
+            base_whole,
+            oldest: None,
             sealed: None,
             failed: false,
             options,
@@ -153,7 +147,36 @@ impl<M: Machine> Journal<M> {
     /// The identity that the journal was given when it was begun. Never changes.
     #[must_use]
     pub fn identity(&self) -> Uuid {
-        self.identity
+        self.header.identity()
+    }
+
+    /// The format of the journal, as (major, minor): see [`crate::header::JOURNAL_FORMAT`].
+    #[must_use]
+    pub fn format(&self) -> (u8, u8) {
+        self.header.format()
+    }
+
+    /// What the first record is chained to: number 0, or the last event that was compacted.
+    #[must_use]
+    pub fn start(&self) -> Position {
+        self.start
+    }
+
+    /// What the journal begins with in place of the events that were compacted, if any were.
+    #[must_use]
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
+    }
+
+    /// The state before the first record.
+    ///
+    /// # Errors
+    /// [`Error::BaseDamaged`].
+    pub fn base_state(&self) -> Result<M::State, Error> {
+        match &self.base {
+            Some(base) => base.state::<M>(self.identity()),
+            None => Ok(M::State::default()),
+        }
     }
 
     /// True where the journal was begun by this opening.
@@ -221,8 +244,7 @@ impl<M: Machine> Journal<M> {
     /// # Errors
     /// The record before the first one is missing or damaged, or the storage cannot be read.
     pub fn records(&mut self, from: u64) -> Result<Records<'_, M>, Error> {
-        let genesis = self.genesis();
-        let reader = Reader::from(self.store.as_mut(), genesis, from)?;
+        let reader = Reader::from(self.store.as_mut(), self.start, from)?;
         Ok(Records::new(reader))
     }
 
@@ -236,8 +258,7 @@ impl<M: Machine> Journal<M> {
         from: u64,
         mut visit: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<Position, Error> {
-        let genesis = self.genesis();
-        let mut reader = Reader::from(self.store.as_mut(), genesis, from)?;
+        let mut reader = Reader::from(self.store.as_mut(), self.start, from)?;
         while let Some(record) = reader.next()? {
             if visit(&record).is_break() {
                 break;
@@ -275,7 +296,7 @@ impl<M: Machine> Journal<M> {
         let Some(bytes) = self.checkpoint()? else {
             return Ok(None);
         };
-        let decoded = match checkpoint::decode::<M>(&self.identity.to_string(), &bytes) {
+        let decoded = match checkpoint::decode::<M>(&self.identity().to_string(), &bytes) {
             Ok((position, state)) if self.has(position)? => Ok((position, state)),
             Ok((position, _)) => Err(format!(
                 "the journal has no such event {}",
@@ -291,8 +312,7 @@ impl<M: Machine> Journal<M> {
     /// # Errors
     /// [`Error::Damaged`] with the first one that is not; or the storage cannot be read.
     pub fn verify(&mut self) -> Result<(), Error> {
-        let genesis = self.genesis();
-        let mut reader = Reader::from_start(self.store.as_mut(), genesis);
+        let mut reader = Reader::from_start(self.store.as_mut(), self.start);
         while reader.next()?.is_some() {}
         let found = reader.position();
         if found == self.position {
@@ -338,6 +358,18 @@ impl<M: Machine> Journal<M> {
         recoveries: &mut Vec<Recovery>,
         visit: impl FnMut(Record<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if !self.base_whole
+            && let Some(base) = &self.base
+        {
+            self.store.put_base(base.bytes(), self.start.sequence)?;
+            self.base_whole = true;
+            recoveries.push(Recovery::BaseCopied);
+        }
+        if self.store.release(0)? > 0 {
+            // A process was killed while it removed them.
+            let (told, answer) = (None, None);
+            self.compaction = Some(Work::Releasing { told, answer });
+        }
         self.scan_records(start, recoveries, visit)?;
         let last = self.position.sequence;
         let acknowledged = self.store.acknowledged()?;
@@ -355,9 +387,8 @@ impl<M: Machine> Journal<M> {
         recoveries: &mut Vec<Recovery>,
         mut visit: impl FnMut(Record<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let genesis = self.genesis();
-        let first = start.map_or(0, |start| start.sequence).saturating_add(1);
-        let mut reader = Reader::from(self.store.as_mut(), genesis, first)?;
+        let first = start.unwrap_or(self.start).sequence.saturating_add(1);
+        let mut reader = Reader::from(self.store.as_mut(), self.start, first)?;
         let (sequence, why, torn) = loop {
             match reader.next() {
                 Ok(Some(record)) => visit(record)?,
@@ -392,10 +423,7 @@ impl<M: Machine> Journal<M> {
 
     /// True where the journal has a record at this position.
     pub(crate) fn has(&mut self, position: Position) -> Result<bool, Error> {
-        Ok(
-            position.sequence == 0 && position.checksum == self.genesis()
-                || Reader::has(self.store.as_mut(), position)?,
-        )
+        Ok(position == self.start || Reader::has(self.store.as_mut(), position)?)
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -408,10 +436,6 @@ impl<M: Machine> Journal<M> {
 
     pub(crate) fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
         Ok(self.store.put_checkpoint(bytes)?)
-    }
-
-    fn genesis(&self) -> Checksum {
-        record::genesis(M::PROGRAM, &self.identity.to_string())
     }
 
     fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -430,11 +454,10 @@ impl<M: Machine> Journal<M> {
     }
 
     fn try_seal(&mut self) -> Result<(), Error> {
-        let genesis = self.genesis();
         let through = self.store.sealed_through();
         let before = match self.sealed {
             Some(sealed) => sealed,
-            None => Reader::from(self.store.as_mut(), genesis, through + 1)?.position(),
+            None => Reader::from(self.store.as_mut(), self.start, through + 1)?.position(),
         };
         let mut sealing = Block {
             first: through + 1,
@@ -445,7 +468,7 @@ impl<M: Machine> Journal<M> {
             let next = position.sequence + 1;
             let block = self.store.block_from(next)?;
             let bytes = block.map_or_else(Vec::new, |block| block.bytes);
-            position = walk(&bytes, position)?;
+            position = walk(&bytes, position, |_| Ok(()))?;
             sealing.bytes.extend_from_slice(&bytes);
         }
         if position == before {
@@ -455,32 +478,6 @@ impl<M: Machine> Journal<M> {
         self.sealed = Some(position);
         Ok(())
     }
-}
-
-/// The position after the records in `bytes`, of which there has to be at least one.
-fn walk(bytes: &[u8], start: Position) -> Result<Position, Error> {
-    let mut position = start;
-    let mut offset = 0;
-    while offset < bytes.len() || position == start {
-        let sequence = position.sequence + 1;
-        let damaged = |why: String| Error::Damaged {
-            sequence,
-            why,
-            torn: false,
-        };
-        let (record, length) = record::decode(&bytes[offset..], Some(position.checksum))
-            .map_err(|error| damaged(error.to_string()))?;
-        if record.stamp.sequence != sequence {
-            return Err(damaged("another event stands in its place".to_owned()));
-        }
-        position = Position {
-            sequence,
-            checksum: record.checksum,
-            at: record.stamp.at,
-        };
-        offset += length;
-    }
-    Ok(position)
 }
 
 /// What one sync makes durable.

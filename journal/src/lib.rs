@@ -26,7 +26,8 @@
 //! adds the state; [`engine`] adds the loop.
 //!
 //! When a journal is opened, whatever verifies is used; whatever does not is set aside under a name,
-//! and told as a [`Recovery`]. Nothing is ever deleted, and nothing repaired silently.
+//! and told as a [`Recovery`]. Nothing is repaired silently, and nothing deleted but by a
+//! [`compaction`], which keeps the state that the deleted events led to.
 
 // In reading order: what a program hands in, the loop, and what the loop stands on.
 pub mod machine;
@@ -45,6 +46,12 @@ pub mod record;
 
 mod checkpoint;
 
+pub mod base;
+
+pub mod header;
+
+pub mod compaction;
+
 pub mod restore;
 
 pub mod store;
@@ -57,7 +64,9 @@ pub mod clock;
 
 pub mod failpoint;
 
+pub use base::Base;
 pub use clock::{Clock, SystemClock};
+pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::checkpoint;
 use crate::clock::Clock;
+use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::journal::{Journal, Options};
@@ -38,6 +39,8 @@ pub struct Live<M: Machine> {
     state: M::State,
     /// The event whose checkpoint is the newest one.
     checkpoint: u64,
+    /// Whether the history may be beyond its bounds: at the start, and after each seal.
+    bounds_due: bool,
 }
 
 impl<M: Machine> Live<M> {
@@ -115,12 +118,32 @@ impl<M: Machine> Live<M> {
     ///
     /// # Errors
     /// The storage failed. What was committed is safe; nothing more can be.
-    pub fn maintain(&mut self) -> Result<(), Error> {
+    ///
+    /// Goes on with a compaction too, and begins one where the history is beyond its bounds; tells when
+    /// one has come to its end.
+    pub fn maintain(&mut self) -> Result<Option<CompactionEnd>, Error> {
         if self.journal.wants_seal() {
             self.make_checkpoint()?;
             self.journal.seal()?;
+            self.bounds_due = true;
         }
-        Ok(())
+        if let Some(bounds) = self.journal.options().bounds
+            && self.bounds_due
+            && self.checkpoint > 0
+            && !self.is_compacting()
+        {
+            self.bounds_due = false;
+            if let Some(refused) = self.journal.keep_within(bounds) {
+                return Ok(Some(refused));
+            }
+        }
+        Ok(self.journal.tend_compaction())
+    }
+
+    /// True while a compaction waits for the next [`Live::maintain`].
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        self.journal.is_compacting()
     }
 
     /// Makes a checkpoint now.
@@ -156,7 +179,7 @@ impl<M: Machine> Live<M> {
         let start = load_checkpoint(&mut journal, &mut recoveries)?;
         let (start, mut state) = match start {
             Some((position, state)) => (Some(position), state),
-            None => (None, M::State::default()),
+            None => (None, journal.base_state()?),
         };
         let mut replayed = 0;
         journal.scan(start, &mut recoveries, |record| {
@@ -179,6 +202,7 @@ impl<M: Machine> Live<M> {
             journal,
             state,
             checkpoint: checkpoint.unwrap_or(0),
+            bounds_due: true,
         };
         Ok((live, opened))
     }

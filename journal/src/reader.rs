@@ -25,16 +25,11 @@ pub(crate) struct Reader<'store> {
 }
 
 impl<'store> Reader<'store> {
-    /// Reads from the first record on.
-    pub(crate) fn from_start(store: &'store mut dyn Store, genesis: Checksum) -> Self {
-        let position = Position {
-            sequence: 0,
-            checksum: genesis,
-            at: 0,
-        };
+    /// Reads from the first record on, which follows `start`.
+    pub(crate) fn from_start(store: &'store mut dyn Store, start: Position) -> Self {
         Self {
             store,
-            position,
+            position: start,
             block: None,
             offset: 0,
         }
@@ -44,11 +39,19 @@ impl<'store> Reader<'store> {
     /// taken from the journal itself.
     pub(crate) fn from(
         store: &'store mut dyn Store,
-        genesis: Checksum,
+        start: Position,
         sequence: u64,
     ) -> Result<Self, Error> {
-        if sequence <= 1 {
-            return Ok(Self::from_start(store, genesis));
+        let first = start.sequence.saturating_add(1);
+        // Number 0 stands for the first one of a whole journal.
+        if sequence == first || sequence < first && start.sequence == 0 {
+            return Ok(Self::from_start(store, start));
+        }
+        if sequence < first {
+            return Err(Error::Compacted {
+                asked: sequence,
+                first,
+            });
         }
         match Self::find(store, sequence - 1)? {
             Some((position, block, offset)) => Ok(Self {
@@ -113,7 +116,11 @@ impl<'store> Reader<'store> {
                 self.offset += length;
                 Ok(Some(record))
             }
-            Err(RecordError::Newer { major, minor }) => Err(Error::NewerFormat { major, minor }),
+            Err(RecordError::Newer { major, minor }) => Err(Error::NewerFormat {
+                major,
+                minor,
+                reads: record::FORMAT.0,
+            }),
             Err(error @ RecordError::Truncated) => {
                 let first = self.block.as_ref().map_or(0, |block| block.first);
                 let more = first
@@ -202,4 +209,36 @@ impl<'store> Reader<'store> {
         }
         Ok(None)
     }
+}
+
+/// Shows the records in `bytes`, of which there has to be at least one, and gives the position after
+/// them.
+pub(crate) fn walk(
+    bytes: &[u8],
+    start: Position,
+    mut visit: impl FnMut(&Record<'_>) -> Result<(), Error>,
+) -> Result<Position, Error> {
+    let mut position = start;
+    let mut offset = 0;
+    while offset < bytes.len() || position == start {
+        let sequence = position.sequence + 1;
+        let damaged = |why: String| Error::Damaged {
+            sequence,
+            why,
+            torn: false,
+        };
+        let (record, length) = record::decode(&bytes[offset..], Some(position.checksum))
+            .map_err(|error| damaged(error.to_string()))?;
+        if record.stamp.sequence != sequence {
+            return Err(damaged("another event stands in its place".to_owned()));
+        }
+        visit(&record)?;
+        position = Position {
+            sequence,
+            checksum: record.checksum,
+            at: record.stamp.at,
+        };
+        offset += length;
+    }
+    Ok(position)
 }

@@ -50,6 +50,9 @@ pub enum Recovery {
         /// The last event that is known to have been there.
         acknowledged: u64,
     },
+    /// One of the two copies of the state that a compacted journal begins with was missing, damaged or
+    /// older, as after a kill. It was made again from the other one.
+    BaseCopied,
     /// The checkpoint was not used and the state rebuilt from the events. Costs time, loses nothing.
     CheckpointDiscarded {
         /// Why it does not fit.
@@ -66,6 +69,7 @@ impl Recovery {
             Self::UnfinishedSnapshot { .. }
             | Self::SnapshotsSetAside { .. }
             | Self::TornTail { .. }
+            | Self::BaseCopied
             | Self::CheckpointDiscarded { .. } => false,
         }
     }
@@ -113,6 +117,10 @@ impl fmt::Display for Recovery {
                 formatter,
                 "EVENTS ARE LOST: the journal ends with event {last}, but event {acknowledged} \
                  had been written"
+            ),
+            Self::BaseCopied => formatter.write_str(
+                "one of the two copies of the state that the journal begins with was not usable; it was \
+                 made again from the other one",
             ),
             Self::CheckpointDiscarded { why } => write!(
                 formatter,

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::base::Base;
 use crate::error::Error;
-use crate::journal::{Header, SEAL_BYTES, SEAL_EVENTS};
+use crate::header::Header;
+use crate::journal::{SEAL_BYTES, SEAL_EVENTS};
 use crate::machine::{Machine, Stamp};
 use crate::reader::Position;
 use crate::record::{self, Checksum, MAX_PAYLOAD};
@@ -22,11 +24,12 @@ pub struct Restore<M> {
 }
 
 impl<M: Machine> Restore<M> {
-    /// Begins a journal with this identity in a folder that has none.
+    /// Begins a journal with this identity in a folder that has none; where there is a base, the
+    /// journal begins with it.
     ///
     /// # Errors
     /// [`Error::NotEmpty`] where there is one already; otherwise what the disk says.
-    pub fn begin(folder: &Path, identity: Uuid) -> Result<Self, Error> {
+    pub fn begin(folder: &Path, identity: Uuid, base: Option<&Base>) -> Result<Self, Error> {
         let occupied = folder
             .read_dir()
             .is_ok_and(|mut entries| entries.next().is_some());
@@ -36,16 +39,26 @@ impl<M: Machine> Restore<M> {
             });
         }
         let (mut store, _) = FolderStore::open(folder)?;
-        store.put_header(&Header::new(M::PROGRAM, identity).bytes()?)?;
-        let genesis = record::genesis(M::PROGRAM, &identity.to_string());
+        let header = Header::new(M::PROGRAM, identity);
+        let position = match base {
+            None => {
+                store.put_header(&header.bytes()?)?;
+                Position {
+                    sequence: 0,
+                    checksum: record::genesis(M::PROGRAM, &identity.to_string()),
+                    at: 0,
+                }
+            }
+            Some(base) => {
+                store.put_header(&header.raised().bytes()?)?;
+                store.put_base(base.bytes(), base.position().sequence)?;
+                base.position()
+            }
+        };
         Ok(Self {
             store,
-            position: Position {
-                sequence: 0,
-                checksum: genesis,
-                at: 0,
-            },
-            block: empty(1),
+            position,
+            block: empty(position.sequence + 1),
             events: 0,
             machine: PhantomData,
         })

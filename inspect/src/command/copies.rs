@@ -152,7 +152,7 @@ impl Import {
         }
         // All of it verifies, or nothing is begun.
         source.end()?;
-        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity())?;
+        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity(), None)?;
         let mut failed = None;
         source.visit(1, &mut |record| {
             let stamp = record.stamp;

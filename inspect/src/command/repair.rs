@@ -82,7 +82,7 @@ fn survey(past: &mut Past) -> Result<(u64, Option<String>), InspectError> {
 }
 
 fn put_down(past: &mut Past, folder: &std::path::Path, last: u64) -> Result<(), InspectError> {
-    let mut restore = Restore::<Rules>::begin(folder, past.identity())?;
+    let mut restore = Restore::<Rules>::begin(folder, past.identity(), None)?;
     let mut failed = None;
     past.source().visit(1, &mut |record| {
         let stamp = record.stamp;

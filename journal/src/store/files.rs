@@ -80,6 +80,26 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
     }
 }
 
+/// The state that a compacted journal begins with: twice, because nothing else could replace it.
+const BASES: [&str; 2] = ["base", "base-copy"];
+
+/// All copies of the base that are there.
+pub(super) fn read_bases(folder: &Path) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut found = Vec::new();
+    for name in BASES {
+        found.extend(read_if_there(&folder.join(name))?);
+    }
+    Ok(found)
+}
+
+/// Writes all copies of the base, one after the other: one of them is whole at any moment.
+pub(super) fn write_bases(folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    for name in BASES {
+        write_whole(&folder.join(name), bytes)?;
+    }
+    Ok(())
+}
+
 /// Makes `path` and its parents, each durable in the folder that it is in.
 pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {

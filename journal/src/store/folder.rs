@@ -8,6 +8,8 @@
 //!   tail/        sled: the newest records
 //!   history/     sealed files: all older ones
 //!   checkpoint   the state as of some event; only a cache
+//!   base         the state that a compacted journal begins with
+//!   base-copy    the same once more
 //!   set-aside/   whatever could not be used; made when needed, never read, never deleted
 //! ```
 
@@ -20,7 +22,7 @@ use fs4::{FileExt, TryLockError};
 use super::files::{self, Note, failed};
 use super::history::History;
 use super::tail::Tail;
-use super::{Block, Store, StoreError, Unsealed};
+use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
 use crate::clock::{Clock, SystemClock};
 use crate::recovery::Recovery;
 
@@ -158,6 +160,32 @@ impl Store for FolderStore {
             return Ok(None);
         }
         Ok(Some(place))
+    }
+
+    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
+        files::read_bases(&self.folder)
+    }
+
+    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError> {
+        files::write_bases(&self.folder, bytes)?;
+        self.begin_after(through);
+        Ok(())
+    }
+
+    fn begin_after(&mut self, through: u64) {
+        self.history.begin_after(through);
+    }
+
+    fn release(&mut self, most: usize) -> Result<usize, StoreError> {
+        self.history.release(most)
+    }
+
+    fn sealed(&self) -> Vec<Sealed> {
+        self.history.sealed()
+    }
+
+    fn sealed_reader(&self) -> Box<dyn SealedReader> {
+        self.history.reader()
     }
 
     fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

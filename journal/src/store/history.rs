@@ -13,10 +13,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, failed};
-use super::{Block, StoreError};
+use super::{Block, Sealed, SealedReader, StoreError};
 
 const EXTENSION: &str = "sealed";
 const MAGIC: &[u8; 14] = b"allexjournal\x01\x00";
@@ -29,6 +30,19 @@ pub(super) struct History {
     folder: PathBuf,
     /// First to last sequence number of each file.
     files: BTreeMap<u64, u64>,
+    /// The journal begins after this event; older files are waste.
+    before: u64,
+}
+
+/// Reads sealed files by their names alone.
+struct SealedFiles {
+    folder: PathBuf,
+}
+
+impl SealedReader for SealedFiles {
+    fn read(&self, sealed: Sealed) -> Result<Block, StoreError> {
+        read(&self.folder, sealed.first, sealed.last)
+    }
 }
 
 impl History {
@@ -43,6 +57,7 @@ impl History {
         let mut history = Self {
             files: BTreeMap::new(),
             folder,
+            before: 0,
         };
         if !history.folder.is_dir() {
             return Ok(history);
@@ -57,9 +72,50 @@ impl History {
         Ok(history)
     }
 
-    /// The last sealed sequence number; 0 where nothing is sealed.
+    /// The last sealed sequence number, also of what was compacted; 0 where nothing ever was sealed.
     pub(super) fn sealed_through(&self) -> u64 {
-        self.files.last_key_value().map_or(0, |(_, last)| *last)
+        let last = self.files.last_key_value().map_or(0, |(_, last)| *last);
+        last.max(self.before)
+    }
+
+    /// The journal begins after this event.
+    pub(super) fn begin_after(&mut self, through: u64) {
+        self.before = through;
+    }
+
+    /// The files from the beginning on, oldest first.
+    pub(super) fn sealed(&self) -> Vec<Sealed> {
+        let files = self.files.iter().filter(|(_, last)| **last > self.before);
+        let sealed = files.map(|(&first, &last)| Sealed {
+            first,
+            last,
+            // One that cannot be looked at shows as damage when it is read.
+            bytes: fs::metadata(self.path(first, last)).map_or(0, |facts| facts.len()),
+        });
+        sealed.collect()
+    }
+
+    /// Reads sealed files for another thread.
+    pub(super) fn reader(&self) -> Box<dyn SealedReader> {
+        Box::new(SealedFiles {
+            folder: self.folder.clone(),
+        })
+    }
+
+    /// Removes up to `most` files from before the beginning, the oldest first; tells how many are left.
+    pub(super) fn release(&mut self, most: usize) -> Result<usize, StoreError> {
+        let waste = self.files.iter().filter(|(_, last)| **last <= self.before);
+        let waste: Vec<(u64, u64)> = waste.map(|(first, last)| (*first, *last)).collect();
+        for (first, last) in waste.iter().take(most) {
+            let path = self.path(*first, *last);
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(failed("remove", &path)(error)),
+            }
+            self.files.remove(first);
+        }
+        Ok(waste.len().saturating_sub(most))
     }
 
     pub(super) fn block_from(&self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -105,17 +161,29 @@ impl History {
     }
 
     fn path(&self, first: u64, last: u64) -> PathBuf {
-        self.folder
-            .join(format!("{first:020}-{last:020}.{EXTENSION}"))
+        path_in(&self.folder, first, last)
     }
 
     fn read(&self, first: u64, last: u64) -> Result<Block, StoreError> {
-        let path = self.path(first, last);
-        let bytes = fs::read(&path).map_err(failed("read", &path))?;
-        match open_sealed(&bytes) {
-            Ok(bytes) => Ok(Block { first, bytes }),
-            Err(why) => Err(StoreError::Sealed { path, why }),
-        }
+        read(&self.folder, first, last)
+    }
+}
+
+fn path_in(folder: &Path, first: u64, last: u64) -> PathBuf {
+    folder.join(format!("{first:020}-{last:020}.{EXTENSION}"))
+}
+
+fn read(folder: &Path, first: u64, last: u64) -> Result<Block, StoreError> {
+    let path = path_in(folder, first, last);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        // Its name was there when the folder was listed.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Gone { path }),
+        Err(error) => return Err(failed("read", &path)(error)),
+    };
+    match open_sealed(&bytes) {
+        Ok(bytes) => Ok(Block { first, bytes }),
+        Err(why) => Err(StoreError::Sealed { path, why }),
     }
 }
 

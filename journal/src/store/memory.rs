@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Block, Store, StoreError, Unsealed};
+use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
 
 /// The operation that fails next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Fault {
     Sync,
     /// The seal is not made.
     Seal,
+    /// The base is not put.
+    Base,
 }
 
 /// A disk for simulations. Clones share it, so one can outlive the journal that crashed.
@@ -27,7 +29,10 @@ pub struct MemoryStore {
 struct Disk {
     header: Option<Vec<u8>>,
     checkpoint: Option<Vec<u8>>,
-    sealed: BTreeMap<u64, Sealed>,
+    bases: Vec<Vec<u8>>,
+    /// The journal begins after this event.
+    before: u64,
+    sealed: BTreeMap<u64, SealedBytes>,
     /// Durable blocks, by their first sequence number.
     acknowledged: BTreeMap<u64, Vec<u8>>,
     /// Blocks that a crash may lose or tear, in the order of their writing.
@@ -38,9 +43,23 @@ struct Disk {
 }
 
 #[derive(Debug)]
-struct Sealed {
+struct SealedBytes {
     last: u64,
     bytes: Vec<u8>,
+}
+
+impl SealedReader for MemoryStore {
+    fn read(&self, sealed: Sealed) -> Result<Block, StoreError> {
+        let first = sealed.first;
+        let disk = self.disk();
+        let found = disk.sealed.get(&first).map(|sealed| Block {
+            first,
+            bytes: sealed.bytes.clone(),
+        });
+        found.ok_or_else(|| StoreError::Gone {
+            path: PathBuf::from("memory"),
+        })
+    }
 }
 
 impl MemoryStore {
@@ -122,9 +141,8 @@ impl MemoryStore {
 
 impl Disk {
     fn sealed_through(&self) -> u64 {
-        self.sealed
-            .last_key_value()
-            .map_or(0, |(_, sealed)| sealed.last)
+        let last = self.sealed.last_key_value();
+        last.map_or(0, |(_, sealed)| sealed.last).max(self.before)
     }
 
     /// A process sees what it wrote, durable or not.
@@ -197,7 +215,7 @@ impl Store for MemoryStore {
         let mut disk = self.disk();
         Self::fails(&mut disk, Fault::Seal)?;
         let bytes = block.bytes.clone();
-        disk.sealed.insert(block.first, Sealed { last, bytes });
+        disk.sealed.insert(block.first, SealedBytes { last, bytes });
         disk.acknowledged.retain(|first, _| *first > last);
         Ok(())
     }
@@ -243,6 +261,53 @@ impl Store for MemoryStore {
         let moved = !aside.is_empty();
         disk.aside.extend(aside);
         Ok(moved.then(|| PathBuf::from("memory")))
+    }
+
+    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.disk().bases.clone())
+    }
+
+    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        Self::fails(&mut disk, Fault::Base)?;
+        disk.bases = vec![bytes.to_vec(); 2];
+        disk.before = through;
+        Ok(())
+    }
+
+    fn begin_after(&mut self, through: u64) {
+        self.disk().before = through;
+    }
+
+    fn release(&mut self, most: usize) -> Result<usize, StoreError> {
+        let mut disk = self.disk();
+        let before = disk.before;
+        let waste = disk
+            .sealed
+            .iter()
+            .filter(|(_, sealed)| sealed.last <= before);
+        let waste: Vec<u64> = waste.map(|(first, _)| *first).collect();
+        for first in waste.iter().take(most) {
+            disk.sealed.remove(first);
+        }
+        Ok(waste.len().saturating_sub(most))
+    }
+
+    fn sealed(&self) -> Vec<Sealed> {
+        let disk = self.disk();
+        let sealed = disk.sealed.iter();
+        sealed
+            .filter(|(_, sealed)| sealed.last > disk.before)
+            .map(|(first, sealed)| Sealed {
+                first: *first,
+                last: sealed.last,
+                bytes: sealed.bytes.len() as u64,
+            })
+            .collect()
+    }
+
+    fn sealed_reader(&self) -> Box<dyn SealedReader> {
+        Box::new(self.clone())
     }
 
     fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

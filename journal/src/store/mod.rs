@@ -43,6 +43,26 @@ pub struct Unsealed {
     pub bytes: u64,
 }
 
+/// A sealed block, as its name tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// The sequence number of the first record.
+    pub first: u64,
+    /// The sequence number of the last record.
+    pub last: u64,
+    /// How much room it takes, in bytes.
+    pub bytes: u64,
+}
+
+/// Reads sealed blocks.
+pub trait SealedReader: Send {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It is gone or damaged, or the storage cannot be read.
+    fn read(&self, sealed: Sealed) -> Result<Block, StoreError>;
+}
+
 /// The storage of one journal. Knows places and bytes; nothing of records, events or states.
 pub trait Store: Send {
     /// What the journal says of itself, if it was begun.
@@ -51,7 +71,7 @@ pub trait Store: Send {
     /// The storage cannot be read.
     fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Begins the journal. Durable on return; done once in its life.
+    /// Begins the journal, or raises its format. Durable on return.
     ///
     /// # Errors
     /// The storage cannot be written.
@@ -114,6 +134,34 @@ pub trait Store: Send {
     /// The storage cannot be written.
     fn set_aside(&mut self, from: u64, kept: Option<&Block>)
     -> Result<Option<PathBuf>, StoreError>;
+
+    /// All copies of the state that the journal begins with; none where nothing was ever compacted.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError>;
+
+    /// Makes `bytes` the state that the journal begins with, `through` the last event before it. On
+    /// return it is durable, in more than one copy, and the journal begins after that event.
+    ///
+    /// # Errors
+    /// The storage cannot be written; the journal begins where it did.
+    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError>;
+
+    /// Tells the store that the journal begins after this event. What is before it is only waste.
+    fn begin_after(&mut self, through: u64);
+
+    /// Removes up to `most` sealed blocks from before the beginning; tells how many are left there.
+    ///
+    /// # Errors
+    /// The storage cannot be written.
+    fn release(&mut self, most: usize) -> Result<usize, StoreError>;
+
+    /// The sealed blocks from the beginning on, oldest first.
+    fn sealed(&self) -> Vec<Sealed>;
+
+    /// A way to read sealed blocks from another thread. What is removed later it does not find.
+    fn sealed_reader(&self) -> Box<dyn SealedReader>;
 
     /// The newest checkpoint, if there is one.
     ///
@@ -193,6 +241,12 @@ pub enum StoreError {
         /// What does not fit.
         why: &'static str,
     },
+    /// A sealed file was removed by a compaction since its name was read.
+    #[error("{} was compacted away while the journal was read: ask again", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A block of new records is not what was written.
     #[error("the records from {first} on in {} are damaged: {why}", path.display())]
     Packed {
@@ -220,6 +274,7 @@ impl StoreError {
             | Self::NoJournal { .. }
             | Self::OnlyRead { .. }
             | Self::Io { .. }
+            | Self::Gone { .. }
             | Self::Simulated => false,
         }
     }

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The copy comes before the look at the history: what a running master seals meanwhile is then in
-//! both, and never in neither.
+//! both, and never in neither. The base of a compacted journal is read last: what is older than it is
+//! not looked at, whether or not it is still there.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use super::files::{self, Note, failed};
 use super::folder::{ACKNOWLEDGED, CHECKPOINT, HEADER, HISTORY, TAIL, copy_without_snapshots};
 use super::history::History;
 use super::tail::Tail;
-use super::{Block, Store, StoreError, Unsealed};
+use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
 
 /// How often a copy is made again because the journal was written meanwhile. A copy takes some
 /// milliseconds, a write comes rarely; who writes without a pause is better asked over its socket.
@@ -184,6 +185,30 @@ impl Store for ReadingStore {
         _kept: Option<&Block>,
     ) -> Result<Option<PathBuf>, StoreError> {
         self.refuse()
+    }
+
+    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
+        files::read_bases(&self.folder)
+    }
+
+    fn put_base(&mut self, _bytes: &[u8], _through: u64) -> Result<(), StoreError> {
+        self.refuse()
+    }
+
+    fn begin_after(&mut self, through: u64) {
+        self.history.begin_after(through);
+    }
+
+    fn release(&mut self, _most: usize) -> Result<usize, StoreError> {
+        self.refuse()
+    }
+
+    fn sealed(&self) -> Vec<Sealed> {
+        self.history.sealed()
+    }
+
+    fn sealed_reader(&self) -> Box<dyn SealedReader> {
+        self.history.reader()
     }
 
     fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -250,6 +250,7 @@ fn is_locked(error: &StoreError) -> bool {
         | StoreError::Panicked { .. }
         | StoreError::Sealed { .. }
         | StoreError::Packed { .. }
+        | StoreError::Gone { .. }
         | StoreError::Simulated => false,
     }
 }

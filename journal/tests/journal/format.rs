@@ -157,7 +157,14 @@ fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
     };
     assert_eq!(write(1, 9).unwrap().1.replayed, 1);
     let refused = write(2, 3).err().unwrap();
-    assert!(matches!(refused, Error::NewerFormat { major: 2, minor: 3 }));
+    assert!(matches!(
+        refused,
+        Error::NewerFormat {
+            major: 2,
+            minor: 3,
+            reads: 1
+        }
+    ));
     snapshot("refusal_of_a_newer_format", &refused.to_string());
     assert!(disk.aside().is_empty());
 }
@@ -177,4 +184,25 @@ fn the_committed_journal_of_format_1_replays_to_its_state() {
     live.journal().verify().unwrap();
     let state = serde_json::to_string_pretty(live.state()).unwrap();
     snapshot("state_of_the_journal_of_format_1", &state);
+}
+
+#[test]
+fn the_committed_journal_of_format_2_goes_on_from_its_base() {
+    let text = include_str!("../data/journal-v2.txt");
+    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+    let mut store = MemoryStore::new();
+    store.put_header(lines.next().unwrap().as_bytes()).unwrap();
+    store
+        .put_base(&from_hex(lines.next().unwrap()), 20)
+        .unwrap();
+    let bytes: Vec<u8> = lines.flat_map(from_hex).collect();
+    store.write(&Block { first: 21, bytes }).unwrap();
+    store.sync().unwrap();
+    let (mut live, opened) =
+        Live::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
+    assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
+    live.journal().verify().unwrap();
+    assert_eq!(live.journal().start().sequence, 20);
+    let state = serde_json::to_string_pretty(live.state()).unwrap();
+    snapshot("state_of_the_journal_of_format_2", &state);
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod compaction;
 mod contract;
 mod engine;
 mod folder;

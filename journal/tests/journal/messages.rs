@@ -33,6 +33,7 @@ fn every_repair_is_told_in_a_line() {
             last: 16,
             acknowledged: 20,
         },
+        Recovery::BaseCopied,
         Recovery::CheckpointDiscarded { why },
     ];
     let lines = recoveries.map(|recovery| format!("{recovery}\n")).concat();
@@ -55,7 +56,28 @@ fn every_error_says_what_to_do() {
             found: "allexlanmanager".to_owned(),
             expected: "allexmaster",
         },
-        Error::NewerFormat { major: 2, minor: 0 },
+        Error::NewerFormat {
+            major: 3,
+            minor: 0,
+            reads: 2,
+        },
+        Error::Compacted {
+            asked: 17,
+            first: 1001,
+        },
+        Error::BaseDamaged {
+            why: "its hash does not fit".to_owned(),
+        },
+        Error::NewerBase {
+            made_by: 9,
+            known: 8,
+        },
+        Error::NoCheckpoint {
+            why: "there is none".to_owned(),
+        },
+        Error::CheckpointDiffers { sequence: 17 },
+        Error::Compacting,
+        Error::CompactionBroke,
         Error::Header { source: bad_json() },
         Error::UnknownEvent {
             sequence: 17,

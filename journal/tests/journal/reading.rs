@@ -94,7 +94,7 @@ fn a_journal_that_was_put_down_again_is_the_same_journal() {
     let (folder, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let live = filled(folder.path());
     let mut journal = Journal::<Shelf>::read_only(folder.path()).unwrap();
-    let mut restore = Restore::<Shelf>::begin(copy.path(), journal.identity()).unwrap();
+    let mut restore = Restore::<Shelf>::begin(copy.path(), journal.identity(), None).unwrap();
     let mut pushed = Ok(());
     journal
         .visit(1, |record| {
@@ -117,7 +117,7 @@ fn a_journal_that_was_put_down_again_is_the_same_journal() {
 fn a_folder_that_has_something_is_not_put_down_into() {
     let folder = tempfile::tempdir().unwrap();
     let _live = filled(folder.path());
-    let refused = Restore::<Shelf>::begin(folder.path(), Uuid::nil()).map(drop);
+    let refused = Restore::<Shelf>::begin(folder.path(), Uuid::nil(), None).map(drop);
     assert!(matches!(refused, Err(Error::NotEmpty { .. })));
 }
 

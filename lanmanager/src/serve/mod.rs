@@ -347,6 +347,8 @@ async fn open_journal(options: &Options) -> Result<Live<Rules>, StartError> {
     let folder = files::folder(&options.directory).join(files::JOURNAL);
     let journal_options = journal::Options {
         failpoint: options.failpoint,
+        // Its history is small: a need and its end are a few events.
+        bounds: None,
     };
     let opening = {
         let folder = folder.clone();
