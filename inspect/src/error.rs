@@ -48,6 +48,19 @@ pub enum InspectError {
         /// The last event that there is.
         last: u64,
     },
+    /// There was such an event once, or there may have been.
+    #[error(
+        "{asked} is not there any more: the history of {place} before #{first} was compacted; what it \
+         led to, and what came after, is there"
+    )]
+    Compacted {
+        /// What was asked for.
+        asked: String,
+        /// The journal.
+        place: String,
+        /// The first event that there is.
+        first: u64,
+    },
     /// A time or number was not understood.
     #[error(
         "`{text}` is no point in the journal: give a number (918), a time (03:12:07, 2026-11-22 \
@@ -58,13 +71,21 @@ pub enum InspectError {
         text: String,
     },
     /// Nothing of that name ever was.
-    #[error("the journal knows no service, port or process {target}{}", hint(.known))]
+    #[error(
+        "the journal knows no service, port or process {target}{}{}", hint(.known),
+        .before.as_ref().map(|note| format!("; {note}")).unwrap_or_default()
+    )]
     UnknownTarget {
         /// What was asked about.
         target: String,
         /// What it might have been.
         known: Vec<String>,
+        /// That there was something before the beginning, where there was.
+        before: Option<String>,
     },
+    /// The master did not compact its journal.
+    #[error("{0}")]
+    NotCompacted(String),
     /// It cannot be done, and this is why and what to do.
     #[error("{0}")]
     Refused(String),
@@ -80,8 +101,10 @@ impl InspectError {
             | Self::Output(_)
             | Self::Master(_)
             | Self::NoSuchEvent { .. }
+            | Self::Compacted { .. }
             | Self::NoMoment { .. }
             | Self::UnknownTarget { .. }
+            | Self::NotCompacted(_)
             | Self::Refused(_) => false,
         }
     }

@@ -55,7 +55,13 @@ impl Redactor {
             checksum: self.checksum,
             ..start.position
         };
-        Ok((self.identity, Start { position, state }))
+        let start = Start {
+            position,
+            state,
+            beginning: start.beginning,
+            older: None,
+        };
+        Ok((self.identity, start))
     }
 
     /// Shows the record without what it could tell, chained to the one before.

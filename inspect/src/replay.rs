@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::error::InspectError;
 use crate::rules::{Rules, recorded};
-use crate::source::Source;
+use crate::source::{Beginning, Source};
+use crate::time::rfc3339;
 
 /// Every so many events the state is kept, so that a jump replays no more than these: some 20 ms.
 pub const FRAME_EVENTS: u64 = 8192;
@@ -100,6 +101,12 @@ impl Past {
         self.source.as_mut()
     }
 
+    /// Why the journal begins where it does.
+    #[must_use]
+    pub fn beginning(&self) -> Beginning {
+        self.source.start().beginning
+    }
+
     /// The first event that there is.
     #[must_use]
     pub fn first(&self) -> u64 {
@@ -136,12 +143,57 @@ impl Past {
         if (first..=last).contains(&sequence) {
             return Ok(());
         }
-        Err(InspectError::NoSuchEvent {
-            asked: sequence,
-            place: self.place(),
-            first,
-            last,
+        Err(self.no_such_event(sequence, last))
+    }
+
+    fn no_such_event(&self, asked: u64, last: u64) -> InspectError {
+        let (place, first) = (self.place(), self.first());
+        match self.source.start().beginning {
+            Beginning::Compacted if asked < first => InspectError::Compacted {
+                asked: format!("event {asked}"),
+                place,
+                first,
+            },
+            Beginning::Compacted | Beginning::Stretch | Beginning::Whole => {
+                InspectError::NoSuchEvent {
+                    asked,
+                    place,
+                    first,
+                    last,
+                }
+            }
+        }
+    }
+
+    /// Refuses a time of which the journal knows nothing, because it begins later.
+    ///
+    /// # Errors
+    /// [`InspectError::Compacted`], or [`InspectError::NoSuchEvent`] in a stretch.
+    pub fn must_know(&mut self, time: u64) -> Result<(), InspectError> {
+        let Position { sequence, at, .. } = self.source.start().position;
+        if sequence == 0 || time >= at {
+            return Ok(());
+        }
+        let last = self.end()?.sequence;
+        Err(match self.source.start().beginning {
+            Beginning::Compacted => InspectError::Compacted {
+                asked: rfc3339(time),
+                place: self.place(),
+                first: self.first(),
+            },
+            Beginning::Stretch | Beginning::Whole => self.no_such_event(sequence, last),
         })
+    }
+
+    /// What people have to know of a journal that does not begin with event 1.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let first = self.first();
+        match self.source.start().beginning {
+            Beginning::Whole => None,
+            Beginning::Stretch => Some(format!("this is a stretch of a journal, from #{first} on")),
+            Beginning::Compacted => Some(format!("the history before #{first} was compacted")),
+        }
     }
 
     /// The last event at or before a time; the one before the first where there is none.
@@ -209,7 +261,9 @@ impl Past {
     /// Makes `present` the state after an event.
     fn bring_to(&mut self, sequence: u64) -> Result<(), InspectError> {
         let start = self.source.start().position.sequence;
-        let sequence = sequence.max(start);
+        if sequence < start {
+            return Err(self.no_such_event(sequence, start));
+        }
         let present = self.present.as_ref().map(|(at, _)| *at);
         let near = present.filter(|at| *at <= sequence);
         if near == Some(sequence) {

@@ -95,6 +95,16 @@ impl Screen<'_> {
         Ok(())
     }
 
+    /// Writes a remark on a line of its own, where there is one.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn note(&mut self, text: Option<String>) -> Result<(), InspectError> {
+        text.map_or(Ok(()), |text| {
+            self.hanging("", "", Tone::Waiting, &format!("note: {text}"))
+        })
+    }
+
     /// Writes a document as JSON, formatted for people too.
     ///
     /// # Errors

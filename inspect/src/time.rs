@@ -98,6 +98,7 @@ pub fn find(past: &mut Past, zone: &Zone, text: &str) -> Result<u64, InspectErro
     let at = read(zone, text, end).ok_or_else(|| InspectError::NoMoment {
         text: text.to_owned(),
     })?;
+    past.must_know(at)?;
     past.sequence_at(at)
 }
 
@@ -126,7 +127,10 @@ fn read(zone: &Zone, text: &str, end: u64) -> Option<u64> {
     if let Some(milliseconds) = before_the_end(text) {
         return Some(end.saturating_sub(milliseconds));
     }
-    let zoned = if let Ok(time) = text.parse::<Time>() {
+    // A time alone has no dash; one with a date would be taken for a time too, and its date ignored.
+    let zoned = if !text.contains('-')
+        && let Ok(time) = text.parse::<Time>()
+    {
         last_such_time(zone, time, end)?
     } else {
         let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00"));
@@ -140,7 +144,7 @@ fn read(zone: &Zone, text: &str, end: u64) -> Option<u64> {
 }
 
 /// `90s`, `10m`, `2h`, `3d`.
-fn before_the_end(text: &str) -> Option<u64> {
+pub(crate) fn before_the_end(text: &str) -> Option<u64> {
     let text = text.strip_prefix('-').unwrap_or(text);
     let split = text.find(|letter: char| !letter.is_ascii_digit())?;
     let (number, unit) = text.split_at(split);

@@ -12,6 +12,7 @@ use crate::error::InspectError;
 use crate::failure;
 use crate::replay::{Past, Step, Watch};
 use crate::screen::Tone;
+use crate::source::Start;
 use crate::subject::Subjects;
 use crate::words;
 
@@ -52,6 +53,21 @@ pub struct Explanation {
     pub next: Option<u64>,
     /// All events that changed it, oldest first.
     pub chain: Vec<Link>,
+    /// What it was where the journal begins, if that is not with event 1: what led to that is not told.
+    pub before: Option<Before>,
+}
+
+/// What a service was before the first event that there is.
+#[derive(Clone, Debug)]
+pub struct Before {
+    /// The last event that is not there.
+    pub sequence: u64,
+    /// When that was.
+    pub at: u64,
+    /// What the service was then.
+    pub state: ServiceState,
+    /// How often it had failed in a row, of which the present row is the continuation.
+    pub failures: u32,
 }
 
 /// What somebody asks about.
@@ -93,7 +109,16 @@ impl Target {
 pub fn explain(past: &mut Past, target: &Target, until: u64) -> Result<Explanation, InspectError> {
     let range = past.first()..=until;
     let (instance, found) = resolve(past, target, until)?;
-    let mut teller = Teller::new(instance);
+    let start = past.source().start();
+    let status = start.state.status_of(&instance);
+    let failures = |service: &Service| service.history.failures;
+    let before = status.map(|status| Before {
+        sequence: start.position.sequence,
+        at: start.position.at,
+        state: status.state,
+        failures: start.state.services.get(&instance).map_or(0, failures),
+    });
+    let mut teller = Teller::new(instance, before);
     past.replay(range, &mut teller)?;
     let state = past.state_after(until)?;
     Ok(teller.finish(state, found))
@@ -105,7 +130,7 @@ fn resolve(
     target: &Target,
     until: u64,
 ) -> Result<(InstanceName, Option<String>), InspectError> {
-    let mut register = Register::default();
+    let mut register = Register::before(past.source().start());
     past.replay(past.first()..=until, &mut register)?;
     let by_port = |port: Port| {
         let (holder, sequence) = register.ports.get(&port)?;
@@ -140,6 +165,7 @@ fn resolve(
             Target::Number(number) => number.to_string(),
         },
         known: register.known(),
+        before: past.note(),
     })
 }
 
@@ -152,6 +178,22 @@ struct Register {
 }
 
 impl Register {
+    /// What stood there before the first event.
+    fn before(start: &Start) -> Self {
+        let (mut register, sequence) = (Self::default(), start.position.sequence);
+        for status in start.state.service_statuses() {
+            let instance = status.instance.clone();
+            for port in status.ports.iter().filter_map(|(_, port)| *port) {
+                register.port(port, &instance, sequence);
+            }
+            if let Some(pid) = status.pid {
+                register.pids.insert(pid, (instance.clone(), sequence));
+            }
+            register.instances.insert(instance, sequence);
+        }
+        register
+    }
+
     fn name(&self, wanted: &InstanceName) -> Option<InstanceName> {
         if self.instances.contains_key(wanted) {
             return Some(wanted.clone());
@@ -225,11 +267,12 @@ struct Teller {
     deadline_set: Option<u64>,
     failures: Vec<Link>,
     chain: Vec<Link>,
+    met: Option<Met>,
     before: Option<Before>,
 }
 
 /// What an event met.
-struct Before {
+struct Met {
     status: Option<ServiceStatus>,
     failures: u32,
     deadline: Option<Timestamp>,
@@ -238,14 +281,15 @@ struct Before {
 }
 
 impl Teller {
-    fn new(instance: InstanceName) -> Self {
+    fn new(instance: InstanceName, before: Option<Before>) -> Self {
         Self {
             instance,
             asked: BTreeMap::new(),
             deadline_set: None,
             failures: Vec::new(),
             chain: Vec::new(),
-            before: None,
+            met: None,
+            before,
         }
     }
 
@@ -260,6 +304,7 @@ impl Teller {
             found,
             failures: self.failures,
             chain: self.chain,
+            before: self.before,
         }
     }
 
@@ -341,7 +386,7 @@ impl Watch for Teller {
         let subjects = Subjects::of_event(state, recorded);
         let service = state.services.get(&self.instance);
         let because = self.cause(state, recorded);
-        self.before = Some(Before {
+        self.met = Some(Met {
             status: state.status_of(&self.instance),
             failures: service.map_or(0, |service| service.history.failures),
             deadline: service.and_then(Service::deadline),
@@ -358,7 +403,7 @@ impl Watch for Teller {
     }
 
     fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
-        let Some(before) = self.before.take() else {
+        let Some(before) = self.met.take() else {
             return ControlFlow::Continue(());
         };
         self.remember(step);
@@ -377,6 +422,9 @@ impl Watch for Teller {
         let failures = service.map_or(0, |service| service.history.failures);
         if failures < before.failures || failures == 0 {
             self.failures.clear();
+            if let Some(before) = &mut self.before {
+                before.failures = 0;
+            }
         }
         if failures > before.failures || (failures > 0 && failures < before.failures) {
             self.failures.push(link.clone());

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 use allexmaster_inspect::command::{Answer, Journal, Replay, Setting};
 use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::screen::Screen;
-use allexmaster_inspect::source::{Ask, Page};
+use allexmaster_inspect::source::{Ask, Page, PageWish};
 use allexmaster_inspect::time::Zone;
+use allexmaster_journal::{Compaction, Wish};
 use serde_json::json;
 
 use super::{Common, complain};
 use crate::client::{self, AskError};
 use crate::exit_code;
+use crate::local::Compacted;
 
 /// A journal by any means.
 pub(super) fn journal(common: &Common, command: &Journal) -> ExitCode {
@@ -34,6 +36,7 @@ fn run(
     let mut setting = Setting {
         folder: &common.directory,
         master: &|| master(common),
+        compact: &|wish| compact(common, wish),
         screen: Screen {
             output: &mut output,
             colour: terminal && std::env::var_os("NO_COLOR").is_none(),
@@ -60,12 +63,15 @@ fn run(
 
 const fn code_of(error: &InspectError) -> u8 {
     match error {
-        InspectError::Journal(_) | InspectError::Export { .. } => exit_code::JOURNAL,
+        InspectError::Journal(_) | InspectError::Export { .. } | InspectError::NotCompacted(_) => {
+            exit_code::JOURNAL
+        }
         InspectError::Master(_) => exit_code::NOT_RUNNING,
         InspectError::NoMoment { .. } => exit_code::USAGE,
         InspectError::Io { .. }
         | InspectError::Output(_)
         | InspectError::NoSuchEvent { .. }
+        | InspectError::Compacted { .. }
         | InspectError::UnknownTarget { .. }
         | InspectError::Refused(_) => exit_code::FAILURE,
     }
@@ -74,15 +80,34 @@ const fn code_of(error: &InspectError) -> u8 {
 /// A way to ask the master of the folder, if one runs there.
 fn master(common: &Common) -> Option<Box<Ask>> {
     let (folder, sockets) = (common.directory.clone(), common.socket_dir.clone());
-    let ask = move |from: u64, most: u64| -> Result<Page, AskError> {
-        let argument = json!({ "from": from, "most": most });
+    let ask = move |wish: PageWish| -> Result<Page, AskError> {
+        let argument = json!(wish);
         client::ask(&folder, &sockets, "journal", vec![argument]).and_then(client::document)
     };
     // Whoever does not answer is not asked again: the files are read.
-    ask(u64::MAX, 1).ok()?;
-    Some(Box::new(move |from, most| {
-        ask(from, most).map_err(|error| error.to_string())
+    let who = PageWish {
+        from: u64::MAX,
+        most: 1,
+        base: None,
+    };
+    ask(who).ok()?;
+    Some(Box::new(move |wish| {
+        ask(wish).map_err(|error| error.to_string())
     }))
+}
+
+/// Has the master of the folder compact its journal, if one runs there.
+fn compact(common: &Common, wish: Wish) -> Option<Result<Compaction, String>> {
+    let (folder, sockets) = (&common.directory, &common.socket_dir);
+    let asked = client::ask(folder, sockets, "compact", vec![json!(wish)]);
+    match asked.and_then(client::document) {
+        Ok(Compacted::Done(told)) => Some(Ok(told)),
+        Ok(Compacted::Refused(why)) => Some(Err(why)),
+        Err(AskError::NoPidFile { .. } | AskError::NobodyAnswers { .. }) => None,
+        Err(error @ (AskError::Refused { .. } | AskError::Broken(_))) => {
+            Some(Err(error.to_string()))
+        }
+    }
 }
 
 fn width() -> usize {

@@ -48,6 +48,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
         install_modules: Patterns::new(values.install_modules),
         settings,
         logs: values.logs,
+        journal: values.journal,
     }
 }
 

@@ -32,7 +32,12 @@
 //!
 //! `limits`: `startsatonce`, `bidsatonce`, `readytimeout`, `stopgrace`, `portrangesize`,
 //! `portcooldown`, `portretry`, `checkattempts`, `checkretry`, `dialretry`, `dialretrymost`,
-//! `requesttimeout`, `forgetafter`, `farewelltimeout`, `logfilesize` (bytes), `logfilecount`.
+//! `requesttimeout`, `forgetafter`, `farewelltimeout`, `logfilesize` (bytes), `logfilecount`,
+//! `journalkeep`, `journalsize` (bytes).
+//!
+//! The master compacts its journal by itself: when sealed history is a quarter older than `journalkeep`
+//! (14 days; 0 keeps it whatever its age), or larger than `journalsize` (256 MiB, compressed; 0: as large
+//! as it gets), which counts more. What is removed leaves the state that it led to.
 //!
 //! `restart`: `delay`, `delaymost`, `stableafter`, `attempts` (0: without end), `jitter` (thousandths).
 
@@ -46,6 +51,7 @@ mod schema;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use allexmaster_journal::Bounds;
 use allexmaster_state::Settings;
 
 pub use error::{ConfigError, Mistake, Mistakes, Report};
@@ -65,6 +71,13 @@ const OWN_FOLDER: &str = ".allexmaster";
 /// The folder of the children's log files, inside that.
 const LOG_FOLDER: &str = "logs";
 
+/// How much of its history the journal keeps where nothing else is configured: two weeks, in which
+/// somebody asks why; and no more than a disk is likely to have to spare.
+const JOURNAL_BOUNDS: Bounds = Bounds {
+    keep: 14 * 24 * 60 * 60 * 1000,
+    most_bytes: 256 * 1024 * 1024,
+};
+
 /// What the configuration says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -80,6 +93,8 @@ pub struct Config {
     pub settings: Settings,
     /// How large the children's logs may get.
     pub logs: LogLimits,
+    /// How much of its history the journal keeps.
+    pub journal: Bounds,
 }
 
 /// A configuration, and where it came from.

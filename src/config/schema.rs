@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use allexmaster_journal::Bounds;
 use allexmaster_state::{RestartPolicy, Settings};
 use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::document::{Findings, Section, elements, text};
 use super::error::Mistake;
-use super::{file, launchers};
+use super::{JOURNAL_BOUNDS, file, launchers};
 use crate::launch::Launcher;
 use crate::logs::LogLimits;
 
@@ -31,6 +32,10 @@ const ATTEMPTS_OR_ENDLESS: RangeInclusive<i64> = 0..=1_000_000;
 const THOUSANDTHS: RangeInclusive<i64> = 0..=1_000;
 /// The size of a log file: at least some blocks of the file system, at most 1 TiB.
 const LOG_SIZES: RangeInclusive<i64> = 65_536..=1_099_511_627_776;
+/// How old something may get: ten years at most; 0 is without end.
+const AGES: RangeInclusive<i64> = 0..=315_360_000_000;
+/// The size of a journal: at most 1 TiB; 0 is without end.
+const JOURNAL_SIZES: RangeInclusive<i64> = 0..=1_099_511_627_776;
 /// Old log files.
 const LOG_COUNTS: RangeInclusive<i64> = 0..=1_000;
 
@@ -38,7 +43,6 @@ const LOG_COUNTS: RangeInclusive<i64> = 0..=1_000;
 const INSTALLABLE: &str = "a list of names of packages, as in [\"allex_*\"]";
 
 /// What the file says, with the defaults where it says nothing.
-#[derive(Default)]
 pub(super) struct Values {
     pub(super) address: Option<String>,
     pub(super) port: Option<u16>,
@@ -49,6 +53,24 @@ pub(super) struct Values {
     pub(super) install_modules: Vec<String>,
     pub(super) settings: Settings,
     pub(super) logs: LogLimits,
+    pub(super) journal: Bounds,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            address: None,
+            port: None,
+            protocol: None,
+            correction: 0,
+            runtime_directory: None,
+            launchers: BTreeMap::new(),
+            install_modules: Vec::new(),
+            settings: Settings::default(),
+            logs: LogLimits::default(),
+            journal: JOURNAL_BOUNDS,
+        }
+    }
 }
 
 /// Reads the text.
@@ -122,7 +144,7 @@ fn read_root(mut root: Section<'_, '_>, values: &mut Values) {
         values.install_modules = texts.collect();
     }
     if let Some(limits) = root.section("limits") {
-        read_limits(limits, settings, &mut values.logs);
+        read_limits(limits, settings, &mut values.logs, &mut values.journal);
     }
     if let Some(restart) = root.section("restart") {
         read_restart(restart, &mut settings.restart);
@@ -130,7 +152,12 @@ fn read_root(mut root: Section<'_, '_>, values: &mut Values) {
     root.finish();
 }
 
-fn read_limits(mut limits: Section<'_, '_>, settings: &mut Settings, logs: &mut LogLimits) {
+fn read_limits(
+    mut limits: Section<'_, '_>,
+    settings: &mut Settings,
+    logs: &mut LogLimits,
+    journal: &mut Bounds,
+) {
     limits.number("startsatonce", AT_ONCE, &mut settings.starts_at_once);
     limits.number("bidsatonce", AT_ONCE, &mut settings.bids_at_once);
     limits.number("readytimeout", TIMES, &mut settings.ready_timeout);
@@ -147,6 +174,8 @@ fn read_limits(mut limits: Section<'_, '_>, settings: &mut Settings, logs: &mut 
     limits.number("farewelltimeout", PAUSES, &mut settings.farewell_timeout);
     limits.number("logfilesize", LOG_SIZES, &mut logs.file_size);
     limits.number("logfilecount", LOG_COUNTS, &mut logs.old_files);
+    limits.number("journalkeep", AGES, &mut journal.keep);
+    limits.number("journalsize", JOURNAL_SIZES, &mut journal.most_bytes);
     limits.finish();
 }
 

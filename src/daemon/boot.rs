@@ -120,7 +120,7 @@ fn open_journal(
     let folder = journal_folder(&options.folder);
     let journal_options = JournalOptions {
         failpoint: options.failpoint,
-        bounds: None,
+        bounds: Some(options.config.journal),
     };
     match Live::open(&folder, journal_options) {
         Ok((live, opened)) => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use allexmaster_journal::{Error, Performer};
+use allexmaster_journal::{CompactionEnd, Error, Performer};
 use allexmaster_state::{Effect, InstanceName, State, Timestamp};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -122,6 +122,21 @@ impl Performer<Rules> for Hands {
 
     fn settled(&mut self, state: &State) {
         self.troubles.tell(state);
+    }
+
+    fn compacted(&mut self, end: &CompactionEnd) {
+        match end {
+            Ok(told) => info!(
+                events = told.events(),
+                through = told.through,
+                freed_bytes = told.freed_bytes,
+                kept_bytes = told.kept_bytes,
+                "the journal was compacted"
+            ),
+            Err(error) => {
+                warn!(%error, "the journal was not compacted, and keeps all of its history")
+            }
+        }
     }
 
     fn journal_failed(&mut self, error: &Error) {

@@ -16,7 +16,7 @@ use allexmaster_protocol::carrier::{
 use allexmaster_protocol::server::{ConnectionId, Peer};
 use allexmaster_state::{Event, InstanceName, Reply, RequestId, ServiceRecord, State, StopSource};
 use interprocess::local_socket::tokio::Stream;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -25,7 +25,8 @@ use crate::machine::EventInbox;
 use crate::relay::{self, FromChild, ToChild};
 use crate::status;
 use crate::tables::TableChange;
-use allexmaster_inspect::source::Page;
+use allexmaster_inspect::source::{Page, PageWish};
+use allexmaster_journal::{Compaction, Wish};
 use service::{Asked, Service};
 use sockets::Accepted;
 
@@ -257,7 +258,8 @@ impl Local {
                     json(&status::status(state, &endpoint))
                 });
             }
-            Asked::Journal { from, most } => return self.read(request, from, most),
+            Asked::Journal(wish) => return self.read(request, wish),
+            Asked::Compact(wish) => return self.compact(request, wish),
             Asked::Needs => return self.look(request, |state| json(&status::needs(state))),
             Asked::Stop => Event::StopRequested {
                 request: Some(request),
@@ -273,13 +275,30 @@ impl Local {
     }
 
     /// A page of the journal, read by the loop, which is its only user.
-    fn read(&self, request: RequestId, from: u64, most: u64) {
+    fn read(&self, request: RequestId, wish: PageWish) {
         let (inbox, looked) = (self.inbox.clone(), self.looked.clone());
         tokio::spawn(async move {
-            let page = inbox.read(move |journal| Page::read(journal, from, most));
+            let page = inbox.read(move |journal| Page::read(journal, wish));
             if let Ok(page) = page.await {
                 let _ = looked.send((request, Reply::Done(json(&page)))).await;
             }
+        });
+    }
+
+    /// A compaction, which goes on beside the loop.
+    fn compact(&self, request: RequestId, wish: Wish) {
+        let (inbox, looked) = (self.inbox.clone(), self.looked.clone());
+        tokio::spawn(async move {
+            let begun = inbox.read(move |journal| journal.compact_in_background(wish));
+            let Ok(answer) = begun.await else {
+                return;
+            };
+            let answer = match answer.await {
+                Ok(Ok(told)) => Compacted::Done(told),
+                Ok(Err(error)) => Compacted::Refused(error.to_string()),
+                Err(_) => Compacted::Refused("the master has stopped meanwhile".to_owned()),
+            };
+            let _ = looked.send((request, Reply::Done(json(&answer)))).await;
         });
     }
 
@@ -291,6 +310,16 @@ impl Local {
             }
         });
     }
+}
+
+/// What became of the wish to compact the journal.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compacted {
+    /// It was done, or would be.
+    Done(Compaction),
+    /// Why it was not.
+    Refused(String),
 }
 
 /// A document as JSON. Texts and numbers always have a JSON form.

@@ -11,6 +11,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use allexmaster_inspect::source::PageWish;
+use allexmaster_journal::Wish;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
 use allexmaster_protocol::mirror::MirrorChange;
@@ -36,12 +38,9 @@ pub enum Asked {
     /// The unsatisfied needs.
     Needs,
     /// A page of the journal.
-    Journal {
-        /// From which event on.
-        from: u64,
-        /// How many at most.
-        most: u64,
-    },
+    Journal(PageWish),
+    /// That old history is removed from the journal.
+    Compact(Wish),
     /// That the master stops.
     Stop,
     /// That a service is started anew.
@@ -411,7 +410,8 @@ impl Service {
         let argument = arguments.into_iter().next().unwrap_or(Value::Null);
         let asked = match method {
             "status" => Ok(Asked::Status),
-            "journal" => page(&argument),
+            "journal" => page(argument),
+            "compact" => compact(argument),
             "needs" => Ok(Asked::Needs),
             "stop" => Ok(Asked::Stop),
             // In AllexJS a killed child comes back as well, since its need does.
@@ -462,14 +462,20 @@ fn name(argument: &Value) -> Result<&str, RemoteError> {
     Ok(text)
 }
 
-fn page(argument: &Value) -> Result<Asked, RemoteError> {
-    let number = |name: &str| argument.get(name).and_then(Value::as_u64);
-    match (number("from"), number("most")) {
-        (Some(from), Some(most)) => Ok(Asked::Journal { from, most }),
-        (None, _) | (_, None) => Err(RemoteError::wrong_argument(
-            "expected an object with the numbers `from` and `most`",
-        )),
-    }
+fn page(argument: Value) -> Result<Asked, RemoteError> {
+    let wish = serde_json::from_value(argument).map(Asked::Journal);
+    wish.map_err(|_| {
+        RemoteError::wrong_argument("expected an object with the numbers `from` and `most`")
+    })
+}
+
+fn compact(argument: Value) -> Result<Asked, RemoteError> {
+    let wish = serde_json::from_value(argument).map(Asked::Compact);
+    wish.map_err(|_| {
+        RemoteError::wrong_argument(
+            "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",
+        )
+    })
 }
 
 fn need(argument: Value) -> Result<Value, RemoteError> {

@@ -5,7 +5,8 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::Restore;
+use allexmaster_journal::{Base, Restore};
+use allexmaster_state::STEP_VERSION;
 use clap::Args;
 
 use super::{Answer, Place, Range, Setting};
@@ -13,7 +14,7 @@ use crate::error::InspectError;
 use crate::redact::Redactor;
 use crate::replay::Past;
 use crate::rules::Rules;
-use crate::source::{ExportSource, ExportWriter, Source as _, Start};
+use crate::source::{Beginning, ExportSource, ExportWriter, Source, Start};
 
 /// Write the journal, or a stretch of it, as lines of JSON.
 ///
@@ -49,6 +50,7 @@ impl Export {
                 let count = export(&mut past, range, self.redact, BufWriter::new(file))?;
                 let text = format!("{count} events are in {}", path.display());
                 setting.screen.line(&text)?;
+                setting.screen.note(past.note())?;
             }
         }
         Ok(Answer::Done)
@@ -122,12 +124,17 @@ fn start_before(past: &mut Past, first: u64) -> Result<Start, InspectError> {
     let state = past.state_after(first - 1)?.clone();
     let position = position
         .ok_or_else(|| InspectError::Refused(format!("event {} cannot be read", first - 1)))?;
-    Ok(Start { position, state })
+    Ok(Start {
+        position,
+        state,
+        beginning: Beginning::Stretch,
+        older: None,
+    })
 }
 
 /// Make a journal's folder of an export.
 ///
-/// The export has to begin with the first event. The journal keeps its identity, so it is a copy:
+/// The export has to begin with the first event, or where its journal was compacted. The journal keeps its identity, so it is a copy:
 /// run a master on one of the two only.
 #[derive(Debug, Args)]
 pub(super) struct Import {
@@ -142,7 +149,7 @@ pub(super) struct Import {
 impl Import {
     pub(super) fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
         let mut source = ExportSource::open(&self.export)?;
-        if source.start().position.sequence > 0 {
+        if source.start().beginning == Beginning::Stretch {
             return Err(InspectError::Refused(format!(
                 "{} is a stretch that begins with event {}: only an export from the first event on \
                  makes a journal. Every other command reads it as it is (--journal)",
@@ -152,9 +159,11 @@ impl Import {
         }
         // All of it verifies, or nothing is begun.
         source.end()?;
-        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity(), None)?;
+        let base = base(&source)?;
+        let first = source.start().position.sequence + 1;
+        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity(), base.as_ref())?;
         let mut failed = None;
-        source.visit(1, &mut |record| {
+        source.visit(first, &mut |record| {
             let stamp = record.stamp;
             match restore.push(stamp.at, stamp.noise, record.kind, record.payload) {
                 Ok(_) => ControlFlow::Continue(()),
@@ -170,10 +179,28 @@ impl Import {
         let end = restore.finish()?;
         let text = format!(
             "{} events are in the journal {}",
-            end.sequence,
+            end.sequence + 1 - first,
             self.folder.display()
         );
         setting.screen.line(&text)?;
+        setting.screen.note(Past::new(Box::new(source)).note())?;
         Ok(Answer::Done)
     }
+}
+
+/// What a new journal has to begin with to go on as this one does.
+pub(super) fn base(source: &dyn Source) -> Result<Option<Base>, InspectError> {
+    let start = source.start();
+    if start.position.sequence == 0 {
+        return Ok(None);
+    }
+    let (step, json) = match &start.older {
+        Some(older) => (older.step, older.json.clone()),
+        None => {
+            let json = serde_json::to_string(&start.state).map_err(std::io::Error::from)?;
+            (STEP_VERSION, json)
+        }
+    };
+    let base = Base::new::<Rules>(source.identity(), start.position, step, json.as_bytes())?;
+    Ok(Some(base))
 }

@@ -4,17 +4,18 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use allexmaster_journal::header::JOURNAL_FORMAT;
 use allexmaster_journal::record::FORMAT;
 use allexmaster_state::{Event, State};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Answer, Place, Setting};
+use super::{Answer, Place, Setting, begins};
 use crate::error::InspectError;
 use crate::failure;
 use crate::replay::{Past, Step, Watch};
 use crate::screen::{Screen, Tone};
-use crate::source::{FolderSource, JOURNAL_FOLDER, OWN_FOLDER};
+use crate::source::{Beginning, FolderSource, journal_folder};
 use crate::time::{duration, rfc3339};
 use crate::words;
 
@@ -120,12 +121,7 @@ struct Disk {
 
 impl Disk {
     fn of(path: &Path) -> Option<Self> {
-        let inside = path.join(OWN_FOLDER).join(JOURNAL_FOLDER);
-        let folder = if inside.is_dir() {
-            inside
-        } else {
-            path.to_owned()
-        };
+        let folder = journal_folder(path);
         let mut source = FolderSource::open(&folder).ok()?;
         let journal = source.journal();
         let checkpoint = journal.stored_checkpoint().ok()?;
@@ -176,6 +172,15 @@ struct Facts<'a> {
 }
 
 impl Facts<'_> {
+    /// The oldest format that can hold the journal: that is the one which it is written in.
+    fn format(&self) -> String {
+        let (major, minor) = match self.past.beginning() {
+            Beginning::Compacted => JOURNAL_FORMAT,
+            Beginning::Whole | Beginning::Stretch => FORMAT,
+        };
+        format!("{major}.{minor}")
+    }
+
     fn document(&self) -> Value {
         let census = &self.census;
         let disk = self.disk.as_ref().map(|disk| {
@@ -193,8 +198,9 @@ impl Facts<'_> {
         json!({
             "place": self.past.place(),
             "identity": self.past.identity(),
-            "format": format!("{}.{}", FORMAT.0, FORMAT.1),
+            "format": self.format(),
             "first": self.past.first(),
+            "begins": begins(self.past),
             "last": census.last.map(|(sequence, _)| sequence),
             "from": census.first_at.map(rfc3339),
             "to": census.last.map(|(_, at)| rfc3339(at)),
@@ -218,7 +224,7 @@ impl Facts<'_> {
         };
         row("journal", Tone::Plain, &self.past.place())?;
         let identity = self.past.identity();
-        let format = format!("{}.{}, identity {identity}", FORMAT.0, FORMAT.1);
+        let format = format!("{}, identity {identity}", self.format());
         row("format", Tone::Plain, &format)?;
         let census = &self.census;
         let first = self.past.first();
@@ -228,6 +234,9 @@ impl Facts<'_> {
                 let text = format!("#{first} to #{last}, {} of them bad news", census.failures);
                 row("events", Tone::Plain, &text)?;
             }
+        }
+        if let Some(note) = self.past.note() {
+            row("beginning", Tone::Waiting, &note)?;
         }
         if let Some(disk) = &self.disk {
             let text = format!(

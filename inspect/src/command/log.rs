@@ -25,7 +25,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(300);
 ///
 /// With --json each event is one object in a line: `sequence`, `at` (RFC 3339), `kind`, `text`,
 /// `services`, `ports`, `pids`, `event`, and with --effects `effects` and `texts` of these. Fields are
-/// only ever added.
+/// only ever added. Where the first is not number 1, what was before is not there: `journal info` tells
+/// why.
 #[derive(Debug, Args)]
 pub(super) struct Log {
     #[command(flatten)]
@@ -83,6 +84,9 @@ impl Log {
             }
             Some(_) | None => range,
         };
+        if !self.json && *range.start() <= past.first() {
+            setting.screen.note(past.note())?;
+        }
         let mut lines = Lines {
             filter,
             effects: self.effects,

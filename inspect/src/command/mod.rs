@@ -1,6 +1,7 @@
 //! What can be asked of a journal on the command line.
 
 mod answer;
+mod compact;
 mod copies;
 mod info;
 mod log;
@@ -12,14 +13,16 @@ mod timeline;
 mod verify;
 mod why;
 
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use allexmaster_journal::{Compaction, Wish};
 use clap::{Args, Subcommand};
 
 use crate::error::InspectError;
 use crate::replay::Past;
 use crate::screen::Screen;
-use crate::source::{self, Ask, OnlineSource};
+use crate::source::{self, Ask, Beginning, OnlineSource};
 pub use answer::Answer;
 pub use replay::Replay;
 pub use show::Moment;
@@ -32,6 +35,8 @@ pub struct Setting<'a> {
     pub folder: &'a Path,
     /// A way to ask the master of the folder, if one runs there.
     pub master: &'a dyn Fn() -> Option<Box<Ask>>,
+    /// Has the master of the folder compact its journal, if one runs there; or tells why it did not.
+    pub compact: &'a dyn Fn(Wish) -> Option<Result<Compaction, String>>,
     /// Where the answer goes.
     pub screen: Screen<'a>,
 }
@@ -39,7 +44,8 @@ pub struct Setting<'a> {
 /// Look at the journal: every input of the master's life, what it led to, and why.
 ///
 /// Without --journal it is the journal of --directory: asked of the master where one runs there, and
-/// read from a copy where none does. Nothing here ever disturbs a master, or writes into a journal.
+/// read from a copy where none does. Nothing here ever disturbs a master, and only compact writes into a
+/// journal.
 #[derive(Debug, Args)]
 pub struct Journal {
     #[command(flatten)]
@@ -75,6 +81,8 @@ enum JournalCommand {
     Verify(verify::Verify),
     /// Put the records that are good into a new journal
     Repair(repair::Repair),
+    /// Remove old history, and keep what it led to
+    Compact(compact::Compact),
     /// Write it, or a stretch of it, as lines of JSON
     Export(copies::Export),
     /// Turn a stretch of it into a test of the repository
@@ -98,6 +106,7 @@ impl Journal {
             JournalCommand::Timeline(command) => command.run(place, setting),
             JournalCommand::Verify(command) => command.run(place, setting),
             JournalCommand::Repair(command) => command.run(place, setting),
+            JournalCommand::Compact(command) => command.run(place, setting),
             JournalCommand::Export(command) => command.run(place, setting),
             JournalCommand::Test(command) => command.run(place, setting),
             JournalCommand::Import(command) => command.run(setting),
@@ -177,6 +186,29 @@ impl Range {
         };
         Ok(first..=last)
     }
+}
+
+/// Why a journal begins where it does, for whoever reads JSON.
+fn begins(past: &Past) -> &'static str {
+    match past.beginning() {
+        Beginning::Whole => "whole",
+        Beginning::Stretch => "stretch",
+        Beginning::Compacted => "compacted",
+    }
+}
+
+/// Whether somebody says yes; where nobody can, that is a no.
+fn confirmed(question: &str) -> Result<bool, InspectError> {
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Ok(false);
+    }
+    let mut answer = String::new();
+    let mut asked = std::io::stderr().lock();
+    write!(asked, "{question} [y/N] ")?;
+    asked.flush()?;
+    input.lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
 }
 
 fn is_number(text: &str) -> bool {

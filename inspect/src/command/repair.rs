@@ -1,16 +1,16 @@
 //! `journal repair`: what is good, in a new journal.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use allexmaster_journal::Restore;
 use clap::Args;
 
-use super::{Answer, Place, Setting};
+use super::{Answer, Place, Setting, confirmed};
 use crate::error::InspectError;
 use crate::replay::Past;
 use crate::rules::Rules;
+use crate::source::Beginning;
 
 /// Put the records that are good into a new journal, and tell what is left behind.
 ///
@@ -33,44 +33,51 @@ impl Repair {
         setting: &mut Setting<'_>,
     ) -> Result<Answer, InspectError> {
         let mut past = place.open(setting)?;
-        if past.first() > 1 {
+        if past.source().start().beginning == Beginning::Stretch {
             return Err(InspectError::Refused(
-                "a stretch cannot be made a journal: it needs the first event".to_owned(),
+                "a stretch cannot be made a journal: it needs the events before it".to_owned(),
             ));
         }
+        let first = past.first();
         let (last, damage) = survey(&mut past)?;
         let screen = &mut setting.screen;
         let Some(why) = damage else {
             screen.line(&format!(
-                "nothing is to be repaired: {last} records are good"
+                "nothing is to be repaired: {} records are good",
+                last + 1 - first
             ))?;
+            screen.note(past.note())?;
             return Ok(Answer::Done);
         };
-        if last == 0 {
+        if last < first {
             return Err(InspectError::Refused(format!(
                 "no record can be used: {why}"
             )));
         }
-        screen.line(&format!("good: #1 to #{last}"))?;
+        screen.line(&format!("good: #{first} to #{last}"))?;
         screen.line(&format!("left behind: whatever follows, since {why}"))?;
         screen.line(&format!("new journal: {}", self.into.display()))?;
         screen.output.flush()?;
-        if !self.yes && !confirmed()? {
+        if !self.yes && !confirmed("write it?")? {
             screen.line("nothing was done")?;
             return Ok(Answer::Found);
         }
         put_down(&mut past, &self.into, last)?;
-        setting
-            .screen
-            .line(&format!("{last} events are in {}", self.into.display()))?;
+        setting.screen.line(&format!(
+            "{} events are in {}",
+            last + 1 - first,
+            self.into.display()
+        ))?;
+        setting.screen.note(past.note())?;
         Ok(Answer::Done)
     }
 }
 
 /// The last good record, and what is wrong after it.
 fn survey(past: &mut Past) -> Result<(u64, Option<String>), InspectError> {
-    let mut last = 0;
-    let visited = past.source().visit(1, &mut |record| {
+    let first = past.first();
+    let mut last = first - 1;
+    let visited = past.source().visit(first, &mut |record| {
         last = record.stamp.sequence;
         ControlFlow::Continue(())
     });
@@ -82,9 +89,11 @@ fn survey(past: &mut Past) -> Result<(u64, Option<String>), InspectError> {
 }
 
 fn put_down(past: &mut Past, folder: &std::path::Path, last: u64) -> Result<(), InspectError> {
-    let mut restore = Restore::<Rules>::begin(folder, past.identity(), None)?;
+    let base = super::copies::base(past.source())?;
+    let first = past.first();
+    let mut restore = Restore::<Rules>::begin(folder, past.identity(), base.as_ref())?;
     let mut failed = None;
-    past.source().visit(1, &mut |record| {
+    past.source().visit(first, &mut |record| {
         let stamp = record.stamp;
         let pushed = restore.push(stamp.at, stamp.noise, record.kind, record.payload);
         failed = pushed.err();
@@ -98,18 +107,4 @@ fn put_down(past: &mut Past, folder: &std::path::Path, last: u64) -> Result<(), 
     }
     restore.finish()?;
     Ok(())
-}
-
-/// Whether somebody says yes; where nobody can, that is a no.
-fn confirmed() -> Result<bool, InspectError> {
-    let input = std::io::stdin();
-    if !input.is_terminal() {
-        return Ok(false);
-    }
-    let mut answer = String::new();
-    let mut question = std::io::stderr().lock();
-    write!(question, "write it? [y/N] ")?;
-    question.flush()?;
-    input.lock().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "yes"))
 }

@@ -115,6 +115,7 @@ impl Replay {
         if self.json {
             screen.json(&comparison)?;
         } else {
+            screen.note(past.note())?;
             tell_comparison(&comparison, screen)?;
         }
         let same = comparison.effects.is_empty() && comparison.states.is_empty();
@@ -187,6 +188,12 @@ impl Replay {
         let end = past.source().end().map_or(0, |end| end.sequence);
         let bar = progress(end, screen.progress);
         let mut check = Check::default();
+        let start = past.source().start();
+        if let Some((position, state)) = &checkpoint
+            && *position == start.position
+        {
+            check.compare(state == &start.state, position.sequence);
+        }
         let replayed = past.replay(past.first()..=u64::MAX, &mut |step: Step<'_>| {
             if step.recorded.sequence.is_multiple_of(PROGRESS_EVERY) {
                 bar.set_position(step.recorded.sequence);
@@ -199,7 +206,8 @@ impl Replay {
             Err(error) if error.is_damage() => check.broken.push(error.to_string()),
             Err(error) => return Err(error),
         }
-        check.tell(self.json, checkpoint.map(|(position, _)| position), screen)
+        let checkpoint = checkpoint.map(|(position, _)| position);
+        check.tell(self.json, checkpoint, past.note(), screen)
     }
 }
 
@@ -228,6 +236,16 @@ struct Check {
 }
 
 impl Check {
+    /// The checkpoint was met.
+    fn compare(&mut self, same: bool, sequence: u64) {
+        self.checkpoint_seen = true;
+        if !same {
+            self.broken.push(format!(
+                "the checkpoint after #{sequence} is not the state that the events lead to"
+            ));
+        }
+    }
+
     fn look(&mut self, step: Step<'_>, checkpoint: Option<&(Position, State)>) -> ControlFlow<()> {
         self.events += 1;
         let sequence = step.recorded.sequence;
@@ -239,12 +257,8 @@ impl Check {
         if let Some((position, state)) = checkpoint
             && position.sequence == sequence
         {
-            self.checkpoint_seen = true;
-            if state != step.state || *position != step.position {
-                self.broken.push(format!(
-                    "the checkpoint after #{sequence} is not the state that the events lead to"
-                ));
-            }
+            let same = state == step.state && *position == step.position;
+            self.compare(same, sequence);
         }
         if self.broken.len() >= BROKEN_MOST {
             return ControlFlow::Break(());
@@ -256,6 +270,7 @@ impl Check {
         self,
         json: bool,
         checkpoint: Option<Position>,
+        note: Option<String>,
         screen: &mut Screen<'_>,
     ) -> Result<Answer, InspectError> {
         let good = self.broken.is_empty();
@@ -263,17 +278,22 @@ impl Check {
             screen.json(&json!({
                 "good": good, "events": self.events, "broken": self.broken,
                 "checkpoint": checkpoint.map(|position| position.sequence),
-                "checkpointverified": self.checkpoint_seen && good,
+                "checkpointverified": self.checkpoint_seen && good, "note": note,
             }))?;
         } else {
             screen.line(&format!("{} events were replayed", self.events))?;
+            if let Some(note) = &note {
+                screen.line(&format!(
+                    "  {note}: they were replayed from the state before it"
+                ))?;
+            }
             for broken in &self.broken {
                 screen.hanging("  ", "  ", Tone::Bad, broken)?;
             }
             if good {
                 screen.line("  every record is the one that was written")?;
                 screen.line("  after every event all invariants hold")?;
-                if let Some(position) = checkpoint {
+                if let Some(position) = checkpoint.filter(|_| self.checkpoint_seen) {
                     let text =
                         format!("  the checkpoint is the state after #{}", position.sequence);
                     screen.line(&text)?;

@@ -48,6 +48,7 @@ impl Timeline {
                 .screen
                 .line(&format!("the picture is {}", path.display()))?;
         }
+        setting.screen.note(past.note())?;
         Ok(Answer::Done)
     }
 }

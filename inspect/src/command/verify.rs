@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, Place, Setting};
+use super::{Answer, Place, Setting, begins};
 use crate::error::InspectError;
 
 /// Check that every record is the one that was written: its checksum, its place, and the chain.
@@ -40,7 +40,7 @@ impl Verify {
         if self.json {
             setting.screen.json(&json!({
                 "place": past.place(), "healthy": damage.is_none(), "first": first, "last": last,
-                "records": good, "damage": damage,
+                "records": good, "damage": damage, "begins": begins(&past),
             }))?;
         } else {
             let text = match &damage {
@@ -52,6 +52,7 @@ impl Verify {
                 Some(why) => format!("#{first} to #{last} are good; then: {why}"),
             };
             setting.screen.line(&text)?;
+            setting.screen.note(past.note())?;
         }
         Ok(if damage.is_none() {
             Answer::Done

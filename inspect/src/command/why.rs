@@ -69,6 +69,9 @@ impl Why {
             .map_or(Tone::Plain, |status| tone_of(status.state));
         let text = headline(told, &screen.zone);
         screen.hanging("", "", tone, &text)?;
+        if let Some(text) = before(told, &screen.zone) {
+            screen.hanging("", "", Tone::Waiting, &text)?;
+        }
         if told.chain.is_empty() {
             return Ok(());
         }
@@ -107,6 +110,17 @@ fn write_link(screen: &mut Screen<'_>, link: &Link) -> Result<(), InspectError> 
         text.push_str(&format!("  ⇒ {became}"));
     }
     screen.hanging(&head, &plain, link.tone, &text)
+}
+
+/// That it had a life before the first event that there is.
+fn before(told: &Explanation, zone: &Zone) -> Option<String> {
+    let before = told.before.as_ref()?;
+    Some(format!(
+        "It was {} already at {}, where this journal begins (after #{}): what led to that is not told.",
+        before.state,
+        zone.moment(before.at),
+        before.sequence
+    ))
 }
 
 /// The answer in one or two sentences.
@@ -179,7 +193,15 @@ fn not_running(told: &Explanation, zone: &Zone) -> String {
     {
         text.push_str(&format!(": {reason}"));
     }
-    if let [first, .., last] = told.failures.as_slice() {
+    let unseen = told.before.as_ref().map_or(0, |before| before.failures);
+    if unseen > 0 {
+        let known = told.failures.len().saturating_sub(1);
+        let row = told.failures.len() + unseen as usize;
+        text.push_str(&format!(
+            ", the {} time in a row ({known} of the earlier ones are told below)",
+            ordinal(row)
+        ));
+    } else if let [first, .., last] = told.failures.as_slice() {
         let earlier: Vec<String> = told
             .failures
             .iter()
@@ -252,5 +274,9 @@ fn document(told: &Explanation) -> Value {
         "failures": told.failures.iter().map(link).collect::<Vec<_>>(),
         "next": told.next.map(rfc3339),
         "chain": told.chain.iter().map(link).collect::<Vec<_>>(),
+        "before": told.before.as_ref().map(|before| json!({
+            "sequence": before.sequence, "at": rfc3339(before.at), "state": before.state,
+            "failures": before.failures,
+        })),
     })
 }

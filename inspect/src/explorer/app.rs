@@ -160,7 +160,10 @@ impl App {
         let moment = Moment::at(&mut past, last)?;
         Ok(Self {
             index: Index::new(past.first()),
-            place: past.place(),
+            place: match past.note() {
+                Some(note) => format!("{} ({note})", past.place()),
+                None => past.place(),
+            },
             past,
             zone,
             moment,

@@ -14,16 +14,17 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::Position;
 use allexmaster_journal::record::{Checksum, MAX_PAYLOAD, Record};
+use allexmaster_journal::{Machine as _, Position};
 use allexmaster_state::{STEP_VERSION, State};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::folder::beginning;
 use super::line::{self, Line, parse_checksum};
-use super::{Source, Start, Visit};
+use super::{Beginning, OlderState, Source, Start, Visit};
 use crate::error::InspectError;
+use crate::rules::Rules;
 
 /// The form of the file. Raised when an older program would misread it.
 ///
@@ -59,7 +60,27 @@ struct HeadingStart {
     at: u64,
     checksum: String,
     step: u32,
-    state: State,
+    state: Box<RawValue>,
+    /// Whether what was before was compacted, and not only left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    compacted: bool,
+    /// Vouches for all of this, as the checksums of the records do for them. The first exports had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+}
+
+impl HeadingStart {
+    /// BLAKE3 of what stands here, in hexadecimal digits.
+    fn own_hash(&self) -> String {
+        let numbers = format!(
+            "{} {} {} {} {}\n",
+            self.sequence, self.at, self.checksum, self.step, self.compacted
+        );
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(numbers.as_bytes());
+        hasher.update(self.state.get().as_bytes());
+        hasher.finalize().to_hex().to_string()
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,21 +91,33 @@ struct Trailer {
 }
 
 impl Heading {
-    fn new(identity: Uuid, redacted: bool, start: &Start) -> Self {
+    fn new(identity: Uuid, redacted: bool, start: &Start) -> Result<Self, InspectError> {
         let position = start.position;
-        Self {
+        let stretch = || -> Result<HeadingStart, serde_json::Error> {
+            let (step, state) = match &start.older {
+                Some(older) => (older.step, RawValue::from_string(older.json.clone())?),
+                None => (STEP_VERSION, serde_json::value::to_raw_value(&start.state)?),
+            };
+            let mut start = HeadingStart {
+                sequence: position.sequence,
+                at: position.at,
+                checksum: position.checksum.to_string(),
+                step,
+                state,
+                compacted: start.beginning == Beginning::Compacted,
+                hash: None,
+            };
+            start.hash = Some(start.own_hash());
+            Ok(start)
+        };
+        let start = (position.sequence > 0).then(stretch).transpose();
+        Ok(Self {
             allexmaster: MARK.to_owned(),
             format: FORMAT,
             identity,
             redacted,
-            start: (position.sequence > 0).then(|| HeadingStart {
-                sequence: position.sequence,
-                at: position.at,
-                checksum: position.checksum.to_string(),
-                step: STEP_VERSION,
-                state: start.state.clone(),
-            }),
-        }
+            start: start.map_err(std::io::Error::from)?,
+        })
     }
 
     fn read(text: &str) -> Result<Self, String> {
@@ -105,18 +138,29 @@ impl Heading {
 
     fn start(self) -> Result<Start, String> {
         let Some(start) = self.start else {
-            return Ok(Start {
-                position: beginning(self.identity),
-                state: State::default(),
-            });
+            return Ok(Start::whole(self.identity));
         };
-        if start.step != STEP_VERSION {
+        if start
+            .hash
+            .as_ref()
+            .is_some_and(|hash| *hash != start.own_hash())
+        {
+            return Err("its first state is not the one that was written".to_owned());
+        }
+        if start.step > STEP_VERSION {
             return Err(format!(
                 "its first state was made by version {} of the rules, these are version \
-                 {STEP_VERSION}: use that version, or an export from the first event on",
+                 {STEP_VERSION}: use that version or a newer one, or an export from the first event on",
                 start.step
             ));
         }
+        let json = start.state.get();
+        let state = Rules::decode_base(start.step, json.as_bytes())
+            .map_err(|error| format!("its first state is unreadable: {error}"))?;
+        let older = (start.step < STEP_VERSION).then(|| OlderState {
+            step: start.step,
+            json: json.to_owned(),
+        });
         let checksum = parse_checksum(&start.checksum).ok_or("its checksum is unreadable")?;
         Ok(Start {
             position: Position {
@@ -124,7 +168,13 @@ impl Heading {
                 checksum,
                 at: start.at,
             },
-            state: start.state,
+            state,
+            beginning: if start.compacted {
+                Beginning::Compacted
+            } else {
+                Beginning::Stretch
+            },
+            older,
         })
     }
 }
@@ -147,7 +197,7 @@ impl<Output: Write> ExportWriter<Output> {
         redacted: bool,
         start: &Start,
     ) -> Result<Self, InspectError> {
-        let heading = Heading::new(identity, redacted, start);
+        let heading = Heading::new(identity, redacted, start)?;
         write_line(&mut output, &heading)?;
         Ok(Self {
             output,

@@ -25,9 +25,9 @@ impl FolderSource {
     /// There is none, or it is of another program or a newer one.
     pub fn open(folder: &Path) -> Result<Self, InspectError> {
         let journal = Journal::<Rules>::read_only(folder)?;
-        let start = Start {
-            position: beginning(journal.identity()),
-            state: State::default(),
+        let start = match journal.base() {
+            Some(base) => Start::compacted(journal.identity(), base)?,
+            None => Start::whole(journal.identity()),
         };
         Ok(Self {
             folder: folder.to_owned(),

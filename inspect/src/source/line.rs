@@ -86,15 +86,20 @@ pub(super) fn read<T>(
 }
 
 pub(super) fn parse_checksum(text: &str) -> Option<Checksum> {
-    let mut checksum = [0; record::CHECKSUM_LENGTH];
+    let bytes = parse_hexadecimal(text)?;
+    bytes.try_into().ok().map(Checksum)
+}
+
+/// The bytes that hexadecimal digits stand for.
+pub(super) fn parse_hexadecimal(text: &str) -> Option<Vec<u8>> {
     let lower = text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    if text.len() != 2 * record::CHECKSUM_LENGTH || !lower {
+    if !lower || !text.len().is_multiple_of(2) {
         return None;
     }
-    for (byte, index) in checksum.iter_mut().zip((0..).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(index..index + 2)?, 16).ok()?;
-    }
-    Some(Checksum(checksum))
+    (0..text.len())
+        .step_by(2)
+        .map(|index| u8::from_str_radix(text.get(index..index + 2)?, 16).ok())
+        .collect()
 }

@@ -6,18 +6,20 @@ mod line;
 mod online;
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use allexmaster_journal::Position;
 use allexmaster_journal::record::Record;
-use allexmaster_state::State;
+use allexmaster_journal::{Base, Position};
+use allexmaster_state::{STEP_VERSION, State};
 use uuid::Uuid;
 
 use crate::error::InspectError;
+use crate::rules::Rules;
 pub use export::{ExportSource, ExportWriter, Heading};
 pub use folder::FolderSource;
+use folder::beginning;
 pub use line::Line;
-pub use online::{Ask, MAX_PAGE_BYTES, MAX_PAGE_RECORDS, OnlineSource, Page};
+pub use online::{Ask, MAX_PAGE_BYTES, MAX_PAGE_RECORDS, OnlineSource, Page, PageWish};
 
 /// A journal that can be read, and is not written.
 pub trait Source {
@@ -59,6 +61,64 @@ pub struct Start {
     pub position: Position,
     /// The state then.
     pub state: State,
+    /// What became of the records before.
+    pub beginning: Beginning,
+    /// The state as an older version of the rules wrote it, where one did.
+    pub older: Option<OlderState>,
+}
+
+/// Why a journal begins where it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// Nothing was before.
+    Whole,
+    /// It is a stretch of a longer one.
+    Stretch,
+    /// What was before was removed by a compaction.
+    Compacted,
+}
+
+/// A state that an older version of the rules wrote: for whoever can read no newer one.
+#[derive(Clone, Debug)]
+pub struct OlderState {
+    /// The version of the rules.
+    pub step: u32,
+    /// The state as JSON.
+    pub json: String,
+}
+
+impl Start {
+    /// The beginning of a journal of which nothing is missing.
+    #[must_use]
+    pub fn whole(identity: Uuid) -> Self {
+        Self {
+            position: beginning(identity),
+            state: State::default(),
+            beginning: Beginning::Whole,
+            older: None,
+        }
+    }
+
+    /// The beginning of a journal that was compacted.
+    ///
+    /// # Errors
+    /// The base cannot be used.
+    pub fn compacted(identity: Uuid, base: &Base) -> Result<Self, InspectError> {
+        let step = base.step_version();
+        let older = if step == STEP_VERSION {
+            None
+        } else {
+            let json = base.json::<Rules>(identity)?;
+            let json = String::from_utf8(json).map_err(std::io::Error::other)?;
+            Some(OlderState { step, json })
+        };
+        Ok(Self {
+            position: base.position(),
+            state: base.state::<Rules>(identity)?,
+            beginning: Beginning::Compacted,
+            older,
+        })
+    }
 }
 
 /// Opens a folder of a master, the folder of its journal, or an export.
@@ -69,13 +129,18 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, InspectError> {
     if path.is_file() {
         return Ok(Box::new(ExportSource::open(path)?));
     }
+    Ok(Box::new(FolderSource::open(&journal_folder(path))?))
+}
+
+/// The folder of the journal in the folder of a master; or the folder itself, where it has none.
+#[must_use]
+pub fn journal_folder(path: &Path) -> PathBuf {
     let inside = path.join(OWN_FOLDER).join(JOURNAL_FOLDER);
-    let folder = if inside.is_dir() {
-        inside.as_path()
+    if inside.is_dir() {
+        inside
     } else {
-        path
-    };
-    Ok(Box::new(FolderSource::open(folder)?))
+        path.to_owned()
+    }
 }
 
 /// The master's own folder inside its folder.

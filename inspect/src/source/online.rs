@@ -1,14 +1,14 @@
 //! The journal of a master that runs, read page by page over its socket.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
 use allexmaster_journal::record::Checksum;
-use allexmaster_journal::{Journal, Position};
+use allexmaster_journal::{Base, Journal, Position};
 use allexmaster_state::State;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::folder::beginning;
 use super::line::{self, Line};
 use super::{Source, Start, Visit};
 use crate::error::InspectError;
@@ -19,6 +19,23 @@ pub const MAX_PAGE_RECORDS: u64 = 1000;
 /// The most bytes of one page, unless a single record has more: a quarter of the largest frame.
 pub const MAX_PAGE_BYTES: usize = 1024 * 1024;
 
+/// The most bytes of a base in one page: as hexadecimal digits they are a half of the largest page.
+const MAX_BASE_BYTES: usize = MAX_PAGE_BYTES / 4;
+/// How often the base is read anew because the master compacted meanwhile, which it does seldom.
+const ATTEMPTS: u32 = 3;
+
+/// What a master is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageWish {
+    /// Records from this number on.
+    pub from: u64,
+    /// So many at most.
+    pub most: u64,
+    /// The bytes of the base from this one on, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+}
+
 /// Some records of a journal, as a master sends them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Page {
@@ -26,6 +43,12 @@ pub struct Page {
     pub identity: Uuid,
     /// The last record of the journal when the page was made.
     pub last: u64,
+    /// The journal begins after this one: what was before was compacted.
+    #[serde(default)]
+    pub start: u64,
+    /// A part of the base in hexadecimal digits; empty where it has no more.
+    #[serde(default)]
+    pub base: String,
     /// Each a [`Line`].
     pub records: Vec<String>,
     /// What is wrong with the record that should come next.
@@ -34,22 +57,26 @@ pub struct Page {
 }
 
 impl Page {
-    /// Reads a page: the records from a number on, within the bounds.
+    /// Reads a page, within the bounds.
     #[must_use]
-    pub fn read(journal: &mut Journal<Rules>, from: u64, most: u64) -> Self {
+    pub fn read(journal: &mut Journal<Rules>, wish: PageWish) -> Self {
         let last = journal.position().sequence;
         let mut page = Self {
             identity: journal.identity(),
             last,
+            start: journal.start().sequence,
+            base: wish
+                .base
+                .map_or_else(String::new, |offset| base_from(journal, offset)),
             records: Vec::new(),
             damage: None,
         };
-        if from > last {
+        if wish.from > last {
             return page;
         }
-        let most = most.clamp(1, MAX_PAGE_RECORDS);
+        let most = wish.most.clamp(1, MAX_PAGE_RECORDS);
         let mut bytes = 0;
-        let visited = journal.visit(from.max(1), |record| {
+        let visited = journal.visit(wish.from.max(1), |record| {
             // What verifies is JSON, since it was written as such.
             let line = Line::write(record).unwrap_or_default();
             bytes += line.len();
@@ -64,8 +91,20 @@ impl Page {
     }
 }
 
-/// Asks the master for a page: from which record on, and how many at most.
-pub type Ask = dyn FnMut(u64, u64) -> Result<Page, String> + Send;
+fn base_from(journal: &Journal<Rules>, offset: u64) -> String {
+    let bytes = journal.base().map_or(&[][..], Base::bytes);
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let rest = bytes.get(offset..).unwrap_or_default();
+    let part = &rest[..rest.len().min(MAX_BASE_BYTES)];
+    part.iter().fold(String::new(), |mut text, byte| {
+        // A text takes whatever is written into it.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Asks the master for a page.
+pub type Ask = dyn FnMut(PageWish) -> Result<Page, String> + Send;
 
 /// See the module.
 pub struct OnlineSource {
@@ -76,26 +115,32 @@ pub struct OnlineSource {
 }
 
 impl OnlineSource {
-    /// Asks the master who it is.
+    /// Asks the master who it is, and where its journal begins.
     ///
     /// # Errors
     /// It does not answer.
     pub fn open(mut ask: Box<Ask>, place: String) -> Result<Self, InspectError> {
-        let page = ask(u64::MAX, 1).map_err(InspectError::Master)?;
-        let start = Start {
-            position: beginning(page.identity),
-            state: State::default(),
-        };
-        Ok(Self {
-            ask,
-            identity: page.identity,
-            start,
-            place,
-        })
+        for _ in 0..ATTEMPTS {
+            if let Some((identity, start)) = begin(ask.as_mut())? {
+                return Ok(Self {
+                    ask,
+                    identity,
+                    start,
+                    place,
+                });
+            }
+        }
+        let text = "the master compacts its journal again and again: ask later";
+        Err(InspectError::Master(text.to_owned()))
     }
 
     fn page(&mut self, from: u64, most: u64) -> Result<Page, InspectError> {
-        (self.ask)(from, most).map_err(InspectError::Master)
+        let wish = PageWish {
+            from,
+            most,
+            base: None,
+        };
+        (self.ask)(wish).map_err(InspectError::Master)
     }
 }
 
@@ -115,7 +160,7 @@ impl Source for OnlineSource {
     fn end(&mut self) -> Result<Position, InspectError> {
         let last = self.page(u64::MAX, 1)?.last;
         let mut end = self.start.position;
-        if last > 0 {
+        if last > end.sequence {
             self.visit(last, &mut |record| {
                 end = Position {
                     sequence: record.stamp.sequence,
@@ -134,8 +179,11 @@ impl Source for OnlineSource {
 
     fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
         let mut next = from.max(1);
+        let Position {
+            sequence, checksum, ..
+        } = self.start.position;
         // The master verified the first one; from there on the chain is checked here.
-        let mut previous: Option<Checksum> = (next == 1).then_some(self.start.position.checksum);
+        let mut previous: Option<Checksum> = (next == sequence + 1).then_some(checksum);
         let mut scratch = Vec::new();
         loop {
             let page = self.page(next, MAX_PAGE_RECORDS)?;
@@ -155,6 +203,37 @@ impl Source for OnlineSource {
                 previous = Some(checksum);
                 next += 1;
             }
+        }
+    }
+}
+
+/// The identity and the beginning of a master's journal; nothing where it changed meanwhile.
+fn begin(ask: &mut Ask) -> Result<Option<(Uuid, Start)>, InspectError> {
+    let mut bytes = Vec::new();
+    let mut through = None;
+    loop {
+        let wish = PageWish {
+            from: u64::MAX,
+            most: 1,
+            base: Some(bytes.len() as u64),
+        };
+        let page = ask(wish).map_err(InspectError::Master)?;
+        if through.is_some_and(|through| through != page.start) {
+            return Ok(None);
+        }
+        through = Some(page.start);
+        let part = line::parse_hexadecimal(&page.base)
+            .ok_or_else(|| InspectError::Master("the master's base is unreadable".to_owned()))?;
+        bytes.extend_from_slice(&part);
+        if page.start == 0 {
+            return Ok(Some((page.identity, Start::whole(page.identity))));
+        }
+        if part.is_empty() {
+            let base = Base::read::<Rules>(page.identity, &bytes)?;
+            return Ok(Some((
+                page.identity,
+                Start::compacted(page.identity, &base)?,
+            )));
         }
     }
 }

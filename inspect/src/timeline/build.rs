@@ -27,7 +27,7 @@ const BARS_MOST: usize = 20_000;
 pub fn build(past: &mut Past, range: RangeInclusive<u64>) -> Result<Timeline, InspectError> {
     let mut builder = Builder::default();
     let first = (*range.start()).max(past.first());
-    if first > past.first() {
+    if first > 1 {
         builder.begin(past.state_after(first - 1)?);
     }
     past.replay(range, &mut builder)?;

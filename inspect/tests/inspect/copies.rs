@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::{recorded, said};
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::replay::Past;
-use allexmaster_inspect::source::{self, Ask, OnlineSource, Page};
+use allexmaster_inspect::source::{self, Ask, OnlineSource, Page, PageWish};
 
 fn state_json(journal: &Path, words: &[&str]) -> serde_json::Value {
     let (output, answer) = said(journal, None, words);
@@ -121,7 +121,8 @@ fn a_master_is_read_page_by_page_as_its_files_are() {
     ];
     said(&original, None, &words).1.unwrap();
     let (mut opened, _) = allexmaster_journal::Journal::open(&journal, Default::default()).unwrap();
-    let ask: Box<Ask> = Box::new(move |from, _| Ok(Page::read(&mut opened, from, 3)));
+    let ask: Box<Ask> =
+        Box::new(move |wish| Ok(Page::read(&mut opened, PageWish { most: 3, ..wish })));
     let mut online = Past::new(Box::new(
         OnlineSource::open(ask, "a master".to_owned()).unwrap(),
     ));

@@ -4,6 +4,7 @@
 mod support;
 
 mod commands;
+mod compacted;
 mod copies;
 mod damage;
 mod explorer;

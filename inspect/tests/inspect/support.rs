@@ -40,6 +40,7 @@ pub(crate) fn said(
     let mut setting = Setting {
         folder: Path::new("."),
         master: &|| None,
+        compact: &|_| None,
         screen: Screen {
             output: &mut output,
             colour: false,
