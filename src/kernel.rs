@@ -135,6 +135,21 @@ pub(crate) fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
+/// Keeps from all children what this process was started with beside its three standard descriptors:
+/// whoever started it may have left something open by mistake.
+pub(crate) fn keep_descriptors_from_children() {
+    // SAFETY: the call takes three numbers; it closes nothing. A kernel before 5.11 refuses it: then
+    // children inherit those descriptors, as they always did.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            FIRST_HANDED_OVER,
+            libc::c_uint::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        );
+    }
+}
+
 /// The first descriptor of those that are handed over (`SD_LISTEN_FDS_START`).
 const FIRST_HANDED_OVER: RawFd = 3;
 
@@ -184,6 +199,9 @@ pub(crate) struct Birth<'lists> {
     pub(crate) number_variable: Option<&'lists str>,
     /// Where it runs; `None`: where its parent does.
     pub(crate) folder: Option<&'lists CStr>,
+    /// A number that can be read of the process, and of its children, for as long as they exist,
+    /// if only as zombies.
+    pub(crate) mark: Option<u64>,
     /// Descriptors, from and to which number, in this order; equal: it is only made to stay open.
     pub(crate) moves: &'lists [(RawFd, RawFd)],
     /// Whether its parent is our parent and not we.
@@ -297,6 +315,9 @@ unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
     let birth = shared.birth;
     // SAFETY: numbers, and texts and lists that `bear` made and keeps.
     unsafe {
+        if let Some(mark) = birth.mark {
+            set_mark(mark);
+        }
         if libc::setpgid(0, 0) < 0 {
             return errno();
         }
@@ -331,6 +352,24 @@ unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
             }
         }
         failure
+    }
+}
+
+/// Sets the limit of file locks, which Linux has not looked at since 2.4.25 (getrlimit(2)), and
+/// which is the one thing that a process can carry through exec until it is reaped.
+///
+/// # Safety
+/// Only in a new process.
+unsafe fn set_mark(mark: u64) {
+    // SAFETY: the structure is ours, and all zero is a valid value of it.
+    unsafe {
+        let mut limit: libc::rlimit64 = std::mem::zeroed();
+        libc::getrlimit64(libc::RLIMIT_LOCKS, &raw mut limit);
+        if mark <= limit.rlim_max {
+            limit.rlim_cur = mark;
+            // Where it is refused, the process only has no mark.
+            libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const limit);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use allexmaster_state::Event;
+use allexmaster_state::{Event, Incarnation};
 use tokio::sync::mpsc;
 
 /// The way into the loop, as the drivers see it: they know nothing else of it.
@@ -12,6 +12,10 @@ use tokio::sync::mpsc;
 pub trait EventSink: Clone + Send + Sync + 'static {
     /// Hands an event in.
     fn send(&self, event: Event) -> impl Future<Output = ()> + Send;
+
+    /// Waits until the end of an attempt, whose event was sent, is on disk. False: it never will
+    /// be, since the loop has ended.
+    fn recorded(&self, incarnation: Incarnation) -> impl Future<Output = bool> + Send;
 }
 
 impl EventSink for mpsc::Sender<Event> {
@@ -19,5 +23,10 @@ impl EventSink for mpsc::Sender<Event> {
         if Self::send(self, event).await.is_err() {
             tracing::debug!("an event came after the loop had ended");
         }
+    }
+
+    /// Without a loop there is no disk: what was sent is all that there is.
+    async fn recorded(&self, _: Incarnation) -> bool {
+        !self.is_closed()
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use allexmaster_state::{BootId, Identity, Outcome, Signal};
+use allexmaster_state::{BootId, Ended, Identity, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::io::Interest;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::group;
 use crate::kernel;
-use crate::process;
+use crate::process::{self, Zombie};
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
 /// slow init; three are patience enough, and the service is not started again before.
@@ -28,9 +28,7 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
     // Looked at, not reaped: as long as it is a zombie, its number, which is that of its group,
     // belongs to nobody else.
     let seen = wait(&pidfd, WaitIdOptions::NOWAIT);
-    if let Err(error) = group::signal(&pidfd, boot, identity, Signal::Kill) {
-        tracing::warn!(pid = %identity.pid, %error, "the rest of a group could not be killed");
-    }
+    group::end(&pidfd, boot, identity);
     let Some(status) = seen else {
         // A zombie's status is there at once; after that, whoever reaps it makes it known.
         if let Some(status) = process::status_of_zombie(boot, identity) {
@@ -94,6 +92,15 @@ async fn outcome_of_adopted(pidfd: &OwnedFd) -> Outcome {
                 ));
             }
         }
+    }
+}
+
+/// How a child that the keeper has kept ended.
+#[must_use]
+pub fn end_of(zombie: &Zombie) -> Ended {
+    Ended {
+        incarnation: zombie.incarnation,
+        outcome: outcome_of_status(zombie.status),
     }
 }
 

@@ -1,22 +1,22 @@
 //! The start of a program.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use allexmaster_state::{BootId, Identity, Pid};
-use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{PidfdFlags, pidfd_open};
+use allexmaster_state::{BootId, Identity, Incarnation, Pid};
+use rustix::process::{Signal, pidfd_send_signal};
 use thiserror::Error;
 
-use crate::kernel;
+use crate::keeper_link::KeeperLink;
 use crate::launch::{ChannelKind, CommandLine, LaunchError};
 use crate::process;
+use crate::start::{Program, StartError, Started, start};
 
 /// Logs may hold secrets: they are their user's alone.
 const LOG_FILE_MODE: u32 = 0o600;
@@ -82,12 +82,15 @@ pub enum ForkError {
 
 /// Starts a program in a process group of its own. Blocks until it runs.
 ///
-/// Nothing runs between fork and exec but the standard library's own code (it uses `posix_spawn`
-/// here) and, for a child with a channel, the moving of one descriptor; so the environment that names the incarnation is there from the first instruction on.
+/// Where there is a keeper, the program becomes its child from its birth, so that its end is known
+/// to somebody who outlives us. The environment that names the incarnation is there from the
+/// program's first instruction on, and the mark from before that until the process is reaped.
 pub(crate) fn fork(
     line: &CommandLine,
     log_file: &Path,
     boot: &BootId,
+    incarnation: Incarnation,
+    keeper: Option<&KeeperLink>,
 ) -> Result<Forked, ForkError> {
     if !line.folder.is_dir() {
         return Err(ForkError::NoFolder {
@@ -99,68 +102,91 @@ pub(crate) fn fork(
         error,
     };
     let output = open_log_file(log_file).map_err(no_log_file)?;
-    let errors = output.try_clone().map_err(no_log_file)?;
-    let mut command = Command::new(&line.program);
-    let channel = match line.channel {
-        ChannelKind::Inherited => {
-            Some(add_channel(&mut command).map_err(|error| ForkError::NoChannel { error })?)
-        }
-        ChannelKind::None | ChannelKind::OwnSocket => None,
-    };
-    let started = command
-        .args(&line.arguments)
-        .envs(&line.environment)
-        .current_dir(&line.folder)
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors)
-        .process_group(0)
-        .spawn();
-    // With it the child's end that this process still holds.
-    drop(command);
-    let mut child = started.map_err(|error| ForkError::NotStarted {
+    let not_started = |error| ForkError::NotStarted {
         program: line.program.clone(),
         error,
-    })?;
-    match name_own_child(boot, Pid(child.id())) {
-        Ok((identity, pidfd)) => Ok(Forked {
-            identity,
-            pidfd,
-            channel,
-        }),
-        Err(error) => {
-            // Not reaped yet, so the number is its own. It may have ended by itself: either will do.
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(ForkError::NotWatched {
-                program: line.program.clone(),
-                error,
-            })
+    };
+    let input = File::open(NO_INPUT).map_err(not_started)?;
+    let (channel, theirs) = channel(line.channel)?.unzip();
+    let keeper = keeper.filter(|keeper| !keeper.is_gone());
+    let mut descriptors = vec![(input.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2)];
+    descriptors.extend(theirs.iter().map(|end| (end.as_fd(), CHANNEL_DESCRIPTOR)));
+    let started = start(&Program {
+        path: line.program.clone().into_os_string(),
+        arguments: arguments(line),
+        environment: environment(line),
+        number_variable: None,
+        folder: Some(line.folder.clone().into_os_string()),
+        mark: process::mark_of(incarnation),
+        descriptors,
+        sibling: keeper.is_some(),
+    });
+    let started = started.map_err(|error| {
+        if let (
+            Some(keeper),
+            StartError::NotRun {
+                left_behind: Some(pid),
+                ..
+            },
+        ) = (keeper, &error)
+        {
+            let pid = Pid(pid.as_raw_nonzero().get().unsigned_abs());
+            // Where it is not told, the next start finds it.
+            let _ = keeper.reap(pid);
         }
+        not_started(error.into())
+    })?;
+    name(started, boot, channel).map_err(|error| ForkError::NotWatched {
+        program: line.program.clone(),
+        error,
+    })
+}
+
+/// A child has no input.
+const NO_INPUT: &str = "/dev/null";
+
+/// Makes a socket pair where the child is to have one: our end and its own.
+fn channel(kind: ChannelKind) -> Result<Option<(UnixStream, UnixStream)>, ForkError> {
+    let pair = || {
+        let (ours, theirs) = UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        Ok((ours, theirs))
+    };
+    match kind {
+        ChannelKind::Inherited => pair()
+            .map(Some)
+            .map_err(|error| ForkError::NoChannel { error }),
+        ChannelKind::None | ChannelKind::OwnSocket => Ok(None),
     }
 }
 
-/// Makes a socket pair, of which the child inherits one end.
-fn add_channel(command: &mut Command) -> io::Result<UnixStream> {
-    let (ours, theirs) = UnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let mapping = FdMapping {
-        parent_fd: theirs.into(),
-        child_fd: CHANNEL_DESCRIPTOR,
-    };
-    command
-        .fd_mappings(vec![mapping])
-        .map_err(io::Error::other)?;
-    Ok(ours)
+fn arguments(line: &CommandLine) -> Vec<OsString> {
+    let own_name = line.program.clone().into_os_string();
+    let given = line.arguments.iter().map(OsString::from);
+    std::iter::once(own_name).chain(given).collect()
 }
 
-/// Nobody but us can reap it, so the number is its own, even if it has ended already.
-fn name_own_child(boot: &BootId, pid: Pid) -> io::Result<(Identity, OwnedFd)> {
-    let number = kernel::number(pid).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = pidfd_open(number, PidfdFlags::empty())?;
-    let identity = process::identity(boot, pid)
-        .ok_or_else(|| io::Error::other("it cannot be seen in /proc"))?;
-    Ok((identity, pidfd))
+/// Ours, and over it what the command line sets.
+fn environment(line: &CommandLine) -> Vec<(OsString, OsString)> {
+    let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    let set = line.environment.iter();
+    all.extend(set.map(|(name, value)| (name.into(), value.into())));
+    all.into_iter().collect()
+}
+
+/// Nobody has reaped it yet, or only its pidfd knows it any more.
+fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Result<Forked> {
+    let pid = Pid(started.pid.as_raw_nonzero().get().unsigned_abs());
+    if let Some(identity) = process::identity(boot, pid) {
+        return Ok(Forked {
+            identity,
+            pidfd: started.pidfd,
+            channel,
+        });
+    }
+    // It may have ended by itself: either will do.
+    let _ = pidfd_send_signal(&started.pidfd, Signal::KILL);
+    Err(io::Error::other("it cannot be seen in /proc"))
 }
 
 /// Opened for appending: several writers, and the rotation, do not get into each other's way.

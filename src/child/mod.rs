@@ -19,6 +19,9 @@
 //! exit status for whoever holds a pidfd, once init has reaped it; where it does not, the end is
 //! recorded as lost.
 //!
+//! Where there is a keeper, it is the parent of the children: it keeps each as a zombie, whose status
+//! anybody may read, until the end is on disk. So no exit code is lost, whenever this process dies.
+//!
 //! When the leader of a group has ended, what is left of its group is killed. It is done through
 //! the pidfd, so the number cannot have gone to somebody else.
 //!
@@ -43,10 +46,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::channel::{Channel, ChannelEnd, Neighbours};
+use crate::keeper_link::KeeperLink;
 use crate::launch::{ChannelKind, LaunchError, Launchers, MasterFacts};
+use crate::process::Zombie;
 use crate::sink::EventSink;
 use crate::{kernel, logs, process};
 
+pub use end::end_of;
 pub use fork::ForkError;
 
 use fork::Forked;
@@ -76,6 +82,8 @@ pub struct ChildOptions {
     pub master: MasterFacts,
     /// The folder of the children's log files.
     pub log_folder: PathBuf,
+    /// Who is the parent of the children in our place.
+    pub keeper: Option<KeeperLink>,
     /// Where to abort, in tests.
     pub abort_after_fork: Option<AbortAfterFork>,
 }
@@ -172,6 +180,20 @@ impl<Sink: EventSink> Children<Sink> {
         });
     }
 
+    /// Ends what is left of the groups of children that ended while nobody was there, and has the
+    /// keeper forget them as soon as their end is on disk.
+    pub fn bury(&self, ended: Vec<Zombie>) {
+        let shared = Arc::clone(&self.shared);
+        self.shared.runtime.spawn(async move {
+            for zombie in ended {
+                if let Some(pidfd) = open(&shared.options.boot, &zombie.identity) {
+                    group::end(&pidfd, &shared.options.boot, &zombie.identity);
+                }
+                shared.let_go(zombie.incarnation, &zombie.identity).await;
+            }
+        });
+    }
+
     /// Sends a signal to the whole group of a child, if the process is the one of `identity`; to
     /// nobody else.
     pub fn signal(&self, incarnation: Incarnation, identity: Identity, signal: Signal) {
@@ -217,12 +239,14 @@ impl<Sink: EventSink> Shared<Sink> {
         let command = options.launchers.command_line(&order, &options.master)?;
         let log_file = logs::file_of(&options.log_folder, &order.need.instance);
         let boot = options.boot.clone();
+        let keeper = options.keeper.clone();
+        let incarnation = order.incarnation;
         let channel = command.channel;
         // The semaphore is never closed.
         let _permit = self.forks.acquire().await;
-        let forking = self
-            .runtime
-            .spawn_blocking(move || fork::fork(&command, &log_file, &boot));
+        let forking = self.runtime.spawn_blocking(move || {
+            fork::fork(&command, &log_file, &boot, incarnation, keeper.as_ref())
+        });
         let forked = forking.await.unwrap_or(Err(ForkError::Interrupted))?;
         let count = self.forked.fetch_add(1, Ordering::Relaxed) + 1;
         if self.options.abort_after_fork == Some(AbortAfterFork(count)) {
@@ -314,6 +338,21 @@ impl<Sink: EventSink> Shared<Sink> {
         let outcome = end::outcome(pidfd, &self.options.boot, &identity).await;
         self.watched().remove(&incarnation);
         self.report_exit(incarnation, outcome).await;
+        self.let_go(incarnation, &identity).await;
+    }
+
+    /// Has the keeper forget a child whose end it keeps, as soon as that is on disk.
+    async fn let_go(&self, incarnation: Incarnation, identity: &Identity) {
+        let Some(keeper) = &self.options.keeper else {
+            return;
+        };
+        // Whoever has the number as long as it is this process's can only be this process.
+        if process::exists(&self.options.boot, identity)
+            && self.sink.recorded(incarnation).await
+            && let Err(error) = keeper.reap(identity.pid)
+        {
+            tracing::warn!(pid = %identity.pid, %error, "a child that has ended stays a zombie until the next start");
+        }
     }
 
     async fn report_exit(&self, incarnation: Incarnation, outcome: Outcome) {

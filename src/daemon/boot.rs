@@ -55,6 +55,7 @@ impl Facts {
                 runtime_folder: config.runtime_directory.clone(),
             },
             log_folder: config.log_folder(&options.folder),
+            keeper: None,
             abort_after_fork: options.abort_after_fork,
         }
     }

@@ -122,6 +122,7 @@ impl Plan {
             environment,
             number_variable: Some("LISTEN_PID="),
             folder: None,
+            mark: None,
             descriptors: descriptors.into_iter().zip(FIRST_DESCRIPTOR..).collect(),
             sibling: false,
         })?;

@@ -99,6 +99,7 @@ const SIGNAL_EXIT_CODE: i32 = 128;
 /// Runs the keeper until there is nothing left to keep.
 #[must_use]
 pub fn run() -> ExitCode {
+    kernel::keep_descriptors_from_children();
     let log = Log::from_environment();
     let ended = Keeper::new(log).and_then(|mut keeper| keeper.run());
     match ended {

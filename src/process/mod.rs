@@ -4,6 +4,7 @@
 //!  /proc/PID/stat ─────► Stat (group, start time, zombie?) ──► Identity
 //!  /proc/PID/environ ──► incarnation ──┐
 //!  recorded identities ────────────────┴──► find_survivors ──► Vec<Survivor>
+//!  the keeper's zombies, and their marks ───► find_kept ──► Vec<Zombie>
 //! ```
 //!
 //! # Theory of operation
@@ -14,6 +15,7 @@
 mod listeners;
 mod stat;
 mod survivors;
+mod zombies;
 
 use std::fs;
 use std::io;
@@ -23,6 +25,7 @@ use allexmaster_state::{BootId, Identity, Pid};
 pub use listeners::foreign_listener;
 pub use stat::{Stat, UnreadableStat};
 pub use survivors::{Survivors, find_survivors};
+pub use zombies::{Found, Zombie, find_kept, mark_of};
 
 /// The run of the machine.
 ///

@@ -12,6 +12,7 @@
 mod moves;
 
 use std::ffi::{CString, OsStr, OsString};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -41,6 +42,8 @@ pub(crate) struct Program<'descriptors> {
     pub(crate) number_variable: Option<&'static str>,
     /// Where it runs; `None`: where this process does.
     pub(crate) folder: Option<OsString>,
+    /// A number that `/proc` tells of the process until it is reaped: see [`kernel::bear`].
+    pub(crate) mark: Option<u64>,
     /// What it has open, and at which numbers; beside those, what this process let stay open.
     pub(crate) descriptors: Vec<(BorrowedFd<'descriptors>, RawFd)>,
     /// Whether it becomes a child of this process's parent, who then has to take its exit status.
@@ -77,6 +80,15 @@ pub(crate) enum StartError {
     },
 }
 
+impl From<StartError> for io::Error {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::ZeroByte { .. } => Self::new(io::ErrorKind::InvalidInput, error),
+            StartError::NoRoom(error) | StartError::NotRun { error, .. } => error.into(),
+        }
+    }
+}
+
 /// Starts a program; returns when it runs.
 ///
 /// # Errors
@@ -99,6 +111,7 @@ pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
         environment: &environment,
         number_variable: program.number_variable,
         folder: folder.first().map(AsRef::as_ref),
+        mark: program.mark,
         moves: &moves(&program.descriptors, spare.as_ref()),
         sibling: program.sibling,
     })

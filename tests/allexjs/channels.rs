@@ -68,6 +68,7 @@ impl Bench {
                 runtime_folder: ".".to_owned(),
             },
             log_folder: folder.path().join("logs"),
+            keeper: None,
             abort_after_fork: None,
         };
         let (to_local, from_children) = relay::channel();

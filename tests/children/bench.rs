@@ -108,6 +108,7 @@ pub(crate) fn options(
             runtime_folder: ".".to_owned(),
         },
         log_folder: log_folder(folder),
+        keeper: None,
         abort_after_fork,
     }
 }

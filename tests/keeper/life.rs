@@ -1,6 +1,7 @@
 //! Starts and ends: of engines, of the keeper, and what signals do.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -125,12 +126,22 @@ fn an_engine_that_is_silent_for_too_long_is_killed_and_started_again() {
 fn an_engine_that_gives_signs_of_life_is_left_alone() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
-    engine.tell("watchdog 1000000");
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < std::time::Duration::from_millis(1500) {
+    let watchdog = Duration::from_secs(1);
+    engine.tell(&format!("watchdog {}", watchdog.as_micros()));
+    let begun = Instant::now();
+    let (mut last, mut longest_silence) = (begun, Duration::ZERO);
+    while begun.elapsed() < watchdog + watchdog / 2 {
         assert_eq!(engine.tell("alive"), "done");
+        longest_silence = longest_silence.max(last.elapsed());
+        last = Instant::now();
     }
-    assert!(keeper.runs() && keeper.log().is_empty(), "{}", keeper.log());
+    // A machine that stood still for so long tells nothing about the keeper.
+    let stood_still = longest_silence > watchdog / 2;
+    assert!(
+        keeper.runs() && (stood_still || keeper.log().is_empty()),
+        "{}",
+        keeper.log()
+    );
 }
 
 #[test]

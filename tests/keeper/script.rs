@@ -10,8 +10,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
+use allexmaster::child::{Children, end_of};
 use allexmaster::keeper_link::{FromKeeper, Inheritance, KeeperLink, Messages};
-use allexmaster_state::Pid;
+use allexmaster::process;
+use allexmaster_state::{Event, Pid};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::hands::{journal, launcher, launchers, options, order};
 
 /// The socket of the test.
 pub(crate) const TEST_VARIABLE: &str = "ALLEXMASTER_TEST_OF_KEEPER";
@@ -35,6 +42,7 @@ fn an_engine_does_what_its_test_says() {
             link,
             messages,
             kept: BTreeMap::new(),
+            hands: None,
         };
         for (name, descriptor) in inherited {
             engine.kept.entry(name).or_default().push(descriptor);
@@ -57,6 +65,13 @@ struct Engine {
     link: KeeperLink,
     messages: Messages,
     kept: BTreeMap<String, Vec<OwnedFd>>,
+    hands: Option<Hands>,
+}
+
+/// The driver of children, and what it reports.
+struct Hands {
+    children: Children<mpsc::Sender<Event>>,
+    events: mpsc::Receiver<Event>,
 }
 
 impl Engine {
@@ -90,6 +105,29 @@ impl Engine {
             ["hear", name] => return self.hear(name),
             ["next"] => return self.next().await,
             ["variables"] => return variables(),
+            // The folder of the children, as for all that follow.
+            ["hands", folder] => {
+                self.hands = Some(self.hands(Path::new(folder)));
+                Ok(())
+            }
+            ["spawn", number, ref script @ ..] => {
+                let script = json!({ "do": script.join(" ") });
+                let order = order(number.parse().unwrap(), "exec:sh", script);
+                self.hands.as_ref().unwrap().children.spawn(order);
+                Ok(())
+            }
+            ["spawn-nothing", number] => {
+                let order = order(number.parse().unwrap(), "exec:nothing", json!({}));
+                self.hands.as_ref().unwrap().children.spawn(order);
+                Ok(())
+            }
+            ["event"] => return self.event().await,
+            ["find", folder] => return self.find(Path::new(folder)),
+            ["bury", folder] => {
+                let found = self.kept_children(Path::new(folder));
+                self.hands.as_ref().unwrap().children.bury(found.ended);
+                Ok(())
+            }
             ["wait"] => {
                 // Time for the task that sends what waits.
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -152,6 +190,62 @@ impl Engine {
             FromKeeper::Signal(signal) => format!("signal {signal:?}"),
             FromKeeper::Gone => "gone".to_owned(),
         }
+    }
+}
+
+impl Engine {
+    fn hands(&self, folder: &Path) -> Hands {
+        let (sink, events) = mpsc::channel(64);
+        let configured = launchers([
+            ("sh", launcher("sh", &["-c", "{propertyhash.do}"])),
+            ("nothing", launcher("/there/is/nothing", &[])),
+        ]);
+        let mut options = options(folder, &journal(folder), configured, None);
+        options.keeper = Some(self.link.clone());
+        let children = Children::new(Handle::current(), sink, options);
+        Hands { children, events }
+    }
+
+    async fn event(&mut self) -> String {
+        let event = self.hands.as_mut().unwrap().events.recv().await.unwrap();
+        if let Event::ChildSpawned {
+            incarnation,
+            identity,
+        } = &event
+        {
+            return format!("spawned {incarnation} {}", identity.pid);
+        }
+        if let Event::ChildNotSpawned { incarnation, .. } = &event {
+            return format!("not spawned {incarnation}");
+        }
+        let Event::ChildExited {
+            incarnation,
+            outcome,
+        } = event
+        else {
+            panic!("{event:?}");
+        };
+        format!("ended {incarnation} {outcome:?}")
+    }
+
+    fn kept_children(&self, folder: &Path) -> process::Found {
+        let found = process::find_kept(&journal(folder), &[], self.link.keeper()).unwrap();
+        assert!(found.complete);
+        found
+    }
+
+    /// The children that live, and those that have ended.
+    fn find(&self, folder: &Path) -> String {
+        let found = self.kept_children(folder);
+        let alive = found.survivors.found.iter();
+        let alive: Vec<String> = alive.map(|child| child.incarnation.to_string()).collect();
+        let mut ended: Vec<String> = found
+            .ended
+            .iter()
+            .map(|zombie| format!("{} {:?}", zombie.incarnation, end_of(zombie).outcome))
+            .collect();
+        ended.sort();
+        format!("alive {alive:?} ended {ended:?}")
     }
 }
 
