@@ -1,7 +1,7 @@
 //! What writing a server down costs: `cargo bench -p allexmaster-protocol`.
 //!
-//! A thousand connections with a session each, a thousand rows in two tables, and ten queries that
-//! follow all of them, beside one for each session that waits for a row of its name.
+//! A thousand connections with a session each, a thousand rows in two tables, a query for each session
+//! that waits for a row of its name, and ten that follow a whole table.
 
 #![expect(
     clippy::print_stdout,
