@@ -105,6 +105,8 @@ struct World {
 struct Names {
     connections: Vec<ConnectionId>,
     tokens: Vec<Token>,
+    /// Those of sub-connections, which alone can be relayed.
+    sub_connections: Vec<Token>,
     sessions: Vec<SessionId>,
     queries: Vec<String>,
 }
@@ -131,16 +133,42 @@ impl World {
         let names = Names {
             connections,
             tokens: vec![],
+            sub_connections: vec![],
             // One that nobody has given out.
             sessions: vec![SessionId::from("elsewhere")],
             queries: vec![],
         };
-        Self {
+        let mut world = Self {
             server,
             now: 0,
             tables,
             names,
-        }
+        };
+        world.begin();
+        world
+    }
+
+    /// A session with a query, a relayed one, and one that is reserved.
+    fn begin(&mut self) {
+        let say = |world: &mut Self, frame: Value| {
+            let connection = world.names.connections[0];
+            world.server.receive(0, connection, &frame.to_string());
+            world.take(&Input::Drain);
+            world.names.tokens.last().copied()
+        };
+        let token = say(self, json!(["m0", [null, {}]])).unwrap();
+        let session = self.server.accept(0, token, self.grant(&json!(1))).unwrap();
+        let call = |method: &str, argument: Value| {
+            json!(["m1", [session.as_str(), null], ["!", [method, [argument]]]])
+        };
+        say(self, call("query", json!({"continuous": true})));
+        let token = say(self, call("subConnect", json!("part"))).unwrap();
+        let relayed = SessionId::from("relayed");
+        assert!(self.server.relay(token, relayed.clone(), json!({})));
+        let token = say(self, call("subConnect", json!("part"))).unwrap();
+        let reserved = self.server.accept(0, token, self.grant(&json!(2))).unwrap();
+        self.take(&Input::Drain);
+        self.names.sessions.extend([session, relayed, reserved]);
     }
 
     fn with(&self, server: Server) -> Self {
@@ -260,7 +288,7 @@ impl World {
                 }
             }
             Input::Relay(token, value) => {
-                if let Some(token) = pick(&self.names.tokens, token) {
+                if let Some(token) = pick(&self.names.sub_connections, token) {
                     let session = SessionId::from(format!("r{}", self.names.sessions.len()));
                     if self.server.relay(token, session.clone(), value) {
                         self.names.sessions.push(session);
@@ -318,6 +346,9 @@ impl World {
     }
 
     fn learn(&mut self, output: &Output) {
+        if let Output::Event(Event::SubConnect { token, .. }) = output {
+            self.names.sub_connections.push(*token);
+        }
         match output {
             Output::Event(
                 Event::Introduce { token, .. }

@@ -14,6 +14,7 @@ use allexmaster_protocol::framing::{
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::json;
 
 use crate::decoders::{cases, pieces, texts};
 use crate::images::copies;
@@ -324,6 +325,23 @@ fn a_signalr_wire_shakes_hands_first_and_what_is_sent_meanwhile_waits() {
         received(&mut wire, &goodbye),
         [WireItem::Closed(CloseReason::ByPeer)]
     );
+}
+
+#[test]
+fn a_text_in_chunks_goes_on_from_an_image_between_them() {
+    let chunk = |remaining: u64, part: &str| {
+        let argument = json!([["~", remaining, part]]).to_string();
+        let record = json!({"type": 1, "target": "_", "arguments": [argument]});
+        frame(FIN | TEXT, format!("{record}\u{1e}").as_bytes())
+    };
+    let mut wire = wire(Kind::SignalR);
+    let answer = frame(FIN | TEXT, handshake_answer().as_bytes());
+    assert_eq!(received(&mut wire, &answer), [WireItem::Alive]);
+    assert_eq!(received(&mut wire, &chunk(5, "[[\"f\",")), []);
+    for mut copy in copies(&wire) {
+        let items = received(&mut copy, &chunk(0, "1234]]"));
+        assert_eq!(items, [text("[\"f\",1234]")]);
+    }
 }
 
 #[test]
