@@ -3,8 +3,8 @@
 use std::io::{Cursor, Read, Write};
 
 use allexmaster_protocol::close::CloseReason;
-use allexmaster_protocol::framing::MAX_BATCH_BYTES;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::framing::{FramingError, MAX_BATCH_BYTES, text_batch};
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -73,8 +73,10 @@ fn second_opinion(bytes: &[u8]) -> (Vec<WireItem>, bool) {
     let mut items = Vec::new();
     loop {
         match client.read() {
-            Ok(Message::Text(content)) if content.is_empty() => return (items, false),
-            Ok(Message::Text(content)) => items.push(text(&content)),
+            Ok(Message::Text(batch)) => match text_batch::split(&batch) {
+                Ok(texts) => items.extend(texts.into_iter().map(WireItem::Text)),
+                Err(_) => return (items, false),
+            },
             Ok(Message::Ping(_) | Message::Pong(_)) => items.push(WireItem::Alive),
             Ok(Message::Close(_)) => {
                 items.push(WireItem::Closed(CloseReason::ByPeer));
@@ -142,11 +144,13 @@ proptest! {
         let (expected, content) = second_opinion(&bytes);
         let mut wire = Wire::web_socket_client(SEED);
         let mut items = received(&mut wire, &bytes);
-        let refused = matches!(items.last(), Some(WireItem::Closed(CloseReason::Framing(_))));
-        if refused {
-            items.pop();
+        let refusal = items.pop_if(|item| matches!(item, WireItem::Closed(CloseReason::Framing(_))));
+        if let Some(WireItem::Closed(CloseReason::Framing(FramingError::NotText))) = refusal {
+            // The library takes a binary message to its end, and pings on the way.
+            prop_assert!(expected.starts_with(&items));
+        } else {
+            prop_assert_eq!(items, expected);
+            prop_assert_eq!(refusal.is_some(), !content);
         }
-        prop_assert_eq!(items, expected);
-        prop_assert_eq!(refused, !content);
     }
 }
