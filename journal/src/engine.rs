@@ -1,20 +1,24 @@
 //! The loop: receive, record, make durable, step, perform. In this order, and in no other place.
+//!
+//! Where the journal cannot be written the loop waits: nothing is performed, what came in stays in
+//! memory in its order, questions are answered, and the storage is opened again until it works.
 
 use std::ops::ControlFlow;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use thiserror::Error as ThisError;
 use tokio::runtime::Runtime;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 
 use crate::clock::Clock;
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
-use crate::journal::{Journal, MAX_BATCH};
+use crate::inbox::Woken;
+pub use crate::inbox::{Inbox, Mailbox, Refused, Stopped, inbox};
+use crate::journal::MAX_BATCH;
 use crate::live::Live;
 use crate::machine::Machine;
+use crate::outage::{Outage, RETRY_FIRST, RETRY_MOST};
+use crate::recovery::Recovery;
 
 /// The longest sleep before the clock is read again: a clock that was set forward makes a deadline
 /// late by no more than this.
@@ -26,161 +30,6 @@ const DEADLINE_REPEAT: Duration = Duration::from_secs(1);
 
 /// How long a compaction waits for the next turn of a loop that has nothing else to do.
 const COMPACTION_PAUSE: Duration = Duration::from_millis(20);
-
-/// What the loop takes in.
-enum Message<M: Machine> {
-    Event(M::Event),
-    Look(Look<M::State>),
-    Read(Read<M>),
-}
-
-/// Reads the state, and sends what it read wherever it likes.
-type Look<State> = Box<dyn FnOnce(&State) + Send>;
-
-/// Reads the journal, and sends what it read wherever it likes.
-type Read<M> = Box<dyn FnOnce(&mut Journal<M>) + Send>;
-
-/// The loop has ended and takes nothing more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-#[error("the machine has stopped and takes no more events")]
-pub struct Stopped;
-
-/// An event that was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
-pub enum Refused<Event> {
-    /// The inbox is full; try again later, or drop what can be dropped.
-    #[error("the inbox is full")]
-    Full(Event),
-    /// The loop has ended.
-    #[error("the machine has stopped and takes no more events")]
-    Stopped(Event),
-}
-
-/// The way in. Clones lead to the same loop; when all are gone the loop ends.
-pub struct Inbox<M: Machine> {
-    sender: mpsc::Sender<Message<M>>,
-}
-
-/// The loop's end of the inbox.
-pub struct Mailbox<M: Machine> {
-    receiver: mpsc::Receiver<Message<M>>,
-}
-
-/// An inbox that holds up to `capacity` messages (at least one), and its other end.
-#[must_use]
-pub fn inbox<M: Machine>(capacity: usize) -> (Inbox<M>, Mailbox<M>) {
-    let (sender, receiver) = mpsc::channel(capacity.max(1));
-    (Inbox { sender }, Mailbox { receiver })
-}
-
-impl<M: Machine> Clone for Inbox<M> {
-    fn clone(&self) -> Self {
-        Self {
-            sender: self.sender.clone(),
-        }
-    }
-}
-
-impl<M: Machine> Inbox<M> {
-    /// Hands an event in; waits while the inbox is full.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub async fn send(&self, event: M::Event) -> Result<(), Stopped> {
-        let sent = self.sender.send(Message::Event(event)).await;
-        sent.map_err(|_| Stopped)
-    }
-
-    /// Hands an event in if there is room.
-    ///
-    /// # Errors
-    /// There is none, or the loop has ended; the event comes back.
-    pub fn try_send(&self, event: M::Event) -> Result<(), Refused<M::Event>> {
-        let permit = match self.sender.try_reserve() {
-            Ok(permit) => permit,
-            Err(mpsc::error::TrySendError::Full(())) => return Err(Refused::Full(event)),
-            Err(mpsc::error::TrySendError::Closed(())) => return Err(Refused::Stopped(event)),
-        };
-        permit.send(Message::Event(event));
-        Ok(())
-    }
-
-    /// Hands an event in from a thread that may block.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub fn blocking_send(&self, event: M::Event) -> Result<(), Stopped> {
-        let sent = self.sender.blocking_send(Message::Event(event));
-        sent.map_err(|_| Stopped)
-    }
-
-    /// Reads the state on the loop's thread, after everything that was sent before. Keep it short:
-    /// the loop waits for it.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub async fn look<T, F>(&self, read: F) -> Result<T, Stopped>
-    where
-        T: Send + 'static,
-        F: FnOnce(&M::State) -> T + Send + 'static,
-    {
-        let (look, answered) = question(read);
-        let sent = self.sender.send(Message::Look(look)).await;
-        sent.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
-    }
-
-    /// The same from a thread that may block.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub fn blocking_look<T, F>(&self, read: F) -> Result<T, Stopped>
-    where
-        T: Send + 'static,
-        F: FnOnce(&M::State) -> T + Send + 'static,
-    {
-        let (look, answered) = question(read);
-        let sent = self.sender.blocking_send(Message::Look(look));
-        sent.map_err(|_| Stopped)?;
-        answered.blocking_recv().map_err(|_| Stopped)
-    }
-}
-
-impl<M: Machine> Inbox<M> {
-    /// Reads the journal on the loop's thread, which is its only user. The loop waits for it: read a
-    /// bounded part, and come again.
-    ///
-    /// # Errors
-    /// The loop has ended.
-    pub async fn read<T, F>(&self, read: F) -> Result<T, Stopped>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Journal<M>) -> T + Send + 'static,
-    {
-        let (answer, answered) = oneshot::channel();
-        let read = move |journal: &mut Journal<M>| {
-            // Whoever asked may have gone.
-            let _ = answer.send(read(journal));
-        };
-        let sent = self.sender.send(Message::Read(Box::new(read))).await;
-        sent.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
-    }
-}
-
-/// A look, and where its answer arrives.
-fn question<State, T, F>(read: F) -> (Look<State>, oneshot::Receiver<T>)
-where
-    T: Send + 'static,
-    F: FnOnce(&State) -> T + Send + 'static,
-{
-    let (answer, answered) = oneshot::channel();
-    let look = move |state: &State| {
-        // Whoever asked may have gone.
-        let _ = answer.send(read(state));
-    };
-    (Box::new(look), answered)
-}
 
 /// Who does what `step` decided. Called on the loop's thread: no call may block.
 pub trait Performer<M: Machine> {
@@ -198,8 +47,22 @@ pub trait Performer<M: Machine> {
         let _ = end;
     }
 
-    /// The journal cannot be written. No effect of what it refused was performed, none will be; the
-    /// loop ends.
+    /// The journal cannot be written: told once when it begins, and after every try that fails.
+    /// No effect of what it could not take is performed until [`Performer::recovered`]. To break
+    /// ends the loop with the error, which is what happens where this is not implemented.
+    fn degraded(&mut self, outage: &Outage) -> ControlFlow<()> {
+        let _ = outage;
+        ControlFlow::Break(())
+    }
+
+    /// The journal is written again, and has every event that waited. Tells what had to be
+    /// repaired in it.
+    fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
+        let _ = (outage, repairs);
+    }
+
+    /// The journal cannot be written, and the loop ends. No effect of what it refused was
+    /// performed, none will be.
     fn journal_failed(&mut self, error: &Error);
 }
 
@@ -236,19 +99,32 @@ where
 /// Runs the loop on this thread until it ends; then makes a checkpoint and closes the journal.
 ///
 /// # Errors
-/// The journal cannot be written. The performer was told.
+/// The journal cannot be written, and the performer does not wait until it can be. It was told.
 pub fn run<M, C, P>(
-    mut live: Live<M>,
-    mut mailbox: Mailbox<M>,
-    mut clock: C,
-    mut performer: P,
+    live: Live<M>,
+    mailbox: Mailbox<M>,
+    clock: C,
+    performer: P,
 ) -> Result<Ended<P::Exit>, Error>
 where
     M: Machine,
     C: Clock,
     P: Performer<M>,
 {
-    let ended = turn_until_end(&mut live, &mut mailbox, &mut clock, &mut performer);
+    let mut engine = Engine {
+        live,
+        mailbox,
+        clock,
+        performer,
+        told: None,
+        deadlines_after: 0,
+    };
+    let ended = engine.turn_until_end();
+    let Engine {
+        live,
+        mut performer,
+        ..
+    } = engine;
     let closed = ended.and_then(|ended| live.close().map(|()| ended));
     if let Err(error) = &closed {
         performer.journal_failed(error);
@@ -256,56 +132,158 @@ where
     closed
 }
 
-fn turn_until_end<M, C, P>(
-    live: &mut Live<M>,
-    mailbox: &mut Mailbox<M>,
-    clock: &mut C,
-    performer: &mut P,
-) -> Result<Ended<P::Exit>, Error>
+struct Engine<M: Machine, C, P> {
+    live: Live<M>,
+    mailbox: Mailbox<M>,
+    clock: C,
+    performer: P,
+    /// The deadline that the machine was told of and left standing.
+    told: Option<u64>,
+    /// So many events have to be taken in before a deadline counts: they waited while the journal
+    /// could not be written, and may be what the deadline waits for.
+    deadlines_after: u64,
+}
+
+impl<M, C, P> Engine<M, C, P>
 where
     M: Machine,
     C: Clock,
     P: Performer<M>,
 {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .map_err(|source| Error::Runtime { source })?;
-    // The deadline that the machine was told of and left standing.
-    let mut told = None;
-    loop {
-        let mut sleep = time_to_sleep::<M>(live.state(), clock.now(), told);
-        if live.is_compacting() {
-            sleep = Some(sleep.map_or(COMPACTION_PAUSE, |sleep| sleep.min(COMPACTION_PAUSE)));
-        }
-        let (mut taken, slept) = match receive(&runtime, mailbox, sleep) {
-            Received::Messages(taken) => (taken, false),
-            Received::Nothing => (Taken::default(), true),
-            Received::Abandoned => return Ok(Ended::Abandoned),
-        };
-        let now = clock.now();
-        let due = M::next_deadline(live.state()).filter(|deadline| *deadline <= now);
-        if due.is_some() && (slept || told != due) {
-            taken.events.push(M::deadline_reached());
-        }
-        told = due;
-        if !taken.events.is_empty() {
-            for effect in live.commit(clock, taken.events)? {
-                if let ControlFlow::Break(exit) = performer.perform(effect) {
+    fn turn_until_end(&mut self) -> Result<Ended<P::Exit>, Error> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|source| Error::Runtime { source })?;
+        loop {
+            let mut sleep = time_to_sleep::<M>(self.live.state(), self.clock.now(), self.told);
+            if self.live.is_compacting() {
+                sleep = Some(sleep.map_or(COMPACTION_PAUSE, |sleep| sleep.min(COMPACTION_PAUSE)));
+            }
+            // One place stays free for a deadline.
+            let woken = runtime.block_on(self.mailbox.receive(MAX_BATCH - 1, sleep));
+            let (mut events, slept) = match woken {
+                Woken::Received(events) => (events, false),
+                Woken::Slept => (Vec::new(), true),
+                Woken::Abandoned => return Ok(Ended::Abandoned),
+            };
+            if self.deadline_is_due(slept) {
+                events.push(M::deadline_reached());
+            }
+            if !events.is_empty() {
+                let effects = match self.live.take_in(&mut self.clock, &events) {
+                    Ok(effects) => effects,
+                    Err(error) => self.outlast(&runtime, error, events)?,
+                };
+                if let ControlFlow::Break(exit) = self.perform(effects) {
                     return Ok(Ended::Exit(exit));
                 }
             }
-            performer.settled(live.state());
+            while let Some(question) = self.mailbox.next_question() {
+                question.answer(&mut self.live);
+            }
+            if let Err(error) = self.maintain() {
+                let effects = self.outlast(&runtime, error, Vec::new())?;
+                if let ControlFlow::Break(exit) = self.perform(effects) {
+                    return Ok(Ended::Exit(exit));
+                }
+            }
         }
-        for look in taken.looks {
-            look(live.state());
+    }
+
+    fn perform(&mut self, effects: Vec<M::Effect>) -> ControlFlow<P::Exit> {
+        for effect in effects {
+            self.performer.perform(effect)?;
         }
-        for read in taken.reads {
-            read(live.journal());
+        self.performer.settled(self.live.state());
+        ControlFlow::Continue(())
+    }
+
+    /// Whether the machine is to be told that its deadline has passed.
+    fn deadline_is_due(&mut self, slept: bool) -> bool {
+        if self.mailbox.received() < self.deadlines_after {
+            return false;
         }
-        if let Some(end) = live.maintain()? {
-            performer.compacted(&end);
+        let now = self.clock.now();
+        let due = M::next_deadline(self.live.state()).filter(|deadline| *deadline <= now);
+        let tell = due.is_some() && (slept || self.told != due);
+        self.told = due;
+        tell
+    }
+
+    /// Waits until the journal can be written, with the events that it could not take. Gives what
+    /// is to be done when it has them.
+    fn outlast(
+        &mut self,
+        runtime: &Runtime,
+        error: Error,
+        mut held: Vec<M::Event>,
+    ) -> Result<Vec<M::Effect>, Error> {
+        let mut outage = Outage::new(self.clock.now(), &error, held.len());
+        let mut effects = Vec::new();
+        let mut repairs = Vec::new();
+        let (mut error, mut pause) = (error, RETRY_FIRST);
+        loop {
+            if !error.may_pass() || self.performer.degraded(&outage).is_break() {
+                return Err(error);
+            }
+            self.live.let_go();
+            self.mailbox.publish(Some(outage.clone()));
+            if self.answer_for(runtime, pause).is_break() {
+                return Err(error);
+            }
+            pause = (pause * 2).min(RETRY_MOST);
+            match self.come_back(&mut held, &mut effects, &mut repairs) {
+                Ok(()) => break,
+                Err(again) => error = again,
+            }
+            outage.failed_again(&error, held.len());
         }
+        self.deadlines_after = self.mailbox.received() + self.mailbox.waiting();
+        self.mailbox.publish(None);
+        self.performer.recovered(&outage, &repairs);
+        Ok(effects)
+    }
+
+    /// Opens the journal again, and records what waits. What of it got to the disk when the
+    /// storage failed is taken from there.
+    fn come_back(
+        &mut self,
+        held: &mut Vec<M::Event>,
+        effects: &mut Vec<M::Effect>,
+        repairs: &mut Vec<Recovery>,
+    ) -> Result<(), Error> {
+        let found = self.live.come_back()?;
+        repairs.extend(found.repairs);
+        effects.extend(found.effects);
+        held.drain(..found.events.min(held.len()));
+        effects.extend(self.live.take_in(&mut self.clock, held)?);
+        held.clear();
+        self.maintain()
+    }
+
+    fn maintain(&mut self) -> Result<(), Error> {
+        if let Some(end) = self.live.maintain()? {
+            self.performer.compacted(&end);
+        }
+        Ok(())
+    }
+
+    /// Answers questions, and takes in nothing else. Breaks where nobody is left.
+    fn answer_for(&mut self, runtime: &Runtime, pause: Duration) -> ControlFlow<()> {
+        runtime.block_on(async {
+            let over = tokio::time::sleep(pause);
+            tokio::pin!(over);
+            loop {
+                tokio::select! {
+                    () = &mut over => return ControlFlow::Continue(()),
+                    question = self.mailbox.question() => match question {
+                        Some(question) => question.answer(&mut self.live),
+                        None => return ControlFlow::Break(()),
+                    }
+                }
+            }
+        })
     }
 }
 
@@ -317,62 +295,6 @@ fn time_to_sleep<M: Machine>(state: &M::State, now: u64, told: Option<u64>) -> O
     }
     let left = Duration::from_millis(deadline.saturating_sub(now));
     Some(left.min(LONGEST_SLEEP))
-}
-
-enum Received<M: Machine> {
-    Messages(Taken<M>),
-    /// The sleep is over.
-    Nothing,
-    /// Everybody has gone.
-    Abandoned,
-}
-
-/// Messages by what has to be done with them.
-struct Taken<M: Machine> {
-    events: Vec<M::Event>,
-    looks: Vec<Look<M::State>>,
-    reads: Vec<Read<M>>,
-}
-
-impl<M: Machine> Default for Taken<M> {
-    fn default() -> Self {
-        Self {
-            events: Vec::new(),
-            looks: Vec::new(),
-            reads: Vec::new(),
-        }
-    }
-}
-
-/// What waits in the inbox, up to one batch.
-fn receive<M: Machine>(
-    runtime: &Runtime,
-    mailbox: &mut Mailbox<M>,
-    sleep: Option<Duration>,
-) -> Received<M> {
-    let mut messages = Vec::new();
-    // One place stays free for a deadline.
-    let receiving = mailbox.receiver.recv_many(&mut messages, MAX_BATCH - 1);
-    let count = runtime.block_on(async {
-        match sleep {
-            Some(sleep) => timeout(sleep, receiving).await.ok(),
-            None => Some(receiving.await),
-        }
-    });
-    match count {
-        None => return Received::Nothing,
-        Some(0) => return Received::Abandoned,
-        Some(_) => {}
-    }
-    let mut taken = Taken::default();
-    for message in messages {
-        match message {
-            Message::Event(event) => taken.events.push(event),
-            Message::Look(look) => taken.looks.push(look),
-            Message::Read(read) => taken.reads.push(read),
-        }
-    }
-    Received::Messages(taken)
 }
 
 #[cfg(test)]

@@ -170,9 +170,60 @@ pub enum Error {
     /// An earlier write failed, so nobody knows what is on disk. Opening the journal again finds out.
     #[error("the journal failed before and takes nothing more: start the program again")]
     Failed,
+    /// The storage was opened again after a failure, and has not what it had confirmed.
+    #[error(
+        "the journal no longer has event {sequence}, which had been written: start the program again, \
+         which begins from what is there"
+    )]
+    Lost {
+        /// The last event that was written.
+        sequence: u64,
+    },
     /// The storage failed.
     #[error(transparent)]
     Storage(StoreError),
+}
+
+impl Error {
+    /// True where it is worth trying again without a restart: the storage failed, and may recover.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            // What was open before may take a moment to let go of its lock.
+            Self::Held { .. } | Self::Failed | Self::Storage(_) => true,
+            Self::NotEmpty { .. }
+            | Self::OtherProgram { .. }
+            | Self::NewerFormat { .. }
+            | Self::Header { .. }
+            | Self::UnknownEvent { .. }
+            | Self::Damaged { .. }
+            | Self::NotRecordable { .. }
+            | Self::EventTooLarge { .. }
+            | Self::Checkpoint { .. }
+            | Self::Runtime { .. }
+            | Self::Compacted { .. }
+            | Self::BaseDamaged { .. }
+            | Self::NewerBase { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::CheckpointDiffers { .. }
+            | Self::Compacting
+            | Self::CompactionBroke
+            | Self::Lost { .. } => false,
+        }
+    }
+
+    /// The error with all its reasons, in one line.
+    #[must_use]
+    pub fn with_reasons(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(reason) = source {
+            text.push_str(": ");
+            text.push_str(&reason.to_string());
+            source = reason.source();
+        }
+        text
+    }
 }
 
 impl From<StoreError> for Error {
@@ -181,6 +232,8 @@ impl From<StoreError> for Error {
             StoreError::Held { path, holder } => Self::Held { path, holder },
             StoreError::NoJournal { .. }
             | StoreError::OnlyRead { .. }
+            | StoreError::Closed
+            | StoreError::Missing { .. }
             | StoreError::Io { .. }
             | StoreError::Database { .. }
             | StoreError::Panicked { .. }

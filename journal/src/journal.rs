@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use crate::reader::{Position, Reader, walk};
 use crate::record::{self, MAX_PAYLOAD, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
-use crate::store::{Block, FolderStore, ReadingStore, Store, Unsealed};
+use crate::store::{Block, ClosedStore, FolderStore, ReadingStore, Store, Unsealed};
 
 /// The most events made durable by one sync. More would only let the first ones wait: at this
 /// number the sync itself is already a small part of the time.
@@ -201,7 +202,7 @@ impl<M: Machine> Journal<M> {
     pub fn append(
         &mut self,
         clock: &mut dyn Clock,
-        events: Vec<M::Event>,
+        events: &[M::Event],
     ) -> Result<Vec<(Stamp, M::Event)>, Error> {
         if self.failed {
             return Err(Error::Failed);
@@ -216,7 +217,7 @@ impl<M: Machine> Journal<M> {
                 at,
                 noise: clock.noise(),
             };
-            let (kind, payload, event) = put_down::<M>(&event)?;
+            let (kind, payload, event) = put_down::<M>(event)?;
             let batch = Batch::with_room(&mut batches, stamp.sequence);
             batch.last = stamp.sequence;
             position = Position {
@@ -424,6 +425,21 @@ impl<M: Machine> Journal<M> {
     /// True where the journal has a record at this position.
     pub(crate) fn has(&mut self, position: Position) -> Result<bool, Error> {
         Ok(position == self.start || Reader::has(self.store.as_mut(), position)?)
+    }
+
+    /// Makes everything durable that can be read.
+    pub(crate) fn make_sure(&mut self) -> Result<(), Error> {
+        self.store.sync()?;
+        Ok(self.store.acknowledge(self.position.sequence)?)
+    }
+
+    /// Closes the storage, which failed. Everything is refused from now on.
+    pub(crate) fn let_go(&mut self) {
+        self.failed = true;
+        self.give_up_compaction();
+        let store = std::mem::replace(&mut self.store, Box::new(ClosedStore));
+        // sled panics where its last sync fails.
+        drop(catch_unwind(AssertUnwindSafe(|| drop(store))));
     }
 
     pub(crate) fn options(&self) -> Options {

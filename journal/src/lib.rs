@@ -34,6 +34,10 @@ pub mod machine;
 
 pub mod engine;
 
+mod inbox;
+
+mod outage;
+
 pub mod live;
 
 pub mod journal;
@@ -73,6 +77,7 @@ pub use failpoint::{BadFailpoint, Failpoint, Point};
 pub use journal::{Journal, MAX_BATCH, Options};
 pub use live::{Live, Opened};
 pub use machine::{Machine, Stamp};
+pub use outage::Outage;
 pub use reader::Position;
 pub use records::{Recorded, Records};
 pub use recovery::Recovery;

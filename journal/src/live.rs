@@ -10,11 +10,11 @@ use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::journal::{Journal, Options};
-use crate::machine::Machine;
+use crate::machine::{Machine, Stamp};
 use crate::reader::Position;
 use crate::records::read_event;
 use crate::recovery::Recovery;
-use crate::store::{FolderStore, Store};
+use crate::store::{FolderPlace, Place, Store};
 
 /// How a journal was found when it was opened.
 #[derive(Clone, Debug)]
@@ -41,6 +41,18 @@ pub struct Live<M: Machine> {
     checkpoint: u64,
     /// Whether the history may be beyond its bounds: at the start, and after each seal.
     bounds_due: bool,
+    /// Where the storage can be opened again.
+    place: Option<Box<dyn Place>>,
+}
+
+/// What a storage had after it failed, though it had not confirmed it.
+pub(crate) struct Found<Effect> {
+    /// How many events, of those that were written when it failed.
+    pub(crate) events: usize,
+    /// What they caused.
+    pub(crate) effects: Vec<Effect>,
+    /// What had to be repaired.
+    pub(crate) repairs: Vec<Recovery>,
 }
 
 impl<M: Machine> Live<M> {
@@ -53,11 +65,21 @@ impl<M: Machine> Live<M> {
     /// # Errors
     /// As [`Journal::open`]; and [`Error::UnknownEvent`] where a newer version wrote an event.
     pub fn open(folder: &Path, options: Options) -> Result<(Self, Opened), Error> {
-        let (store, recoveries) = FolderStore::open(folder)?;
-        Self::open_store(Box::new(store), options, recoveries)
+        Self::at(Box::new(FolderPlace::new(folder)), options)
     }
 
-    /// The same on any store: for simulations.
+    /// The same at any place.
+    ///
+    /// # Errors
+    /// As [`Live::open`].
+    pub fn at(mut place: Box<dyn Place>, options: Options) -> Result<(Self, Opened), Error> {
+        let (store, recoveries) = place.open()?;
+        let (mut live, opened) = Self::open_store(store, options, recoveries)?;
+        live.place = Some(place);
+        Ok((live, opened))
+    }
+
+    /// The same on any store, which cannot be opened again when it has failed.
     ///
     /// # Errors
     /// As [`Live::open`].
@@ -98,6 +120,15 @@ impl<M: Machine> Live<M> {
         clock: &mut dyn Clock,
         events: Vec<M::Event>,
     ) -> Result<Vec<M::Effect>, Error> {
+        self.take_in(clock, &events)
+    }
+
+    /// The same with events that the caller keeps, for the case that it fails.
+    pub(crate) fn take_in(
+        &mut self,
+        clock: &mut dyn Clock,
+        events: &[M::Event],
+    ) -> Result<Vec<M::Effect>, Error> {
         let failpoint = self.journal.options().failpoint;
         let first = self.position().sequence + 1;
         let last = self.position().sequence + events.len() as u64;
@@ -105,10 +136,7 @@ impl<M: Machine> Live<M> {
         let recorded = self.journal.append(clock, events)?;
         let mut effects = Vec::new();
         for (stamp, event) in recorded {
-            let state = std::mem::take(&mut self.state);
-            let (state, caused) = M::step(state, stamp, event);
-            self.state = state;
-            effects.extend(caused);
+            effects.extend(self.step(stamp, event));
         }
         failpoint::pass(failpoint, Point::Stepped, first, last);
         Ok(effects)
@@ -170,6 +198,53 @@ impl<M: Machine> Live<M> {
         Ok(())
     }
 
+    /// Closes a storage that failed. The state can be read; nothing else works until
+    /// [`Live::come_back`].
+    pub(crate) fn let_go(&mut self) {
+        self.journal.let_go();
+    }
+
+    /// Opens the storage again. Events that it was to write when it failed may be there or not: those
+    /// that are there count, and the state is stepped over them.
+    ///
+    /// # Errors
+    /// It still does not work; nothing has changed. [`Error::Lost`] where it no longer has what it
+    /// had confirmed, so that the state is not that of the journal any more.
+    pub(crate) fn come_back(&mut self) -> Result<Found<M::Effect>, Error> {
+        let position = self.journal.position();
+        let place = self.place.as_mut().ok_or(Error::Failed)?;
+        let (store, mut repairs) = place.open_again()?;
+        let mut journal = Journal::<M>::with_store(store, self.journal.options())?;
+        if journal.identity() != self.journal.identity() || !journal.has(position)? {
+            let sequence = position.sequence;
+            return Err(Error::Lost { sequence });
+        }
+        let mut found = Vec::new();
+        journal.scan(Some(position), &mut repairs, |record| {
+            found.push((record.stamp, read_event::<M>(&record)?));
+            Ok(())
+        })?;
+        journal.make_sure()?;
+        self.journal = journal;
+        let events = found.len();
+        let mut effects = Vec::new();
+        for (stamp, event) in found {
+            effects.extend(self.step(stamp, event));
+        }
+        Ok(Found {
+            events,
+            effects,
+            repairs,
+        })
+    }
+
+    fn step(&mut self, stamp: Stamp, event: M::Event) -> Vec<M::Effect> {
+        let state = std::mem::take(&mut self.state);
+        let (state, effects) = M::step(state, stamp, event);
+        self.state = state;
+        effects
+    }
+
     fn open_store(
         store: Box<dyn Store>,
         options: Options,
@@ -203,6 +278,7 @@ impl<M: Machine> Live<M> {
             state,
             checkpoint: checkpoint.unwrap_or(0),
             bounds_due: true,
+            place: None,
         };
         Ok((live, opened))
     }

@@ -214,6 +214,19 @@ impl<M: Machine> Journal<M> {
         }
     }
 
+    /// Lets a compaction be, because the storage failed. What of it is done stays done, and the rest
+    /// can be begun again.
+    pub(crate) fn give_up_compaction(&mut self) {
+        let answer = match self.compaction.take() {
+            Some(Work::Preparing { answer, .. } | Work::Releasing { answer, .. }) => answer,
+            None => None,
+        };
+        if let Some(answer) = answer {
+            // Whoever asked may have gone.
+            let _ = answer.send(Err(Error::Failed));
+        }
+    }
+
     fn begin_work(
         &mut self,
         wish: Wish,

@@ -9,6 +9,13 @@ use super::StoreError;
 /// The extension of a file that is not finished. Such a file is ignored and overwritten.
 pub(super) const UNFINISHED: &str = "unfinished";
 
+/// So much has to be free before a journal that failed is opened again: a segment of the database
+/// and a checkpoint, so that it does not fail again at once.
+const ROOM_WANTED: usize = 1024 * 1024;
+
+/// The file that [`prove_room`] writes and removes.
+const ROOM: &str = "room";
+
 /// A number in a file, written often and never synced: the kernel keeps it over a kill of the process,
 /// a power cut may bring an older one back.
 pub(super) struct Note {
@@ -66,9 +73,26 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
+    if written.is_err() {
+        // On a full disk even the beginning of it is in the way; an error here changes nothing.
+        let _ = fs::remove_file(&unfinished);
+    }
     written.map_err(failed("write", &unfinished))?;
     fs::rename(&unfinished, path).map_err(failed("put in place", path))?;
     sync_folder(parent(path))
+}
+
+/// Finds out whether the disk takes as much as a journal needs to go on, by writing it: neither
+/// quotas nor limits nor a disk that only reads can be asked.
+pub(super) fn prove_room(folder: &Path) -> Result<(), StoreError> {
+    let path = folder.join(ROOM).with_extension(UNFINISHED);
+    let written = File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; ROOM_WANTED])?;
+        file.sync_all()
+    });
+    // The next try writes over what cannot be removed.
+    let _ = fs::remove_file(&path);
+    written.map_err(failed("find room for the journal: cannot write", &path))
 }
 
 /// The content of `path`, or nothing where it does not exist.

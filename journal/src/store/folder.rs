@@ -14,15 +14,16 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs4::{FileExt, TryLockError};
 
 use super::files::{self, Note, failed};
 use super::history::History;
-use super::tail::Tail;
-use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
+use super::tail::{self, Tail};
+use super::{Block, Place, Sealed, SealedReader, Store, StoreError, Unsealed};
 use crate::clock::{Clock, SystemClock};
 use crate::recovery::Recovery;
 
@@ -47,7 +48,48 @@ pub struct FolderStore {
     history: History,
     acknowledged: Note,
     /// Dropped last, when the database is closed.
-    _lock: File,
+    lock: Arc<File>,
+}
+
+/// A folder in which a journal is opened, and opened again. Keeps the lock in between, so that no
+/// other process can take the journal while its storage does not work.
+pub struct FolderPlace {
+    folder: PathBuf,
+    lock: Option<Arc<File>>,
+}
+
+impl FolderPlace {
+    /// The folder, of which nothing is opened yet.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            lock: None,
+        }
+    }
+}
+
+impl Place for FolderPlace {
+    fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+        let (store, recoveries) = FolderStore::open(&self.folder)?;
+        self.lock = Some(Arc::clone(&store.lock));
+        Ok((Box::new(store), recoveries))
+    }
+
+    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+        let Some(lock) = &self.lock else {
+            return self.open();
+        };
+        if !self.folder.join(HEADER).is_file() {
+            return Err(StoreError::Missing {
+                path: self.folder.clone(),
+            });
+        }
+        files::prove_room(&self.folder)?;
+        tail::rewrite(&self.folder.join(TAIL))?;
+        let (store, recoveries) = FolderStore::open_locked(&self.folder, Arc::clone(lock))?;
+        Ok((Box::new(store), recoveries))
+    }
 }
 
 impl FolderStore {
@@ -57,7 +99,11 @@ impl FolderStore {
     /// [`StoreError::Held`] at once if another process has it; otherwise what the disk says.
     pub fn open(folder: &Path) -> Result<(Self, Vec<Recovery>), StoreError> {
         files::create_folder(folder)?;
-        let lock = take_lock(folder)?;
+        let lock = Arc::new(take_lock(folder)?);
+        Self::open_locked(folder, lock)
+    }
+
+    fn open_locked(folder: &Path, lock: Arc<File>) -> Result<(Self, Vec<Recovery>), StoreError> {
         let mut recoveries = Vec::new();
         let history = History::open(folder.join(HISTORY))?;
         let mut tail = open_tail(folder, &mut recoveries)?;
@@ -74,7 +120,7 @@ impl FolderStore {
             tail,
             history,
             acknowledged,
-            _lock: lock,
+            lock,
         };
         Ok((store, recoveries))
     }
@@ -216,9 +262,12 @@ fn take_lock(folder: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
     }
+    // Over what is there, which needs no room on a full disk.
+    let text = format!("{}\n", std::process::id());
     let written = lock
-        .set_len(0)
-        .and_then(|()| writeln!(lock, "{}", std::process::id()));
+        .rewind()
+        .and_then(|()| lock.write_all(text.as_bytes()))
+        .and_then(|()| lock.set_len(text.len() as u64));
     written.map_err(failed("write", &path))?;
     Ok(lock)
 }
@@ -232,7 +281,10 @@ fn open_tail(folder: &Path, recoveries: &mut Vec<Recovery>) -> Result<Tail, Stor
     let why = match Tail::open(&path) {
         Ok(tail) => return Ok(tail),
         Err(error) if error.is_damage() => said(&error),
-        Err(error) => return Err(error),
+        Err(error) => {
+            drop_own_snapshots(&path);
+            return Err(error);
+        }
     };
     // Without snapshots sled reads its whole log. It may overwrite what it does not understand, and
     // after a panic it never lets go of the file's lock: so it gets a copy.
@@ -285,6 +337,20 @@ fn remove_unfinished_snapshots(
         recoveries.push(Recovery::UnfinishedSnapshot { path });
     }
     Ok(())
+}
+
+/// Removes what sled left of the snapshot that it could not write just now. Those of earlier
+/// processes were moved aside before, so this is of no use to anybody.
+fn drop_own_snapshots(tail: &Path) {
+    let Ok(snapshots) = snapshots(tail) else {
+        return;
+    };
+    for snapshot in snapshots {
+        if snapshot.to_string_lossy().ends_with(SNAPSHOT_UNFINISHED) {
+            // What stays is moved aside by the next start.
+            let _ = fs::remove_file(snapshot);
+        }
+    }
 }
 
 fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
+use super::{Block, Place, Sealed, SealedReader, Store, StoreError, Unsealed};
+use crate::recovery::Recovery;
 
 /// The operation that fails next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,9 @@ struct Disk {
     noted: u64,
     aside: Vec<Block>,
     fault: Option<Fault>,
+    /// The operation from which on every write fails.
+    breaks_at: Option<Fault>,
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +100,25 @@ impl MemoryStore {
         self.disk().fault = Some(fault);
     }
 
+    /// Makes the next operation of that sort fail, and every write after it, until the disk is
+    /// repaired with [`MemoryStore::repair`]. As a disk that is full, or gone.
+    pub fn break_at(&self, fault: Fault) {
+        self.disk().breaks_at = Some(fault);
+    }
+
+    /// Makes everything work again.
+    pub fn repair(&self) {
+        let mut disk = self.disk();
+        disk.breaks_at = None;
+        disk.broken = false;
+    }
+
+    /// True while every write fails.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.disk().broken
+    }
+
     /// Changes the bytes of the durable blocks and sealed ones, as a bad disk does.
     pub fn damage(&self, mut change: impl FnMut(u64, &mut Vec<u8>)) {
         let mut disk = self.disk();
@@ -131,8 +154,19 @@ impl MemoryStore {
     }
 
     fn fails(disk: &mut Disk, fault: Fault) -> Result<(), StoreError> {
+        if disk.breaks_at == Some(fault) {
+            disk.breaks_at = None;
+            disk.broken = true;
+        }
         if disk.fault == Some(fault) {
             disk.fault = None;
+            return Err(StoreError::Simulated);
+        }
+        Self::works(disk)
+    }
+
+    fn works(disk: &Disk) -> Result<(), StoreError> {
+        if disk.broken {
             return Err(StoreError::Simulated);
         }
         Ok(())
@@ -164,6 +198,17 @@ impl Disk {
     }
 }
 
+impl Place for MemoryStore {
+    fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+        Ok((Box::new(self.clone()), Vec::new()))
+    }
+
+    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+        Self::works(&self.disk())?;
+        self.open()
+    }
+}
+
 impl Store for MemoryStore {
     fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.disk().header.clone())
@@ -191,7 +236,9 @@ impl Store for MemoryStore {
     }
 
     fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
-        self.disk().noted = sequence;
+        let mut disk = self.disk();
+        Self::works(&disk)?;
+        disk.noted = sequence;
         Ok(())
     }
 
@@ -315,7 +362,9 @@ impl Store for MemoryStore {
     }
 
     fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.disk().checkpoint = Some(bytes.to_vec());
+        let mut disk = self.disk();
+        Self::works(&disk)?;
+        disk.checkpoint = Some(bytes.to_vec());
         Ok(())
     }
 }

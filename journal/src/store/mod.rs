@@ -16,12 +16,17 @@ mod memory;
 
 mod reading;
 
+mod closed;
+
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-pub use folder::FolderStore;
+use crate::recovery::Recovery;
+
+pub(crate) use closed::ClosedStore;
+pub use folder::{FolderPlace, FolderStore};
 pub use memory::{Fault, MemoryStore};
 pub use reading::ReadingStore;
 
@@ -61,6 +66,22 @@ pub trait SealedReader: Send {
     /// # Errors
     /// It is gone or damaged, or the storage cannot be read.
     fn read(&self, sealed: Sealed) -> Result<Block, StoreError>;
+}
+
+/// Where a journal's storage is, so that it can be opened again after it failed.
+pub trait Place: Send {
+    /// Opens or begins the storage, and tells what had to be repaired.
+    ///
+    /// # Errors
+    /// As [`FolderStore::open`].
+    fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError>;
+
+    /// Opens it again after it failed: whoever had it open has dropped it. Begins nothing. What can
+    /// be read from it then is on disk, whatever the failure was.
+    ///
+    /// # Errors
+    /// It still does not work: try again later.
+    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError>;
 }
 
 /// The storage of one journal. Knows places and bytes; nothing of records, events or states.
@@ -203,6 +224,18 @@ pub enum StoreError {
         /// The journal's folder.
         path: PathBuf,
     },
+    /// The storage failed, and was closed to be opened again.
+    #[error(
+        "the journal cannot be written and is closed until it can be; its files can be read \
+         meanwhile (--offline)"
+    )]
+    Closed,
+    /// The journal that was open is not there any more.
+    #[error("the journal {} has gone: put its folder, or the disk that it is on, back", path.display())]
+    Missing {
+        /// The journal's folder.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("cannot {action} {}: check its permissions, and that the disk works and is not full", path.display())]
     Io {
@@ -273,6 +306,8 @@ impl StoreError {
             Self::Held { .. }
             | Self::NoJournal { .. }
             | Self::OnlyRead { .. }
+            | Self::Closed
+            | Self::Missing { .. }
             | Self::Io { .. }
             | Self::Gone { .. }
             | Self::Simulated => false,

@@ -15,6 +15,7 @@
 
 use std::any::Any;
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,9 @@ const COMPRESSED: u8 = 1;
 
 const TREE: &[u8] = b"records";
 const KEY_LENGTH: usize = 12;
+
+/// So much of the database is read and written at a time by [`rewrite`].
+const REWRITE_BYTES: usize = 256 * 1024;
 
 /// The open database of one journal's unsealed blocks.
 pub(super) struct Tail {
@@ -235,6 +239,35 @@ impl Tail {
     }
 }
 
+/// Writes the data of a closed database over itself, durably.
+///
+/// When a sync fails, Linux forgets that what it could not write is not on the disk: it can still be
+/// read, and the next sync says that all is well. So before a database is used again after a
+/// failure, all of it is written anew.
+pub(super) fn rewrite(path: &Path) -> Result<(), StoreError> {
+    let data_path = path.join(DATA_FILE);
+    let mut file = match File::options().read(true).write(true).open(&data_path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed("open", &data_path)(error)),
+    };
+    let mut write_over = || -> io::Result<()> {
+        let mut bytes = vec![0; REWRITE_BYTES];
+        let mut offset = 0;
+        loop {
+            file.seek(SeekFrom::Start(offset))?;
+            let length = file.read(&mut bytes)?;
+            if length == 0 {
+                return file.sync_all();
+            }
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(&bytes[..length])?;
+            offset += length as u64;
+        }
+    };
+    write_over().map_err(failed("write again", &data_path))
+}
+
 /// sled has no other sign for it than these words, which its version is pinned for.
 fn is_locked(error: &StoreError) -> bool {
     match error {
@@ -245,6 +278,8 @@ fn is_locked(error: &StoreError) -> bool {
         StoreError::Held { .. }
         | StoreError::NoJournal { .. }
         | StoreError::OnlyRead { .. }
+        | StoreError::Closed
+        | StoreError::Missing { .. }
         | StoreError::Io { .. }
         | StoreError::Database { .. }
         | StoreError::Panicked { .. }

@@ -11,5 +11,6 @@ mod format;
 mod kill;
 mod live;
 mod messages;
+mod outage;
 mod reading;
 mod simulation;

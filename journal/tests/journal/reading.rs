@@ -72,7 +72,7 @@ fn a_reader_tells_the_checkpoint_and_refuses_to_write() {
     assert_eq!((position.sequence, state.events), (20, 20));
     assert_eq!(journal.sealed_through(), 20);
     assert_eq!(journal.acknowledged().unwrap(), live.position().sequence);
-    let refused = journal.append(&mut TestClock::default(), vec![put(1)]);
+    let refused = journal.append(&mut TestClock::default(), &[put(1)]);
     assert!(
         refused
             .unwrap_err()

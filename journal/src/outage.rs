@@ -1,0 +1,43 @@
+//! The time in which the journal cannot be written.
+
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// The pause before the storage is opened again for the first time: long enough for what was a
+/// hiccup, too short to be seen.
+pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause between two tries. A try on a full disk costs next to nothing, and whoever
+/// made room wants to see the effect.
+pub(crate) const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// Since when and why the journal cannot be written, and what waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since: u64,
+    /// Why, in one line for people: of the last try.
+    pub reason: String,
+    /// How many tries to go on have failed.
+    pub failed_tries: u64,
+    /// How many events wait in memory for the journal.
+    pub waiting: usize,
+}
+
+impl Outage {
+    pub(crate) fn new(since: u64, error: &Error, waiting: usize) -> Self {
+        Self {
+            since,
+            reason: error.with_reasons(),
+            failed_tries: 0,
+            waiting,
+        }
+    }
+
+    pub(crate) fn failed_again(&mut self, error: &Error, waiting: usize) {
+        self.reason = error.with_reasons();
+        self.failed_tries += 1;
+        self.waiting = waiting;
+    }
+}
