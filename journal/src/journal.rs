@@ -8,6 +8,7 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::base::{self, Base};
+use crate::batch::Batch;
 use crate::checkpoint;
 use crate::clock::Clock;
 use crate::compaction::{Bounds, Work};
@@ -493,33 +494,6 @@ impl<M: Machine> Journal<M> {
         self.store.seal(&sealing, position.sequence)?;
         self.sealed = Some(position);
         Ok(())
-    }
-}
-
-/// What one sync makes durable.
-struct Batch {
-    block: Block,
-    last: u64,
-}
-
-impl Batch {
-    /// The batch that takes the next event: the last one, or a new one where that is full.
-    fn with_room(batches: &mut Vec<Self>, sequence: u64) -> &mut Self {
-        let full = batches.last().is_none_or(|batch| {
-            let events = batch.last - batch.block.first + 1;
-            events >= MAX_BATCH as u64 || batch.block.bytes.len() >= MAX_BATCH_BYTES
-        });
-        if full {
-            batches.push(Self {
-                block: Block {
-                    first: sequence,
-                    bytes: Vec::new(),
-                },
-                last: sequence,
-            });
-        }
-        let index = batches.len() - 1;
-        &mut batches[index]
     }
 }
 

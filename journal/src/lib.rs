@@ -42,6 +42,8 @@ pub mod live;
 
 pub mod journal;
 
+mod batch;
+
 mod records;
 
 mod reader;
