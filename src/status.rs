@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use allexmaster_journal::Outage;
 use allexmaster_state::{LanStatus, ServiceState, ServiceStatus, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,9 @@ pub struct StatusDocument {
     pub stopping: bool,
     /// The LanManager.
     pub lanmanager: LanDocument,
+    /// The journal, without which nothing new is done.
+    #[serde(default)]
+    pub journal: JournalDocument,
     /// The services, by name.
     pub services: Vec<ServiceDocument>,
 }
@@ -37,6 +41,45 @@ pub struct LanDocument {
     pub reason: Option<String>,
     /// How many services went down without its having heard of it yet.
     pub unreported: usize,
+    /// How many services run that it does not know of now, and is told of when it is back.
+    #[serde(default)]
+    pub unannounced: usize,
+    /// How many calls (of `needs add` and the like) wait for its answer.
+    #[serde(default)]
+    pub waitingcalls: usize,
+}
+
+/// Whether the journal can be written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct JournalDocument {
+    /// `written`, or `unwritable`: then nothing new is started and nothing stopped, the children
+    /// stay, and all goes on where it was when the journal can be written again.
+    pub state: String,
+    /// Since when it cannot be written; null while it can.
+    pub since: Option<String>,
+    /// Why it cannot be written; null while it can.
+    pub reason: Option<String>,
+    /// How many events wait in memory for it.
+    pub waiting: usize,
+}
+
+impl JournalDocument {
+    /// Whether it can be written.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.since.is_none()
+    }
+}
+
+impl Default for JournalDocument {
+    fn default() -> Self {
+        Self {
+            state: "written".to_owned(),
+            since: None,
+            reason: None,
+            waiting: 0,
+        }
+    }
 }
 
 /// One service.
@@ -81,9 +124,10 @@ pub struct NeedDocument {
     pub reason: Option<String>,
 }
 
-/// Makes the answer to `status`. `endpoint` is what is dialed first.
+/// Makes the answer to `status`. `endpoint` is what is dialed first, `outage` why the journal
+/// cannot be written.
 #[must_use]
-pub fn status(state: &State, endpoint: &str) -> StatusDocument {
+pub fn status(state: &State, endpoint: &str, outage: Option<&Outage>) -> StatusDocument {
     let master = state.master.as_ref();
     StatusDocument {
         pid: master.map_or(0, |master| master.pid.0),
@@ -91,6 +135,7 @@ pub fn status(state: &State, endpoint: &str) -> StatusDocument {
         startedat: time(master.map_or(Timestamp(0), |master| master.started)),
         stopping: state.shutdown != allexmaster_state::Shutdown::No,
         lanmanager: lanmanager(state.lan_status(), endpoint),
+        journal: outage.map(journal).unwrap_or_default(),
         services: state.service_statuses().map(service).collect(),
     }
 }
@@ -123,6 +168,17 @@ fn lanmanager(lan: LanStatus, endpoint: &str) -> LanDocument {
         since: time(lan.since),
         reason: lan.reason.as_deref().map(str::to_owned),
         unreported: lan.unreported,
+        unannounced: lan.unannounced,
+        waitingcalls: lan.calls,
+    }
+}
+
+fn journal(outage: &Outage) -> JournalDocument {
+    JournalDocument {
+        state: "unwritable".to_owned(),
+        since: Some(time(Timestamp(outage.since))),
+        reason: Some(outage.reason.clone()),
+        waiting: outage.waiting,
     }
 }
 
@@ -142,8 +198,13 @@ fn service(status: ServiceStatus) -> ServiceDocument {
     }
 }
 
-fn time(at: Timestamp) -> String {
-    let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(at.0));
+/// The last millisecond that RFC 3339 has a form for, at the end of the year 9999.
+const LAST_TIME: u64 = 253_402_300_799_999;
+
+/// A time as people and tools read it.
+pub(crate) fn time(at: Timestamp) -> String {
+    let at = Duration::from_millis(at.0.min(LAST_TIME));
+    let at = SystemTime::UNIX_EPOCH.checked_add(at);
     let at = at.unwrap_or(SystemTime::UNIX_EPOCH);
     humantime::format_rfc3339_millis(at).to_string()
 }

@@ -55,6 +55,9 @@ pub fn start(format: LogFormat, destination: LogDestination<'_>) -> io::Result<(
     };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // It would tell of a full disk on the standard error output, and panic where that is a file
+        // on the same disk.
+        .log_internal_errors(false)
         .with_writer(writer);
     match format {
         LogFormat::Human => lines.with_target(false).with_ansi(ansi).init(),

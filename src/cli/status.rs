@@ -14,6 +14,8 @@ use crate::status::StatusDocument;
 /// States: waiting (for something outside, the reason says what), bidding, starting,
 /// checking (the LanManager tests its ports), running, stopping, backing-off (it failed and is
 /// tried again), failed (it is not tried again until somebody acts: see `restart`).
+///
+/// Ends with 6 while the master cannot write its journal, and so can do nothing new.
 #[derive(Debug, Args)]
 pub(super) struct Status {
     /// Print JSON: the fields are stable, further ones may be added
@@ -31,7 +33,11 @@ impl Status {
                 } else {
                     print(&table::status(&status));
                 }
-                ExitCode::from(exit_code::OK)
+                if status.journal.is_written() {
+                    ExitCode::from(exit_code::OK)
+                } else {
+                    ExitCode::from(exit_code::JOURNAL)
+                }
             }
             Err(error) => report(&error, self.json),
         }

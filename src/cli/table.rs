@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use crate::status::{NeedDocument, ServiceDocument, StatusDocument};
+use crate::status::{JournalDocument, NeedDocument, ServiceDocument, StatusDocument};
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
 const WIDE: u16 = 400;
@@ -34,13 +34,20 @@ pub(super) fn status(status: &StatusDocument) -> String {
         lan.state,
         ago(&lan.since)
     );
-    if lan.unreported > 0 {
-        let _ = writeln!(
-            text,
-            "            {} ends of services wait to be told",
-            lan.unreported
-        );
+    let mut waiting = Vec::new();
+    for (count, what) in [
+        (lan.unreported, "ends of services"),
+        (lan.unannounced, "running services"),
+        (lan.waitingcalls, "calls"),
+    ] {
+        if count > 0 {
+            waiting.push(format!("{what} ({count})"));
+        }
     }
+    if !waiting.is_empty() {
+        let _ = writeln!(text, "            yet to be told: {}", waiting.join(", "));
+    }
+    write_journal(&mut text, &status.journal);
     text.push('\n');
     if status.services.is_empty() {
         text.push_str("no services: the LanManager asks for none, or has not been heard yet\n");
@@ -55,6 +62,21 @@ pub(super) fn status(status: &StatusDocument) -> String {
     }
     let _ = writeln!(text, "{}", table.trim_fmt());
     text
+}
+
+/// Nothing where all is well.
+fn write_journal(text: &mut String, journal: &JournalDocument) {
+    let Some(since) = &journal.since else {
+        return;
+    };
+    let _ = writeln!(
+        text,
+        "journal     CANNOT BE WRITTEN for {} ({})\n            \
+         nothing new is started or stopped and the children stay, until it can be; {} events wait",
+        ago(since),
+        journal.reason.as_deref().unwrap_or("no reason was given"),
+        journal.waiting
+    );
 }
 
 fn service_row(service: &ServiceDocument) -> Vec<Cell> {

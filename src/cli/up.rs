@@ -226,9 +226,9 @@ impl Screen {
     }
 
     async fn look(&mut self, inbox: &EventInbox) {
-        let endpoint = self.endpoint.clone();
+        let (endpoint, outage) = (self.endpoint.clone(), inbox.outage());
         let Ok(document) = inbox
-            .look(move |state| status::status(state, &endpoint))
+            .look(move |state| status::status(state, &endpoint, outage.as_ref()))
             .await
         else {
             return;

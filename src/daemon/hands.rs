@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster_journal::{CompactionEnd, Error, Performer};
+use allexmaster_journal::{CompactionEnd, Error, Outage, Performer, Recovery};
 use allexmaster_state::{Effect, InstanceName, State, Timestamp};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -13,6 +15,7 @@ use crate::local::{self, Order};
 use crate::machine::{EventInbox, Rules};
 use crate::node::Nodes;
 use crate::probe::Probe;
+use crate::status;
 
 /// The drivers, as the loop sees them. No call here waits.
 pub(super) struct Hands {
@@ -22,6 +25,10 @@ pub(super) struct Hands {
     pub(super) nodes: Nodes<EventInbox>,
     pub(super) probe: Probe<EventInbox>,
     pub(super) troubles: Troubles,
+    /// Set where the master is to end although the journal cannot be written.
+    pub(super) leave: Arc<AtomicBool>,
+    /// The last reason that was told why the journal cannot be written.
+    pub(super) told_outage: Option<String>,
 }
 
 /// Tells people what went wrong with a service, once.
@@ -139,8 +146,35 @@ impl Performer<Rules> for Hands {
         }
     }
 
+    fn degraded(&mut self, outage: &Outage) -> ControlFlow<()> {
+        if self.leave.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        if self.told_outage.as_ref() != Some(&outage.reason) {
+            error!(
+                reason = outage.reason,
+                "the journal cannot be written: nothing new is started or stopped, the children \
+                 stay, and all goes on by itself when it can be"
+            );
+            self.told_outage = Some(outage.reason.clone());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
+        self.told_outage = None;
+        for recovery in repairs {
+            warn!(%recovery, "the journal was repaired");
+        }
+        info!(
+            since = status::time(Timestamp(outage.since)),
+            failed_tries = outage.failed_tries,
+            "the journal is written again, with all that waited"
+        );
+    }
+
     fn journal_failed(&mut self, error: &Error) {
-        error!(%error, "the journal cannot be written: nothing new is done, the children stay");
+        error!(%error, "the journal cannot be written: the master ends, the children stay");
     }
 }
 

@@ -6,6 +6,8 @@ mod pid_file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -66,7 +68,9 @@ pub enum DaemonError {
         holder: Option<u32>,
     },
     /// The journal.
-    #[error("the journal cannot be used")]
+    #[error(
+        "the journal cannot be used, and without it nothing is started or stopped (children that run go on, and the `journal` commands read what is there)"
+    )]
     Journal(#[from] allexmaster_journal::Error),
     /// The pid file.
     #[error(transparent)]
@@ -105,6 +109,7 @@ pub struct Running {
     drivers: Vec<Task<()>>,
     rotation: Task<()>,
     pid_file: PidFile,
+    leave: Arc<AtomicBool>,
 }
 
 /// Starts a master.
@@ -130,6 +135,7 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         options.config.logs,
     ));
     let (drivers, hands) = start_drivers(&options, &facts, listeners, &inbox);
+    let leave = Arc::clone(&hands.leave);
     let clock = SystemClock;
     let thread =
         engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
@@ -142,6 +148,7 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         drivers,
         rotation,
         pid_file,
+        leave,
     })
 }
 
@@ -220,6 +227,8 @@ fn start_drivers(
         nodes,
         probe: Probe::new(runtime, inbox.clone()),
         troubles: Troubles::default(),
+        leave: Arc::new(AtomicBool::new(false)),
+        told_outage: None,
     };
     (drivers, hands)
 }
@@ -323,7 +332,8 @@ pub async fn run(options: Options) -> ExitCode {
         }
     };
     info!(folder = %folder.display(), pid = std::process::id(), "the master runs");
-    let stopping = tokio::spawn(stop_on_signals(running.inbox().clone()));
+    let leave = Arc::clone(&running.leave);
+    let stopping = tokio::spawn(stop_on_signals(running.inbox().clone(), leave));
     let result = running.finished().await;
     stopping.abort();
     match result {
@@ -350,8 +360,9 @@ pub fn report(error: &DaemonError) {
     error!("{text}");
 }
 
-/// The first signal stops in order, the second at once.
-async fn stop_on_signals(inbox: EventInbox) {
+/// The first signal stops in order, the second at once. While the journal cannot be written there
+/// is no order to stop in: the first waits for it, the second ends the master without its children.
+async fn stop_on_signals(inbox: EventInbox, leave: Arc<AtomicBool>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (
         signal(SignalKind::terminate()),
@@ -360,17 +371,41 @@ async fn stop_on_signals(inbox: EventInbox) {
         warn!("signals cannot be received; use `allexmaster stop`");
         return;
     };
+    let mut asked = false;
     loop {
         let name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        info!(signal = name, "stopping; a second signal stops at once");
+        let waits = inbox.outage().is_some();
+        if waits && asked {
+            warn!(
+                signal = name,
+                "ending; the children stay, and the next start finds them"
+            );
+            leave.store(true, Ordering::Relaxed);
+            continue;
+        }
+        if waits {
+            warn!(
+                signal = name,
+                "stopping when the journal can be written; a second signal ends the master \
+                 without its children"
+            );
+        } else {
+            info!(signal = name, "stopping; a second signal stops at once");
+        }
+        asked = true;
         let event = Event::StopRequested {
             request: None,
             source: StopSource::Signal,
         };
-        if inbox.send(event).await.is_err() {
+        if waits {
+            // To wait for room would keep the second signal waiting until the disk works.
+            if inbox.try_send(event).is_err() {
+                warn!("too much waits for the journal to take the wish to stop as well");
+            }
+        } else if inbox.send(event).await.is_err() {
             return;
         }
     }

@@ -3,6 +3,7 @@
 //! [`service`] knows what is asked and answered; [`sockets`] knows files and
 //! permissions; this module is the task between them and the loop.
 
+mod outage;
 mod relays;
 pub mod service;
 pub mod sockets;
@@ -251,11 +252,17 @@ impl Local {
 
     /// Questions about the state are answered from it; all else is an event.
     async fn ask(&mut self, request: RequestId, asked: Asked) {
+        let outage = self.inbox.outage();
+        if let Some(outage) = &outage
+            && let Some(refusal) = asked.refused_in(outage)
+        {
+            return self.service.refuse(&request, refusal);
+        }
         let event = match asked {
             Asked::Status => {
                 let endpoint = self.endpoint.clone();
                 return self.look(request, move |state| {
-                    json(&status::status(state, &endpoint))
+                    json(&status::status(state, &endpoint, outage.as_ref()))
                 });
             }
             Asked::Journal(wish) => return self.read(request, wish),
@@ -271,7 +278,13 @@ impl Local {
             Asked::RemoveNeed(instance) => Event::RemoveNeedRequested { request, instance },
             Asked::ModuleEngaged(module) => Event::ModuleEngaged { module },
         };
-        let _ = self.inbox.send(event).await;
+        if outage.is_none() {
+            // Where the loop has ended, the program ends.
+            let _ = self.inbox.send(event).await;
+        } else if self.inbox.try_send(event).is_err() {
+            // To wait for room would keep everybody else here waiting until the disk works.
+            warn!("too much waits for the journal: a call of a child was dropped");
+        }
     }
 
     /// A page of the journal, read by the loop, which is its only user.

@@ -276,6 +276,13 @@ impl Service {
         self.server.answer(token, outcome);
     }
 
+    /// Refuses a call. One that was answered already, or whose caller has gone, is forgotten.
+    pub fn refuse(&mut self, request: &RequestId, error: RemoteError) {
+        if let Some(token) = self.waiting.remove(request) {
+            self.server.refuse(token, error);
+        }
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self, now: u64) -> Option<Output> {
         loop {

@@ -94,6 +94,10 @@ pub struct LanStatus {
     pub reason: Option<Arc<str>>,
     /// How many services' ends it has yet to hear of.
     pub unreported: usize,
+    /// How many services run that it does not know of now, and is to be told of.
+    pub unannounced: usize,
+    /// How many calls of this machine wait for its answer.
+    pub calls: usize,
 }
 
 impl State {
@@ -258,32 +262,50 @@ impl State {
     /// The LanManager.
     #[must_use]
     pub fn lan_status(&self) -> LanStatus {
-        let unreported = self.services.unreported().count();
-        match &self.lan {
-            Lan::Away { since, reason, .. } => LanStatus {
-                state: "away",
-                endpoint: None,
-                since: *since,
-                reason: reason.clone(),
-                unreported,
-            },
-            Lan::Dialing { since, reason, .. } => LanStatus {
-                state: "connecting",
-                endpoint: None,
-                since: *since,
-                reason: reason.clone(),
-                unreported,
-            },
+        let (state, endpoint, since, reason) = match &self.lan {
+            Lan::Away { since, reason, .. } => ("away", None, *since, reason.clone()),
+            Lan::Dialing { since, reason, .. } => ("connecting", None, *since, reason.clone()),
             Lan::Up {
                 since, endpoint, ..
-            } => LanStatus {
-                state: "connected",
-                endpoint: Some(Arc::clone(endpoint)),
-                since: *since,
-                reason: None,
-                unreported,
-            },
+            } => ("connected", Some(Arc::clone(endpoint)), *since, None),
+        };
+        LanStatus {
+            state,
+            endpoint,
+            since,
+            reason,
+            unreported: self.services.unreported().count(),
+            unannounced: self.unannounced(),
+            calls: self.requests.len(),
         }
+    }
+
+    /// How many services run that the LanManager does not know of now, and is to be told of.
+    fn unannounced(&self) -> usize {
+        let connected = self.lan.connection().is_some();
+        let untold = |service: &Service| match (&service.activity, &service.claim) {
+            (Activity::Up { .. }, Claim::None) => !connected,
+            (Activity::Up { .. }, Claim::Approved) => false,
+            (
+                Activity::Up { .. },
+                Claim::Bidding { .. }
+                | Claim::Paused { .. }
+                | Claim::Held { .. }
+                | Claim::Responding { .. },
+            ) => true,
+            (
+                Activity::Waiting(_)
+                | Activity::BackingOff { .. }
+                | Activity::Failed { .. }
+                | Activity::Probing { .. }
+                | Activity::Spawning { .. }
+                | Activity::Starting { .. }
+                | Activity::Stopping { .. },
+                _,
+            ) => false,
+        };
+        let services = self.services.iter();
+        services.filter(|(_, service)| untold(service)).count()
     }
 }
 

@@ -143,6 +143,7 @@ fn the_status_has_its_documented_fields() {
     assert_eq!(
         keys(&status),
         [
+            "journal",
             "lanmanager",
             "pid",
             "services",
@@ -153,7 +154,19 @@ fn the_status_has_its_documented_fields() {
     );
     assert_eq!(
         keys(&status["lanmanager"]),
-        ["address", "reason", "since", "state", "unreported"]
+        [
+            "address",
+            "reason",
+            "since",
+            "state",
+            "unannounced",
+            "unreported",
+            "waitingcalls"
+        ]
+    );
+    assert_eq!(
+        status["journal"],
+        json!({ "state": "written", "since": null, "reason": null, "waiting": 0 })
     );
     let service = [
         "httpport",

@@ -36,10 +36,14 @@ fn children_outlive_their_lanmanager_and_are_announced_again_without_a_respawn()
 
 #[test]
 fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
-    let mut lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
+    let mut lan = Lan::start(&[
+        need("Clock", "sample:clock", json!({})),
+        need("Time", "sample:clock", json!({})),
+    ]);
     let mut master = Master::new(lan.port, json!({}));
     master.start();
     let before = master.wait_for("Clock", "running").pid.unwrap();
+    master.wait_for("Time", "running");
     lan.go_away();
     wait_for("the loss to show", || away(&master));
     signal(before, Signal::KILL);
@@ -47,6 +51,13 @@ fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
         let status = master.status()?;
         (status.lanmanager.unreported == 1).then_some(status)
     });
+    let lost = &unreported.lanmanager;
+    assert_eq!(lost.unannounced, 1, "the one that still runs");
+    assert!(lost.reason.is_some() && !lost.since.is_empty());
+    let shown = master.command().arg("status").output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let waiting = "yet to be told: ends of services (1), running services (1)";
+    assert!(shown.contains(waiting), "{shown}");
     assert_eq!(
         unreported.services[0].pid, None,
         "without a LanManager nothing is started"
@@ -54,7 +65,10 @@ fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
     lan.go_on();
     let after = master.wait_for_other("Clock", before);
     assert!(lives(after.pid.unwrap()));
-    assert_eq!(master.status().unwrap().lanmanager.unreported, 0);
+    wait_for("all to be told", || {
+        let lan = master.status()?.lanmanager;
+        (lan.unreported == 0 && lan.unannounced == 0).then_some(())
+    });
 }
 
 #[test]

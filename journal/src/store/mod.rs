@@ -247,7 +247,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// sled refused.
-    #[error("cannot {action} in the database {}: check that the disk works and is not full", path.display())]
+    #[error("the database {} failed, cannot {action}: check that the disk works and is not full", path.display())]
     Database {
         /// What was tried.
         action: &'static str,

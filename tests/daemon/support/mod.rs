@@ -17,6 +17,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+mod small_disk;
+
+pub(crate) use small_disk::SmallDisk;
+
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");
 /// How long anything may take on a busy machine before a test gives up.
@@ -105,6 +109,8 @@ impl Lan {
 
 /// A folder of a master, and the master that runs in it now.
 pub(crate) struct Master {
+    /// What is mounted over the folder; taken away before it.
+    disk: Option<SmallDisk>,
     pub(crate) folder: TempDir,
     pub(crate) sockets: TempDir,
     pub(crate) base: u16,
@@ -126,11 +132,35 @@ impl Master {
         let text = serde_json::to_string_pretty(&config).unwrap();
         fs::write(folder.path().join("allexmasterconfig.json"), text).unwrap();
         Self {
+            disk: None,
             folder,
             sockets: tempfile::tempdir().unwrap(),
             base,
             process: None,
         }
+    }
+
+    /// Puts the whole folder, which has only its configuration yet, on a small disk. Where this
+    /// machine does not allow it, nothing is done, and that is said aloud.
+    pub(crate) fn on_small_disk(&mut self) -> Option<&SmallDisk> {
+        let file = self.folder.path().join("allexmasterconfig.json");
+        let config = fs::read(&file).unwrap();
+        match SmallDisk::mount(self.folder.path()) {
+            Ok(disk) => {
+                fs::write(&file, config).unwrap();
+                Some(self.disk.insert(disk))
+            }
+            Err(why) => {
+                // Past the test harness, which keeps what a passing test says to itself.
+                let mut aloud = std::io::stderr();
+                writeln!(aloud, "NOT RUN: a test with a full disk: {why}").unwrap();
+                None
+            }
+        }
+    }
+
+    pub(crate) fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().unwrap()
     }
 
     pub(crate) fn command(&self) -> Command {

@@ -1,0 +1,30 @@
+//! What is refused while the journal cannot be written.
+
+use allexmaster_journal::Outage;
+use allexmaster_protocol::frame::RemoteError;
+
+use super::service::Asked;
+
+impl Asked {
+    /// The refusal of what cannot be done, or not be answered, while the journal cannot be written.
+    /// What was answered already, as AllexJS wants it, waits for the journal.
+    #[must_use]
+    pub fn refused_in(&self, outage: &Outage) -> Option<RemoteError> {
+        let way_out = match self {
+            Self::Status | Self::Needs | Self::Kill(_) | Self::ModuleEngaged(_) => return None,
+            Self::Journal { .. } => "--offline reads its files meanwhile",
+            Self::Stop => {
+                "make room and ask again; or send SIGTERM twice to end the master without its \
+                 children, which the next start finds"
+            }
+            Self::Restart(_) | Self::AddNeed(_) | Self::RemoveNeed(_) | Self::Compact(_) => {
+                "make room and ask again"
+            }
+        };
+        let text = format!(
+            "the journal cannot be written, so nothing new can be done ({}): {way_out}",
+            outage.reason
+        );
+        Some(RemoteError::new("JOURNAL_UNWRITABLE", text))
+    }
+}

@@ -1,0 +1,146 @@
+//! A disk that is full: the master says so, changes nothing, and goes on by itself.
+
+use std::process::Output;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::support::{Lan, Master, lives, need, signal, wait_for};
+
+/// Lets children tell of modules until the journal cannot take one more; gives how many were told.
+fn fill(master: &Master) -> usize {
+    master.disk().fill();
+    let mut told = 0;
+    wait_for("the journal to fail", || {
+        let module = format!("allex_module{told}service");
+        master
+            .ask("notifyModuleEngaged", vec![json!(module)])
+            .unwrap();
+        told += 1;
+        let status = master.status().unwrap();
+        (status.journal.state == "unwritable").then_some(())
+    });
+    told
+}
+
+fn run(master: &Master, arguments: &[&str]) -> Output {
+    master.command().args(arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stdout);
+    format!("{said}{}", String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_a_loss() {
+    let lan = Lan::start(&[
+        need("One", "sample:clock", json!({})),
+        need("Two", "sample:clock", json!({})),
+    ]);
+    let mut master = Master::new(lan.port, json!({}));
+    if master.on_small_disk().is_none() {
+        return;
+    }
+    master.start();
+    let [one, two] = ["One", "Two"].map(|name| master.wait_for(name, "running").pid.unwrap());
+
+    let told = fill(&master);
+    signal(one, Signal::KILL);
+    let status = wait_for("its end to wait for the journal", || {
+        let status = master.status()?;
+        (!lives(one) && status.journal.waiting >= 2).then_some(status)
+    });
+    let reason = status.journal.reason.unwrap();
+    assert!(reason.contains("No space left"), "{reason}");
+    assert!(status.journal.since.is_some());
+    assert_eq!(status.services[1].pid, Some(two));
+
+    let shown = run(&master, &["status"]);
+    assert_eq!(shown.status.code(), Some(6), "{}", text(&shown));
+    assert!(
+        text(&shown).contains("CANNOT BE WRITTEN"),
+        "{}",
+        text(&shown)
+    );
+    for arguments in [
+        &["stop"][..],
+        &["restart", "Two"],
+        &["needs", "add", "Three", "sample:clock"],
+        &["needs", "remove", "Two"],
+    ] {
+        let refused = run(&master, arguments);
+        assert!(!refused.status.success(), "{arguments:?}");
+        let said = text(&refused);
+        assert!(said.contains("cannot be written"), "{arguments:?}: {said}");
+    }
+    let read = run(&master, &["journal", "log"]);
+    assert!(read.status.success(), "{}", text(&read));
+    assert!(text(&read).contains("Two"), "{}", text(&read));
+    assert_eq!(master.children(), [two], "nothing stopped, nothing started");
+
+    master.disk().make_room();
+    let other = master.wait_for_other("One", one);
+    let status = master.status().unwrap();
+    assert_eq!(status.journal.state, "written");
+    assert_eq!(status.journal.waiting, 0);
+    let mut children = [other.pid.unwrap(), two];
+    let mut found = master.children();
+    children.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, children);
+    let events = run(
+        &master,
+        &["journal", "log", "--json", "--kind", "module-engaged"],
+    );
+    assert_eq!(text(&events).lines().count(), told, "{}", text(&events));
+    let replayed = run(&master, &["replay", "--verify"]);
+    assert!(replayed.status.success(), "{}", text(&replayed));
+    let log = master.log();
+    assert_eq!(
+        log.matches("the journal is written again").count(),
+        1,
+        "{log}"
+    );
+    assert!(master.stop().success());
+    assert_eq!(master.children(), [0; 0]);
+}
+
+#[test]
+fn a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_children_to_the_next_one() {
+    let lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
+    let mut master = Master::new(lan.port, json!({}));
+    if master.on_small_disk().is_none() {
+        return;
+    }
+    master.start();
+    let clock = master.wait_for("Clock", "running").pid.unwrap();
+    fill(&master);
+    signal(master.pid(), Signal::TERM);
+    wait_for("the wish to stop to wait", || {
+        (master.status()?.journal.waiting >= 2).then_some(())
+    });
+    assert!(lives(clock));
+    signal(master.pid(), Signal::TERM);
+    assert_eq!(master.wait().code(), Some(6));
+    assert!(lives(clock));
+
+    let refused = run(&master, &[]);
+    assert_eq!(refused.status.code(), Some(6));
+    let said = text(&refused);
+    assert!(
+        said.contains("No space left") && said.contains("children that run go on"),
+        "{said}"
+    );
+    let offline = run(&master, &["journal", "info"]);
+    assert!(offline.status.success(), "{}", text(&offline));
+    assert!(lives(clock));
+
+    master.disk().make_room();
+    master.start();
+    let after = wait_for("the child to be adopted", || {
+        let after = master.service("Clock")?;
+        (after.state.as_str() == "running" && after.reason.is_none()).then_some(after)
+    });
+    assert_eq!(after.pid, Some(clock));
+}
