@@ -169,10 +169,11 @@ impl Keeper {
         loop {
             self.start_engine();
             let listeners = self.wait()?;
+            // Messages first: what a signal means depends on whether the engine is ready.
+            self.read_messages();
             if let Some(code) = self.read_signals() {
                 return Ok(code);
             }
-            self.read_messages();
             for listener in listeners {
                 self.accept(&listener);
             }

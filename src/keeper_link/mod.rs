@@ -9,9 +9,10 @@
 //! # Theory of operation
 //!
 //! What is said to the keeper is said in the order of the calls, and each call hands it to the
-//! kernel before it returns: then it survives the engine. Only where the keeper does not read (it was
-//! stopped, or the machine is very busy) does a message wait in this process, with copies of its
-//! descriptors, and a task sends it when there is room. So no call waits, and none is forgotten.
+//! kernel before it returns: then it survives the engine. Only where the keeper has not read for a
+//! tenth of a second (it was stopped, say) does a message wait in this process, with copies of its
+//! descriptors, as do all after it, and a task sends them when there is room. So no call waits for
+//! long, and none is forgotten, unless the engine is killed while its keeper does not read.
 //!
 //! A keeper that was killed is noticed by the end of its socket. From then on the engine is the
 //! master in one process: whatever is said to the keeper is heard by nobody, and that is no error.
@@ -47,7 +48,8 @@ pub type Inherited = Vec<(String, OwnedFd)>;
 /// How many signs of life are sent in the time in which one has to come.
 const SIGNS_OF_LIFE: u32 = 4;
 
-/// The way to the keeper. Clones are the same way. No method waits.
+/// The way to the keeper. Clones are the same way. No method waits for longer than
+/// a tenth of a second.
 #[derive(Clone, Debug)]
 pub struct KeeperLink {
     notifications: Arc<Notifications>,

@@ -5,8 +5,10 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rustix::cmsg_space;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::Interest;
@@ -19,6 +21,8 @@ use crate::kernel;
 
 /// How many messages wait for a keeper that does not read: one for each descriptor that it can keep.
 const WAITING_MOST: usize = 16_384;
+/// How long a message waits for the keeper before it is left to a task: no longer than nobody notices.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Notifications {
@@ -51,10 +55,10 @@ impl Notifications {
         Ok(notifications)
     }
 
-    /// Sends now, or, where the keeper does not read, after all that waits already.
+    /// Sends at once, or, where the keeper does not read, after all that waits already.
     pub(super) fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let mut queue = self.queue();
-        if queue.waiting.is_empty() && queue.try_send(&self.socket, text, descriptors)? {
+        if queue.waiting.is_empty() && queue.send_soon(&self.socket, text, descriptors)? {
             return Ok(());
         }
         if queue.waiting.len() >= WAITING_MOST {
@@ -103,6 +107,26 @@ impl Notifications {
 }
 
 impl Queue {
+    /// Sends as soon as the keeper reads; false: it does not. The kernel lets ten messages wait, so
+    /// that it is busy with them is usual, and a matter of microseconds.
+    fn send_soon(
+        &mut self,
+        socket: &AsyncFd<Arc<OwnedFd>>,
+        text: &str,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<bool, LinkError> {
+        let patience = Instant::now() + PATIENCE;
+        while !self.try_send(socket, text, descriptors)? {
+            let left = patience.saturating_duration_since(Instant::now());
+            let mut asked = [PollFd::new(socket.get_ref(), PollFlags::OUT)];
+            let timeout = Timespec::try_from(left).unwrap_or_default();
+            if left.is_zero() || poll(&mut asked, Some(&timeout)) == Ok(0) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// False: not now.
     fn try_send(
         &mut self,

@@ -16,7 +16,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use thiserror::Error;
 
@@ -74,7 +75,7 @@ pub(crate) enum StartError {
     NotRun {
         /// Why not.
         error: Errno,
-        /// The process that was to run it, and has ended: its parent, which is not this process, has
+        /// The process that was to run it, and is a zombie: its parent, which is not this process, has
         /// to take its exit status.
         left_behind: Option<Pid>,
     },
@@ -122,9 +123,12 @@ pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
         let pidfd = born.pidfd;
         return Ok(Started { pid, pidfd });
     };
+    // It is about to end; whoever has to take its exit status can do so then.
+    let ended = || poll(&mut [PollFd::new(&born.pidfd, PollFlags::IN)], None);
+    // Where the system cannot say when that is, the next start finds it.
+    let _ = retry_on_intr(ended);
     if !program.sibling {
-        // It has ended, and is ours: the answer is there at once.
-        let _ = waitpid(Some(pid), WaitOptions::empty());
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
     }
     Err(StartError::NotRun {
         error,

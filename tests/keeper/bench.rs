@@ -132,6 +132,9 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what keeper and engines wrote:\n{}", self.log());
+        }
         // Its engine ends with the connection to the test.
         let _ = self.process.kill();
         let _ = self.process.wait();

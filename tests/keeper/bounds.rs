@@ -77,6 +77,27 @@ fn a_store_that_is_full_refuses_more_accepts_nothing_and_says_so_once() {
 }
 
 #[test]
+fn a_store_that_is_full_to_the_top_is_handed_over_whole() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let most = 16_384.min(limit.map_or(u64::MAX, |limit| limit - 300));
+    let keeper = Keeper::start();
+    let mut engine = keeper.ready_engine();
+    for number in 0..most / 253 {
+        engine.tell(&format!("store round.{number} 253 text"));
+    }
+    engine.tell(&format!("store rest {} text", most % 253));
+    engine.tell("store last 1 text");
+    keeper.wait_for_log("last was not kept: there is no room");
+    engine.kill();
+    let mut engine = keeper.ready_engine();
+    let names = engine.tell("names");
+    let counts = names.split_ascii_whitespace();
+    let counts = counts.map(|name| name.split_once('=').unwrap().1.parse::<u64>().unwrap());
+    assert_eq!(counts.sum::<u64>(), most);
+    assert_eq!(engine.tell("read round.0"), "text");
+}
+
+#[test]
 fn what_is_no_name_or_no_listener_is_refused() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();

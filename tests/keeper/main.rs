@@ -3,7 +3,8 @@
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    reason = "a test fails by panicking"
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and tells what it measured and what it saw"
 )]
 
 mod bench;

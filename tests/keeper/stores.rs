@@ -3,7 +3,9 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use crate::bench::{Keeper, wait_for};
+use rustix::process::Signal;
+
+use crate::bench::{Keeper, signal, wait_for};
 
 #[test]
 fn descriptors_are_there_again_after_fifty_engines_were_killed() {
@@ -47,6 +49,41 @@ fn removed_descriptors_are_closed_and_the_order_is_kept() {
     assert_eq!(engine.tell("read same"), "last");
     // Nobody has the other end any more.
     assert_eq!(ours[0].read(&mut [0; 8]).unwrap(), 0);
+}
+
+#[test]
+fn what_is_told_to_a_keeper_that_does_not_read_waits_and_keeps_its_order() {
+    let keeper = Keeper::start();
+    let mut engine = keeper.ready_engine();
+    engine.tell("watchdog 600000000");
+    signal(keeper.pid(), Signal::STOP);
+    // Far more than the kernel lets wait for a socket.
+    for number in 0..600 {
+        assert_eq!(engine.tell(&format!("store kept.{number} 1 text")), "done");
+        assert_eq!(engine.tell(&format!("store gone.{number} 1 text")), "done");
+        assert_eq!(engine.tell(&format!("remove gone.{number}")), "done");
+    }
+    signal(keeper.pid(), Signal::CONT);
+    engine.tell("store last 1 last");
+    for path in ["one", "two"] {
+        engine.tell(&format!("listen twice {}", keeper.path(path)));
+    }
+    // It says so when it has read all that came before.
+    wait_for("the last of it", || {
+        engine.tell("wait");
+        keeper
+            .log()
+            .contains("twice is no listening socket, or there already")
+            .then_some(())
+    });
+    engine.kill();
+    let mut engine = keeper.ready_engine();
+    let names = engine.tell("names");
+    assert_eq!(names.matches("kept.").count(), 600);
+    assert!(
+        names.ends_with("last=1 twice=1") && !names.contains("gone"),
+        "{names}"
+    );
 }
 
 #[test]
