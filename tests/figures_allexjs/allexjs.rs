@@ -1,0 +1,176 @@
+//! Services of AllexJS under this master and under the JavaScript one, side by side in one run.
+//!
+//! `ALLEXJS_MODULES=/path/to/node_modules cargo bench --bench allexjs [-- NEEDS [RUNS]]`: the folder
+//! has the JavaScript programs; 20 needs and 3 runs where nothing is said. Both masters serve the
+//! same LanManager, which runs in this process. The baseline is Node alone: the same children,
+//! booted two at a time by nothing but a process that waits for each.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a bench that cannot go on panics, and prints what it found"
+)]
+
+mod bare;
+mod installation;
+mod master;
+mod processes;
+mod watch;
+
+use std::time::Duration;
+
+use installation::Installation;
+use master::{Figures, Kind};
+
+/// How often each figure is taken where nothing is said.
+const RUNS: usize = 3;
+/// How many services are needed where nothing is said.
+const NEEDS: u16 = 20;
+
+fn main() {
+    let installation = match Installation::find() {
+        Ok(installation) => installation,
+        Err(missing) => {
+            println!("the figures with AllexJS were not taken: {missing}");
+            return;
+        }
+    };
+    let numbers: Vec<usize> = std::env::args()
+        .filter_map(|text| text.parse().ok())
+        .collect();
+    let needs = numbers
+        .first()
+        .map_or(NEEDS, |needs| u16::try_from(*needs).unwrap());
+    let runs = numbers.get(1).copied().unwrap_or(RUNS);
+    // Its first start is that of a helper which then stays: that is no figure of this machine's.
+    master::measure(&installation, Kind::JavaScript, 1);
+    let mut table = Table::default();
+    for _ in 0..runs {
+        let one = bare::boot(&installation, 1);
+        let all = bare::boot(&installation, needs);
+        let ours = master::measure(&installation, Kind::Ours, needs);
+        let theirs = master::measure(&installation, Kind::JavaScript, needs);
+        table.take(one, all, &ours, &theirs);
+    }
+    table.print(needs);
+}
+
+/// All that was measured, each figure with its runs.
+#[derive(Default)]
+struct Table {
+    one: Vec<f64>,
+    all: Vec<f64>,
+    ours: Columns,
+    theirs: Columns,
+}
+
+/// The figures of one master.
+#[derive(Default)]
+struct Columns {
+    first: Vec<f64>,
+    all: Vec<f64>,
+    back: Vec<f64>,
+    memory: Vec<f64>,
+    helper: Vec<f64>,
+}
+
+impl Columns {
+    fn take(&mut self, figures: &Figures) {
+        self.first.push(figures.first.as_secs_f64());
+        self.all.push(figures.all.as_secs_f64());
+        self.back
+            .extend(figures.back.iter().map(Duration::as_secs_f64));
+        self.memory.push(megabytes(figures.memory));
+        self.helper.extend(figures.helper.map(megabytes));
+    }
+}
+
+impl Table {
+    fn take(&mut self, one: Duration, all: Duration, ours: &Figures, theirs: &Figures) {
+        self.one.push(one.as_secs_f64());
+        self.all.push(all.as_secs_f64());
+        self.ours.take(ours);
+        self.theirs.take(theirs);
+    }
+
+    /// Prints each figure as its smallest, median and largest; a goal names what is compared.
+    fn print(&self, needs: u16) {
+        let Self {
+            one,
+            all,
+            ours,
+            theirs,
+        } = self;
+        println!("smallest / median / largest; goals compare medians\n");
+        row("one child, Node alone, s", one);
+        row(
+            &format!("{needs} children, Node alone, two at a time, s"),
+            all,
+        );
+        for (name, master) in [("allexmaster", ours), ("JavaScript master", theirs)] {
+            println!();
+            row(
+                &format!("{name}: first need, from its start, s"),
+                &master.first,
+            );
+            row(
+                &format!("{name}: {needs} needs, from its start, s"),
+                &master.all,
+            );
+            row(
+                &format!("{name}: back after kill -9 of a child, s"),
+                &master.back,
+            );
+            row(
+                &format!("{name}: memory with {needs} children, MB"),
+                &master.memory,
+            );
+            row(&format!("{name}: memory of its helper, MB"), &master.helper);
+        }
+        println!();
+        let helped = median(&theirs.memory) + median(&theirs.helper);
+        goal(
+            "all needs / Node alone",
+            median(&ours.all) / median(all),
+            1.1,
+        );
+        goal(
+            "back, less one boot, s",
+            median(&ours.back) - median(one),
+            0.05,
+        );
+        goal("memory / theirs", median(&ours.memory) / helped, 0.2);
+    }
+}
+
+fn megabytes(kibibytes: u64) -> f64 {
+    kibibytes as f64 * 1_024.0 / 1_000_000.0
+}
+
+fn row(what: &str, figures: &[f64]) {
+    if figures.is_empty() {
+        println!("{what:<60} {:>8}", "none");
+        return;
+    }
+    let sorted = sorted(figures);
+    let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
+    let median = median(figures);
+    println!("{what:<60} {least:>8.2} {median:>8.2} {most:>8.2}");
+}
+
+fn goal(what: &str, figure: f64, most: f64) {
+    let word = if figure <= most { "met" } else { "missed" };
+    println!("{what:<60} {figure:>8.2}   (goal: at most {most}; {word})");
+}
+
+fn sorted(figures: &[f64]) -> Vec<f64> {
+    let mut sorted = figures.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted
+}
+
+/// The figure in the middle; 0 where there is none.
+fn median(figures: &[f64]) -> f64 {
+    let sorted = sorted(figures);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}

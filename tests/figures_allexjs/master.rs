@@ -1,0 +1,131 @@
+//! One life of a master: what it starts, what comes back, what it takes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use allexmaster_lanmanager::Door;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::installation::Installation;
+use crate::processes;
+use crate::watch::{Watch, name};
+
+/// How many children are killed in one life.
+const KILLS: u16 = 3;
+/// How long a child has been up when it is killed: a death in its first second is another matter.
+const UP_FOR: Duration = Duration::from_secs(2);
+/// Where each protocol's ports begin; a thousand for each.
+const FIRST_PORTS: [u16; 3] = [26_000, 27_000, 28_000];
+/// The port of a LanManager for SignalR: what a correction is added to.
+const SIGNALR_PORT: u16 = 22_451;
+/// The helper of the JavaScript master that gives out ports.
+const HELPER: &str = "portoffice.js";
+
+/// Which master.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The one of this repository, over WebSocket.
+    Ours,
+    /// The one that it replaces, over SignalR, as it is.
+    JavaScript,
+}
+
+/// What was measured in one life.
+pub(crate) struct Figures {
+    /// From its start until the first service is listed.
+    pub(crate) first: Duration,
+    /// From its start until all are.
+    pub(crate) all: Duration,
+    /// From the kill of a child until its service is listed again.
+    pub(crate) back: Vec<Duration>,
+    /// The master's resident memory with all children, in KiB.
+    pub(crate) memory: u64,
+    /// That of its helper, where it has one.
+    pub(crate) helper: Option<u64>,
+}
+
+/// Starts a master with so many needs, kills some children, and ends it.
+pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16) -> Figures {
+    let folder = installation.folder();
+    let mut watch = Watch::start(folder.path(), needs);
+    write_configuration(folder.path(), installation, kind, &watch);
+    let began = Instant::now();
+    let mut master = start(installation, kind, folder.path());
+    let (first, last) = watch.listed(needs);
+    sleep(UP_FOR);
+    let figures = Figures {
+        first: first - began,
+        all: last - began,
+        back: (0..KILLS.min(needs))
+            .map(|number| back(&mut watch, &name(number)))
+            .collect(),
+        memory: processes::memory(master.id()),
+        helper: match kind {
+            Kind::Ours => None,
+            Kind::JavaScript => processes::with_command(HELPER).map(processes::memory),
+        },
+    };
+    processes::signal(master.id(), Signal::TERM);
+    master.wait().unwrap();
+    watch.end();
+    figures
+}
+
+fn back(watch: &mut Watch, instance: &str) -> Duration {
+    let child = processes::of_service(instance).unwrap();
+    let killed = Instant::now();
+    processes::signal(child, Signal::KILL);
+    watch.listed_again(instance, killed) - killed
+}
+
+fn write_configuration(folder: &Path, installation: &Installation, kind: Kind, watch: &Watch) {
+    let [tcp, http, ws] = FIRST_PORTS;
+    let ports = json!({ "tcp": tcp, "http": http, "ws": ws });
+    let (file, configuration) = match kind {
+        Kind::Ours => (
+            "allexmasterconfig.json",
+            json!({
+                "lanmanageraddress": "127.0.0.1",
+                "lanmanagerport": watch.port(Door::WebSocket),
+                "portrangestart": ports,
+                "launchers": { "node": { "command": ["node", installation.child_program()] } },
+            }),
+        ),
+        Kind::JavaScript => {
+            let correction = i32::from(watch.port(Door::SignalR)) - i32::from(SIGNALR_PORT);
+            (
+                ".allexmasterconfig.json",
+                json!({
+                    "lanmanageraddress": "127.0.0.1",
+                    "lanmanagerportcorrection": correction,
+                    "runtimedirectory": ".",
+                    "portrangestart": ports,
+                }),
+            )
+        }
+    };
+    fs::write(folder.join(file), configuration.to_string()).unwrap();
+}
+
+fn start(installation: &Installation, kind: Kind, folder: &Path) -> Child {
+    let mut command = match kind {
+        Kind::Ours => Command::new(env!("CARGO_BIN_EXE_allexmaster")),
+        Kind::JavaScript => {
+            let mut command = Command::new("node");
+            command.arg(installation.master_program());
+            command
+        }
+    };
+    command
+        .current_dir(folder)
+        .env("NODE_PATH", installation.modules())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
