@@ -8,6 +8,7 @@
 
 mod bidding;
 mod client;
+mod recorded;
 mod robustness;
 mod setting;
 mod shapes;

@@ -27,8 +27,14 @@ impl Setting {
     }
 
     pub(crate) async fn with(needs: Value, grace: Duration) -> Self {
+        Self::with_files(&[("needs", needs)], grace).await
+    }
+
+    pub(crate) async fn with_files(files: &[(&str, Value)], grace: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "needs", &needs);
+        for (name, content) in files {
+            write(folder.path(), name, content);
+        }
         let running = start(folder.path(), grace).await;
         Self { folder, running }
     }
