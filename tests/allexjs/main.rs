@@ -9,6 +9,7 @@
 mod channels;
 mod launch;
 mod looks;
+mod recorded;
 mod relays;
 mod sessions;
 

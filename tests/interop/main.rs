@@ -1,5 +1,5 @@
-//! The published AllexJS libraries as partners: a service of theirs for our client, and the carriers
-//! that their clients use for our LanManager.
+//! The published AllexJS libraries as partners: a service of theirs for our client, the carriers that
+//! their clients use for our LanManager, and a tool made of them at our master's local sockets.
 //!
 //! They come from the npm registry, by one command: `npm install --ignore-scripts --prefix
 //! tests/interop`. Then `cargo test --features interop --test interop`. Without Node, or without
@@ -24,6 +24,7 @@ use allexmaster_protocol::client::{
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::frame::Target;
 use serde_json::{Value, json};
+use tokio::io::AsyncBufReadExt as _;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -286,4 +287,127 @@ async fn their_carriers_talk_to_our_lan_manager() {
         assert_eq!(rows.count(), 1, "{text}");
     }
     running.shutdown().await.unwrap();
+}
+
+/// Our master, and a LanManager of ours that needs one sample service.
+struct OurMaster {
+    child: Child,
+    sockets: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    _lan: allexmaster_lanmanager::Running,
+}
+
+impl OurMaster {
+    async fn start(service: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let sockets = tempfile::tempdir().unwrap();
+        let files = folder.path().join(".allexlanmanager");
+        std::fs::create_dir_all(&files).unwrap();
+        let needs =
+            json!([{"instancename": service, "modulename": "sample:clock", "propertyhash": {}}]);
+        std::fs::write(files.join("needs"), needs.to_string()).unwrap();
+        let nat = json!([{"iaddress": "192.168.1.1", "iport": 12345, "eaddress": "1.2.3.4", "eport": 80}]);
+        std::fs::write(files.join("nat"), nat.to_string()).unwrap();
+        let lan = LanManager::start(Options::embedded(folder.path()))
+            .await
+            .unwrap();
+        let config = json!({
+            "lanmanagerport": lan.address(Door::WebSocket).unwrap().port(),
+            "portrangestart": {"tcp": 18_900, "http": 18_930, "ws": 18_960},
+            "limits": {"portrangesize": 30},
+        });
+        let file = folder.path().join("allexmasterconfig.json");
+        std::fs::write(file, config.to_string()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_allexmaster"))
+            .arg("--directory")
+            .arg(folder.path())
+            .arg("--socket-dir")
+            .arg(sockets.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            sockets,
+            _folder: folder,
+            _lan: lan,
+        }
+    }
+
+    /// Its name is in those of its sockets.
+    async fn serves(&self) {
+        let socket = format!("allexmachinemanager.{}", self.child.id());
+        let socket = self.sockets.path().join(socket);
+        let serving = async {
+            while UnixStream::connect(&socket).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, serving).await.unwrap();
+    }
+
+    fn stop(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+impl Drop for OurMaster {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tool_of_theirs_finds_at_our_master_all_that_tools_ask_for() {
+    let master = OurMaster::start("Clock").await;
+    master.serves().await;
+    let mut command = tokio::process::Command::from(node("tool.js"));
+    let mut tool = command
+        .arg(master.sockets.path())
+        .arg(master.child.id().to_string())
+        .arg("Clock")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = tokio::io::BufReader::new(tool.stdout.take().unwrap()).lines();
+    let mut told = Vec::new();
+    while let Some(line) = timeout(PATIENCE, lines.next_line())
+        .await
+        .unwrap_or_else(|_| panic!("it is told nothing more than {told:#?}"))
+        .unwrap()
+    {
+        told.push(serde_json::from_str::<Value>(&line).unwrap());
+        if told.last().unwrap()[0] == "done" {
+            master.stop();
+        }
+    }
+    let expected = [
+        json!(["machine", ["allex_masterservice", "service"]]),
+        json!(["our name there is our process", true]),
+        json!(["child", ["Clock", "sample:clock", true]]),
+        json!(["engaged", true]),
+        json!(["added", true]),
+        json!(["removed", true]),
+        json!(["refused", "NEED_NOT_DEFINED"]),
+        json!([
+            "listed",
+            [
+                "allex_availablelanservicesservice",
+                "Clock",
+                "127.0.0.1",
+                true
+            ]
+        ]),
+        json!(["LanManager", 1]),
+        json!(["translated", ["allex_natservice", [["1.2.3.4", 80]]]]),
+        json!(["done", true]),
+        json!(["lost", true]),
+    ];
+    assert_eq!(told, expected);
 }
