@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use command_fds::{CommandFdExt as _, FdMapping};
 use serde_json::{Value, json};
 
 use crate::installation::Installation;
@@ -20,7 +19,9 @@ const AT_ONCE: usize = 2;
 /// Ports of the baseline, apart from those of the masters.
 const FIRST_PORT: u16 = 11_000;
 /// The descriptor of a child's channel.
-const CHANNEL: i32 = 3;
+const CHANNEL: u8 = 3;
+/// Puts its input, which is the channel, there, and becomes what it is told to be.
+const AT_ITS_PLACE: &str = "exec \"$@\" 3<&0 0</dev/null";
 
 /// Boots so many children of the time service, each until it says that it is there.
 pub(crate) fn boot(installation: &Installation, children: u16) -> Duration {
@@ -84,8 +85,8 @@ fn boot_one(installation: &Installation, folder: &Path, number: u16) -> Child {
         "wsport": FIRST_PORT + 2_000 + number,
         "masterpid": std::process::id(),
     });
-    let mut command = Command::new("node");
-    command
+    let child = Command::new("sh")
+        .args(["-c", AT_ITS_PLACE, "sh", "node"])
         .arg(installation.child_program())
         .current_dir(folder)
         .env("NODE_PATH", installation.modules())
@@ -94,16 +95,11 @@ fn boot_one(installation: &Installation, folder: &Path, number: u16) -> Child {
         .env("ALLEX_RUNTIMEDIRECTORY", ".")
         .env("ALLEX_SPAWN", descriptor.to_string())
         .env("parentProcessID", std::process::id().to_string())
-        .stdin(Stdio::null())
+        .stdin(OwnedFd::from(theirs))
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mapping = FdMapping {
-        parent_fd: OwnedFd::from(theirs),
-        child_fd: CHANNEL,
-    };
-    command.fd_mappings(vec![mapping]).unwrap();
-    let child = command.spawn().unwrap();
-    drop(command); // with our copy of its end
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(ours.try_clone().unwrap());
     let mut line = String::new();
     while !line.contains("child_init") {

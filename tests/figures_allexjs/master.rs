@@ -36,10 +36,8 @@ pub(crate) enum Kind {
 
 /// What was measured in one life.
 pub(crate) struct Figures {
-    /// From its start until the first service is listed.
-    pub(crate) first: Duration,
-    /// From its start until all are.
-    pub(crate) all: Duration,
+    /// From its start until all services are listed.
+    pub(crate) satisfied: Duration,
     /// From the kill of a child until its service is listed again.
     pub(crate) back: Vec<Duration>,
     /// The master's resident memory with all children, in KiB.
@@ -55,11 +53,10 @@ pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16) -> Fi
     write_configuration(folder.path(), installation, kind, &watch);
     let began = Instant::now();
     let mut master = start(installation, kind, folder.path());
-    let (first, last) = watch.listed(needs);
+    let listed = watch.listed(needs);
     sleep(UP_FOR);
     let figures = Figures {
-        first: first - began,
-        all: last - began,
+        satisfied: listed - began,
         back: (0..KILLS.min(needs))
             .map(|number| back(&mut watch, &name(number)))
             .collect(),

@@ -67,13 +67,12 @@ impl Watch {
         self.running.address(door).unwrap().port()
     }
 
-    /// Waits until so many services are listed: when the first was, and when the last.
-    pub(crate) fn listed(&mut self, count: u16) -> (Instant, Instant) {
+    /// Waits until so many services are listed, and tells when the last was.
+    pub(crate) fn listed(&mut self, count: u16) -> Instant {
         while self.listed.len() < usize::from(count) {
             self.hear();
         }
-        let times = || self.listed.values().copied();
-        (times().min().unwrap(), times().max().unwrap())
+        *self.listed.values().max().unwrap()
     }
 
     /// Waits until a service is listed anew, and tells when it was.
