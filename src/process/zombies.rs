@@ -1,6 +1,7 @@
 //! The children of the keeper: those that ended while no engine was there, and those that are being
 //! born.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::thread::sleep;
@@ -62,7 +63,8 @@ pub fn find_kept(
     recorded: &[(Incarnation, Identity)],
     keeper: Pid,
 ) -> io::Result<Found> {
-    let complete = await_births(keeper)?;
+    let known: BTreeSet<Pid> = recorded.iter().map(|(_, child)| child.pid).collect();
+    let complete = await_births(keeper, &known)?;
     let mut survivors = find_survivors(journal, recorded)?;
     // Later than the survivors: who ends in between is then in both, and not in neither.
     let ended = zombies_of(keeper, &survivors.boot)?;
@@ -79,12 +81,9 @@ pub fn find_kept(
 }
 
 /// Those that the keeper keeps, and that were born with a mark.
-///
-/// # Errors
-/// `/proc` cannot be read.
 fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
     let zombie = |pid| {
-        stat(pid).filter(|stat| stat.zombie && stat.parent == keeper.0)?;
+        stat(pid).filter(|stat| stat.zombie)?;
         // It is reaped by nobody but the keeper, when we say so.
         let identity = identity(boot, pid)?;
         Some(Zombie {
@@ -93,20 +92,20 @@ fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
             identity,
         })
     };
-    Ok(processes()?.filter_map(zombie).collect())
+    let children = children_of(keeper)?;
+    Ok(children.into_iter().filter_map(zombie).collect())
 }
 
 /// Waits until every child of the keeper runs its program: the engine before may have been killed in
-/// the middle of a start, which then goes on without it. False: one has not come to that.
-///
-/// # Errors
-/// `/proc` cannot be read.
-fn await_births(keeper: Pid) -> io::Result<bool> {
+/// the middle of a start, which then goes on without it. Those that are `known` do. False: one has
+/// not come to that.
+fn await_births(keeper: Pid, known: &BTreeSet<Pid>) -> io::Result<bool> {
     let patience = Instant::now() + BIRTH_PATIENCE;
     let own = Pid(std::process::id());
     loop {
-        let mut others = processes()?.filter(|pid| *pid != own);
-        if !others.any(|pid| is_being_born(pid, keeper)) {
+        let children = children_of(keeper)?.into_iter();
+        let mut others = children.filter(|pid| *pid != own && !known.contains(pid));
+        if !others.any(is_being_born) {
             return Ok(true);
         }
         if Instant::now() >= patience {
@@ -116,15 +115,26 @@ fn await_births(keeper: Pid) -> io::Result<bool> {
     }
 }
 
+/// The children of the keeper. It has one thread, and none of its children is reaped before an engine
+/// says so: so the kernel's list, where it has one, is complete.
+fn children_of(keeper: Pid) -> io::Result<Vec<Pid>> {
+    if let Ok(list) = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")) {
+        let pids = list.split_ascii_whitespace();
+        return Ok(pids.filter_map(|pid| pid.parse().ok().map(Pid)).collect());
+    }
+    let is_child = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.parent == keeper.0);
+    Ok(processes()?.filter(is_child).collect())
+}
+
 /// Until it runs its program, a child shares the memory of the engine that started it, and so shows
 /// the engine's environment; no program of a child has the engine's role.
-fn is_being_born(pid: Pid, keeper: Pid) -> bool {
+fn is_being_born(pid: Pid) -> bool {
     let role = format!("{ROLE_VARIABLE}={}", Role::Engine.as_str());
-    stat(pid).is_some_and(|stat| stat.parent == keeper.0 && !stat.zombie)
-        && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
-            let mut variables = environment.split(|byte| *byte == 0);
-            variables.any(|variable| variable == role.as_bytes())
-        })
+    // A zombie has no environment.
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.any(|variable| variable == role.as_bytes())
+    })
 }
 
 fn incarnation_of(pid: Pid) -> Option<Incarnation> {
