@@ -3,6 +3,7 @@
 //!
 //! They know nothing of one another; what stands here is all that is between them.
 
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 
 use allexmaster_state::{Identity, Incarnation, InstanceName};
@@ -29,8 +30,12 @@ pub enum ChannelEnd {
     OwnSocket,
 }
 
-/// Whom the driver of children tells what is not for the rules. Neither may block.
+/// Whom the driver of children tells what is not for the rules. None may block.
 pub struct Neighbours {
+    /// A child is about to be forked that will inherit the other end of this channel.
+    pub channel_made: Box<dyn Fn(Incarnation, BorrowedFd<'_>) + Send + Sync>,
+    /// That child was not forked.
+    pub channel_dropped: Box<dyn Fn(Incarnation) + Send + Sync>,
     /// A channel was opened.
     pub channel_opened: Box<dyn Fn(Channel) + Send + Sync>,
     /// A child could not be started because a package is not installed: answers with what is
@@ -42,6 +47,8 @@ impl Default for Neighbours {
     /// Nobody.
     fn default() -> Self {
         Self {
+            channel_made: Box::new(|_, _| {}),
+            channel_dropped: Box::new(drop),
             channel_opened: Box::new(drop),
             package_missing: Box::new(|_| String::new()),
         }

@@ -1,7 +1,7 @@
 //! The calls that no safe library has yet. The only unsafe code of the package.
 #![expect(
     unsafe_code,
-    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal, the registration of a shared descriptor, mallopt, \
+    reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal, the registration of a shared descriptor, mallopt, SO_PEEK_OFF, \
               signal masks, signalfd, inherited descriptors, the environment and clone have no safe form"
 )]
 
@@ -89,6 +89,19 @@ pub(crate) fn watch(
     // SAFETY: an `Arc<OwnedFd>` answers with the same open descriptor as long as it lives, and it
     // lives as long as the `AsyncFd` that owns it.
     let registered = unsafe { AsyncFd::register_with_interest(descriptor, interest) };
+    Ok(registered?)
+}
+
+/// Has the runtime tell when there is something to be done with a socket of ours.
+///
+/// # Errors
+/// The system has no room for a further watch.
+pub(crate) fn watch_socket(
+    socket: OwnedFd,
+    interest: Interest,
+) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is the same open descriptor as long as it lives, and the `AsyncFd` owns it.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     Ok(registered?)
 }
 
@@ -424,4 +437,52 @@ fn errno() -> c_int {
 
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+/// How many bytes of a socket were peeked and not taken; negative where that is not counted.
+///
+/// # Errors
+/// The kernel does not count it for this kind of socket (TCP: before Linux 6.9).
+pub(crate) fn peek_offset(socket: &OwnedFd) -> std::io::Result<i32> {
+    let mut offset: libc::c_int = -1;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: both pointers are to values of the sizes that the call is told, and live until it
+    // returns.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            std::ptr::from_mut(&mut offset).cast(),
+            &raw mut length,
+        )
+    };
+    if answer == 0 {
+        Ok(offset)
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
+}
+
+/// Sets from which byte on a socket is peeked next, and has the kernel count on from there.
+///
+/// # Errors
+/// As [`peek_offset`].
+pub(crate) fn set_peek_offset(socket: &OwnedFd, offset: i32) -> std::io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+    // SAFETY: the pointer is to a value of the size that the call is told, which lives until it
+    // returns.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            std::ptr::from_ref(&offset).cast(),
+            length,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(std::io::Error::last_os_error())
+    }
 }

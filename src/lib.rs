@@ -23,6 +23,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod exit_code;
+pub mod front;
 pub mod install;
 pub mod keeper;
 pub mod keeper_link;

@@ -8,7 +8,7 @@ fn main() -> ExitCode {
     // First of all, so that the keeper stays as small as it is.
     match Role::from_environment() {
         Ok(Some(Role::Keeper)) => keeper::run(),
-        Ok(Some(Role::Engine | Role::Single) | None) => allexmaster::cli::main(),
+        Ok(role @ (Some(Role::Engine | Role::Single) | None)) => allexmaster::cli::main(role),
         Err(error) => allexmaster::cli::unknown_role(&error),
     }
 }

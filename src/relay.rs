@@ -8,17 +8,13 @@
 //!       ◄─────────        ◄─FromChild──     ◄──────────
 //! ```
 //!
-//! The two drivers know nothing of one another; these types are all that is between them.
+//! The two know nothing of one another; these types are all that is between them, and the front
+//! carries them.
 
 use allexmaster_protocol::frame::{ClientFrame, RemoteError, ServerFrame, SessionId};
 use allexmaster_protocol::server::{ConnectionId, Token};
 use allexmaster_state::{InstanceName, Pid};
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
-
-/// How many messages may wait in one direction. Those who send do not wait: what does not fit is
-/// refused, and its sender told.
-const MESSAGES_MOST: usize = 16_384;
 
 /// What a local tool wants of a child.
 #[derive(Debug)]
@@ -89,41 +85,4 @@ pub enum FromChild {
         /// Which.
         session: SessionId,
     },
-}
-
-/// The sending end of one direction.
-#[derive(Debug)]
-pub struct Sender<Message>(mpsc::Sender<Message>);
-
-impl<Message> Clone for Sender<Message> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<Message> Sender<Message> {
-    /// Sends without waiting.
-    ///
-    /// # Errors
-    ///
-    /// Too much waits already, or nobody is there: the message comes back.
-    pub fn send(&self, message: Message) -> Result<(), Message> {
-        self.0.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(message)
-            | mpsc::error::TrySendError::Closed(message) => message,
-        })
-    }
-
-    /// Sends, and waits for room: for those whose peer may wait too.
-    pub async fn send_patiently(&self, message: Message) {
-        // Where nobody listens any more, the program ends.
-        let _ = self.0.send(message).await;
-    }
-}
-
-/// Both ends of one direction.
-#[must_use]
-pub fn channel<Message>() -> (Sender<Message>, mpsc::Receiver<Message>) {
-    let (sender, receiver) = mpsc::channel(MESSAGES_MOST);
-    (Sender(sender), receiver)
 }

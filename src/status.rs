@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct StatusDocument {
     /// The process number of the master.
     pub pid: u32,
+    /// The process that does the work: the master's own, or its engine's.
+    pub engine: u32,
+    /// `present`: a keeper holds the connections, and a killed engine loses nothing. `gone`: it was
+    /// killed, and the engine is the master by itself now. `none`: there never was one.
+    pub keeper: String,
     /// The version of the program.
     pub version: String,
     /// When the master started.
@@ -127,10 +132,17 @@ pub struct NeedDocument {
 /// Makes the answer to `status`. `endpoint` is what is dialed first, `outage` why the journal
 /// cannot be written.
 #[must_use]
-pub fn status(state: &State, endpoint: &str, outage: Option<&Outage>) -> StatusDocument {
+pub fn status(
+    state: &State,
+    endpoint: &str,
+    keeper: &str,
+    outage: Option<&Outage>,
+) -> StatusDocument {
     let master = state.master.as_ref();
     StatusDocument {
         pid: master.map_or(0, |master| master.pid.0),
+        engine: std::process::id(),
+        keeper: keeper.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         startedat: time(master.map_or(Timestamp(0), |master| master.started)),
         stopping: state.shutdown != allexmaster_state::Shutdown::No,

@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 use crate::clock::Clock;
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
+use crate::heard::Heard;
 use crate::inbox::Woken;
 pub use crate::inbox::{Inbox, Mailbox, Refused, Stopped, inbox};
 use crate::journal::MAX_BATCH;
@@ -38,6 +39,12 @@ pub trait Performer<M: Machine> {
 
     /// Does one thing, or ends the loop. Everything that led to it is on disk.
     fn perform(&mut self, effect: M::Effect) -> ControlFlow<Self::Exit>;
+
+    /// A batch of events is on disk, the last of which is this one; what they caused follows, and then
+    /// [`Performer::settled`]. By default nobody wants to know.
+    fn recorded(&mut self, heard: Heard) {
+        let _ = heard;
+    }
 
     /// All events that waited have been taken in and their effects performed.
     fn settled(&mut self, state: &M::State);
@@ -192,6 +199,7 @@ where
     }
 
     fn perform(&mut self, effects: Vec<M::Effect>) -> ControlFlow<P::Exit> {
+        self.performer.recorded(self.live.heard());
         for effect in effects {
             self.performer.perform(effect)?;
         }

@@ -15,6 +15,7 @@ use crate::compaction::{Bounds, Work};
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
+use crate::heard::Heard;
 use crate::machine::{Machine, Stamp};
 use crate::reader::{Position, Reader, walk};
 use crate::record::{self, MAX_PAYLOAD, Record};
@@ -51,6 +52,8 @@ pub struct Options {
     pub failpoint: Option<Failpoint>,
     /// How much history a running machine keeps; without bounds it keeps all.
     pub bounds: Option<Bounds>,
+    /// Derive again what the events after this place caused.
+    pub tail_after: Option<Heard>,
 }
 
 /// The records of one machine `M`, of which this process is the only writer.

@@ -40,6 +40,8 @@ mod outage;
 
 pub mod live;
 
+mod heard;
+
 pub mod journal;
 
 mod batch;
@@ -76,8 +78,9 @@ pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};
+pub use heard::Heard;
 pub use journal::{Journal, MAX_BATCH, Options};
-pub use live::{Live, Opened};
+pub use live::{Live, Opened, Tail};
 pub use machine::{Machine, Stamp};
 pub use outage::Outage;
 pub use reader::Position;

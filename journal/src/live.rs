@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
+use crate::heard::Heard;
 use crate::journal::{Journal, Options};
 use crate::machine::{Machine, Stamp};
 use crate::reader::Position;
@@ -33,10 +34,24 @@ pub struct Opened {
     pub recoveries: Vec<Recovery>,
 }
 
+/// What the events after a place caused, derived again.
+#[derive(Clone, Debug)]
+pub struct Tail<Effect> {
+    /// What they caused, in order.
+    pub effects: Vec<Effect>,
+    /// The last of them, and how many were told in all.
+    pub heard: Heard,
+}
+
 /// A journal and the state that its records lead to.
 pub struct Live<M: Machine> {
     journal: Journal<M>,
     state: M::State,
+    /// How many events were [told](Machine::is_told), since whoever counts began.
+    told: u64,
+    /// What the events after the place of [`Options::tail_after`] caused; none where that place is
+    /// before the newest checkpoint, or after the last event.
+    tail: Option<Tail<M::Effect>>,
     /// The event whose checkpoint is the newest one.
     checkpoint: u64,
     /// Whether the history may be beyond its bounds: at the start, and after each seal.
@@ -91,6 +106,26 @@ impl<M: Machine> Live<M> {
     #[must_use]
     pub fn state(&self) -> &M::State {
         &self.state
+    }
+
+    /// The last event, and how many were [told](Machine::is_told) in all.
+    #[must_use]
+    pub fn heard(&self) -> Heard {
+        Heard {
+            sequence: self.position().sequence,
+            told: self.told,
+        }
+    }
+
+    /// What the events after the place of [`Options::tail_after`] caused, once; none where that can not
+    /// be told: the place is before the newest checkpoint, or there is no such event.
+    pub fn take_tail(&mut self) -> Option<Tail<M::Effect>> {
+        self.tail.take()
+    }
+
+    /// Counts from zero.
+    pub fn forget_told(&mut self) {
+        self.told = 0;
     }
 
     /// The journal's identity.
@@ -239,6 +274,7 @@ impl<M: Machine> Live<M> {
     }
 
     fn step(&mut self, stamp: Stamp, event: M::Event) -> Vec<M::Effect> {
+        self.told += u64::from(M::is_told(&event));
         let state = std::mem::take(&mut self.state);
         let (state, effects) = M::step(state, stamp, event);
         self.state = state;
@@ -257,14 +293,32 @@ impl<M: Machine> Live<M> {
             None => (None, journal.base_state()?),
         };
         let mut replayed = 0;
+        let mut tail = Vec::new();
+        let mut heard = options.tail_after.unwrap_or_default();
         journal.scan(start, &mut recoveries, |record| {
             let event = read_event::<M>(&record)?;
-            // The effects were performed in life, or will be derived again.
-            (state, _) = M::step(std::mem::take(&mut state), record.stamp, event);
+            let in_tail = record.stamp.sequence > heard.sequence;
+            let told = M::is_told(&event);
+            let (next, caused) = M::step(std::mem::take(&mut state), record.stamp, event);
+            state = next;
+            // The others were performed in life, or will be derived again.
+            if in_tail && options.tail_after.is_some() {
+                tail.extend(caused);
+                heard.told += u64::from(told);
+                heard.sequence = record.stamp.sequence;
+            }
             replayed += 1;
             Ok(())
         })?;
         let checkpoint = start.map(|position| position.sequence);
+        let last = journal.position().sequence;
+        let is_known = options.tail_after.is_some_and(|after| {
+            checkpoint.unwrap_or(0) <= after.sequence && after.sequence <= last
+        });
+        let tail = is_known.then_some(Tail {
+            effects: tail,
+            heard,
+        });
         let opened = Opened {
             identity: journal.identity(),
             created: journal.created(),
@@ -276,6 +330,8 @@ impl<M: Machine> Live<M> {
         let live = Self {
             journal,
             state,
+            told: heard.told,
+            tail,
             checkpoint: checkpoint.unwrap_or(0),
             bounds_due: true,
             place: None,

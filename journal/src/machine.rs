@@ -36,6 +36,13 @@ pub trait Machine: 'static {
     /// The number of the event's kind: explicit, and never used again for another kind.
     fn kind(event: &Self::Event) -> u16;
 
+    /// Whether an event is one of those that are [counted](crate::Tail): told by somebody who has to
+    /// know after a crash which of them the journal has. By default none is.
+    fn is_told(event: &Self::Event) -> bool {
+        let _ = event;
+        false
+    }
+
     /// The state after the event, and what has to be done because of it.
     fn step(
         state: Self::State,

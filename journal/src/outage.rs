@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 
 /// The pause before the storage is opened again for the first time: long enough for what was a
@@ -13,7 +15,7 @@ pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
 pub(crate) const RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// Since when and why the journal cannot be written, and what waits for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outage {
     /// Since when, in milliseconds since the Unix epoch.
     pub since: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -85,12 +85,15 @@ pub enum ForkError {
 /// Where there is a keeper, the program becomes its child from its birth, so that its end is known
 /// to somebody who outlives us. The environment that names the incarnation is there from the
 /// program's first instruction on, and the mark from before that until the process is reaped.
+///
+/// `channel_made` gets our end of the channel before the child can be there.
 pub(crate) fn fork(
     line: &CommandLine,
     log_file: &Path,
     boot: &BootId,
     incarnation: Incarnation,
     keeper: Option<&KeeperLink>,
+    channel_made: impl FnOnce(BorrowedFd<'_>),
 ) -> Result<Forked, ForkError> {
     if !line.folder.is_dir() {
         return Err(ForkError::NoFolder {
@@ -108,6 +111,9 @@ pub(crate) fn fork(
     };
     let input = File::open(NO_INPUT).map_err(not_started)?;
     let (channel, theirs) = channel(line.channel)?.unzip();
+    if let Some(channel) = &channel {
+        channel_made(channel.as_fd());
+    }
     let keeper = keeper.filter(|keeper| !keeper.is_gone());
     let mut descriptors = vec![(input.as_fd(), 0), (output.as_fd(), 1), (output.as_fd(), 2)];
     descriptors.extend(theirs.iter().map(|end| (end.as_fd(), CHANNEL_DESCRIPTOR)));

@@ -33,7 +33,7 @@ mod group;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -149,7 +149,7 @@ impl<Sink: EventSink> Children<Sink> {
         let shared = Arc::clone(&self.shared);
         self.shared.runtime.spawn(async move {
             let (incarnation, instance) = (order.incarnation, order.need.instance.clone());
-            match shared.fork(order).await {
+            match Arc::clone(&shared).fork(order).await {
                 Ok(forked) => shared.begin(incarnation, instance, forked).await,
                 Err(error) => {
                     let reason = Arc::from(shared.reason(&error));
@@ -234,7 +234,7 @@ impl<Sink: EventSink> Children<Sink> {
 
 impl<Sink: EventSink> Shared<Sink> {
     /// Forks on a thread that may block: opening files and starting programs take a while.
-    async fn fork(&self, order: SpawnOrder) -> Result<(Forked, ChannelKind), ForkError> {
+    async fn fork(self: Arc<Self>, order: SpawnOrder) -> Result<(Forked, ChannelKind), ForkError> {
         let options = &self.options;
         let command = options.launchers.command_line(&order, &options.master)?;
         let log_file = logs::file_of(&options.log_folder, &order.need.instance);
@@ -244,8 +244,16 @@ impl<Sink: EventSink> Shared<Sink> {
         let channel = command.channel;
         // The semaphore is never closed.
         let _permit = self.forks.acquire().await;
+        let forker = Arc::clone(&self);
         let forking = self.runtime.spawn_blocking(move || {
-            fork::fork(&command, &log_file, &boot, incarnation, keeper.as_ref())
+            let neighbours = &forker.neighbours;
+            let made = |channel: BorrowedFd<'_>| (neighbours.channel_made)(incarnation, channel);
+            let keeper = keeper.as_ref();
+            let forked = fork::fork(&command, &log_file, &boot, incarnation, keeper, made);
+            if forked.is_err() && channel == ChannelKind::Inherited {
+                (neighbours.channel_dropped)(incarnation);
+            }
+            forked
         });
         let forked = forking.await.unwrap_or(Err(ForkError::Interrupted))?;
         let count = self.forked.fetch_add(1, Ordering::Relaxed) + 1;

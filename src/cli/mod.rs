@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
-use crate::keeper::UnknownRole;
+use crate::keeper::{Role, UnknownRole};
+use crate::keeper_link::Inheritance;
 use crate::kernel;
 use crate::local::sockets::DEFAULT_FOLDER;
 use crate::telemetry::LogFormat;
@@ -124,8 +125,15 @@ enum Sample {
 
 /// Does what the command line says.
 #[must_use]
-pub fn main() -> ExitCode {
+pub fn main(role: Option<Role>) -> ExitCode {
     kernel::use_one_arena();
+    let inheritance = match Inheritance::take() {
+        Ok(inheritance) => inheritance,
+        Err(error) => {
+            complain(&error.to_string());
+            return ExitCode::from(exit_code::USAGE);
+        }
+    };
     let cli = Cli::parse();
     let Cli {
         common,
@@ -134,7 +142,7 @@ pub fn main() -> ExitCode {
     } = cli;
     let overrides = overrides.into_overrides();
     match command {
-        None => run::run(&common, &overrides),
+        None => run::run(&common, &overrides, role, inheritance),
         Some(Command::Up(command)) => command.run(&common),
         Some(Command::Status(command)) => command.run(&common),
         Some(Command::Needs(command)) => command.run(&common),

@@ -11,12 +11,19 @@ use crate::child::AbortAfterFork;
 use crate::config::{Config, Loaded, Overrides};
 use crate::daemon::{self, Options};
 use crate::exit_code;
-use crate::telemetry::{self, LogDestination};
+use crate::keeper::{self, Role};
+use crate::keeper_link::Inheritance;
+use crate::telemetry::{self, LogDestination, LogFormat};
 
 /// The variable that makes a test's master die at a point of the loop.
 const FAILPOINT: &str = "ALLEXMASTER_FAILPOINT";
 
-pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
+pub(super) fn run(
+    common: &Common,
+    overrides: &Overrides,
+    role: Option<Role>,
+    inheritance: Option<Inheritance>,
+) -> ExitCode {
     if let Err(error) = telemetry::start(common.log_format, LogDestination::StandardError) {
         complain(&format!("cannot log: {error}"));
     }
@@ -42,7 +49,14 @@ pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return report(error, false),
     };
-    announce(&loaded);
+    if role != Some(Role::Engine) {
+        announce(&loaded);
+    }
+    if role.is_none() {
+        // From here on the keeper goes on; its engines come here again, each in its role.
+        let error = keeper::become_keeper(common.log_format == LogFormat::Json);
+        warn!(%error, "there will be no keeper: a killed master will lose its connections");
+    }
     let options = Options {
         folder,
         config: loaded.config,
@@ -51,7 +65,7 @@ pub(super) fn run(common: &Common, overrides: &Overrides) -> ExitCode {
         abort_after_fork,
     };
     match runtime() {
-        Ok(runtime) => runtime.block_on(daemon::run(options)),
+        Ok(runtime) => runtime.block_on(daemon::run(options, inheritance)),
         Err(error) => {
             complain(&format!(
                 "the system refused what every program needs: {error}"

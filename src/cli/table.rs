@@ -23,6 +23,14 @@ pub(super) fn status(status: &StatusDocument) -> String {
         status.pid,
         ago(&status.startedat)
     );
+    if status.keeper == "gone" {
+        let _ = writeln!(
+            text,
+            "            its keeper was killed: process {} is the master by itself, and when it is \
+             killed,\n            its connections end; `allexmaster stop` and a new start mend it",
+            status.engine
+        );
+    }
     let reason = lan.reason.as_deref().filter(|_| lan.state != "connected");
     let reason = reason
         .map(|reason| format!(" ({reason})"))

@@ -17,7 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, complain, print, runtime, table};
 use crate::config::{Config, ConfigError, Overrides};
-use crate::daemon::{self, DaemonError};
+use crate::daemon::{self, DaemonError, Place};
 use crate::exit_code;
 use crate::machine::EventInbox;
 use crate::status::{self, ServiceDocument, StatusDocument};
@@ -152,17 +152,18 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
         ..Overrides::default()
     };
     let loaded = Config::load(folder, &overrides).map_err(Box::new)?;
-    let master = daemon::start(daemon::Options {
+    let options = daemon::Options {
         folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
         config: loaded.config,
         socket_folder: common.socket_dir.clone(),
         failpoint: None,
         abort_after_fork: None,
-    })?;
+    };
+    let master = daemon::start(options, Place::alone())?;
     let inbox = master.inbox().clone();
     let endpoint = format!("ws://127.0.0.1:{}", port.unwrap_or_default());
     let mut screen = Screen::new(live, folder, &endpoint);
-    let finished = master.finished();
+    let finished = master.finished(None);
     tokio::pin!(finished);
     let result = loop {
         tokio::select! {
@@ -228,7 +229,7 @@ impl Screen {
     async fn look(&mut self, inbox: &EventInbox) {
         let (endpoint, outage) = (self.endpoint.clone(), inbox.outage());
         let Ok(document) = inbox
-            .look(move |state| status::status(state, &endpoint, outage.as_ref()))
+            .look(move |state| status::status(state, &endpoint, "none", outage.as_ref()))
             .await
         else {
             return;

@@ -53,6 +53,7 @@ use std::path::{Path, PathBuf};
 
 use allexmaster_journal::Bounds;
 use allexmaster_state::Settings;
+use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Mistake, Mistakes, Report};
 pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
@@ -126,7 +127,7 @@ pub struct Overrides {
 }
 
 /// Where a LanManager listens.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Endpoint {
     /// What is spoken there.
     pub protocol: LanProtocol,
@@ -137,7 +138,7 @@ pub struct Endpoint {
 }
 
 /// What a LanManager is spoken to in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum LanProtocol {
     /// WebSocket.
     Ws,

@@ -3,16 +3,19 @@
 
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Error, Live, Options as JournalOptions};
+use allexmaster_journal::{Error, Heard, Live, Opened, Options as JournalOptions};
 use allexmaster_state::{
     Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor,
 };
 use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
-use crate::child::ChildOptions;
+use crate::child::{ChildOptions, end_of};
+use crate::front::{Beginning, Front, FrontIdentity, Restored};
+use crate::keeper_link::KeeperLink;
 use crate::launch::MasterFacts;
 use crate::machine::Rules;
+use crate::process::{Found, Zombie};
 use crate::{node, process};
 
 /// The master's own folder inside its folder.
@@ -29,6 +32,9 @@ pub(super) struct Boot {
     pub(super) live: Live<Rules>,
     pub(super) first_events: Vec<Event>,
     pub(super) facts: Facts,
+    pub(super) beginning: Beginning,
+    /// The children that ended meanwhile, whose exit codes the keeper has.
+    pub(super) zombies: Vec<Zombie>,
 }
 
 /// What a run is.
@@ -37,8 +43,7 @@ pub(super) struct Facts {
     pub(super) journal: JournalId,
     pub(super) boot: BootId,
     pub(super) pid: Pid,
-    /// The number of events before this run: with the pid, unique on this machine.
-    pub(super) started: u64,
+    pub(super) keeper: Option<KeeperLink>,
 }
 
 impl Facts {
@@ -55,26 +60,34 @@ impl Facts {
                 runtime_folder: config.runtime_directory.clone(),
             },
             log_folder: config.log_folder(&options.folder),
-            keeper: None,
+            keeper: self.keeper.clone(),
             abort_after_fork: options.abort_after_fork,
         }
     }
 }
 
 /// Opens the journal and looks for the children of earlier runs.
-pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
-    let live = open_journal(options)?;
-    let (live, opened) = live;
+pub(super) fn look_around(
+    options: &Options,
+    pid: u32,
+    keeper: Option<KeeperLink>,
+    restored: Option<Restored>,
+) -> Result<Boot, DaemonError> {
+    let tail_after = restored.as_ref().map(|restored| restored.front.heard());
+    let (mut live, opened) = open_journal(options, tail_after)?;
     if let Err(error) = process::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");
     }
     let journal = JournalId::from(opened.identity.to_string());
     let recorded = recorded(live.state());
-    let survivors =
-        process::find_survivors(&journal, &recorded).map_err(|source| DaemonError::System {
-            what: "a look at the processes",
-            source,
-        })?;
+    let Found {
+        survivors,
+        ended: zombies,
+        complete,
+    } = find_children(&journal, &recorded, keeper.as_ref())?;
+    if !complete {
+        warn!("a child has not come to run its program; it may be started a second time");
+    }
     for (_, identity) in &recorded {
         let lives = |found: &Survivor| found.identity == *identity;
         if !survivors.found.iter().any(lives) {
@@ -82,12 +95,13 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
             node::remove_left_behind(&socket);
         }
     }
-    let pid = Pid(std::process::id());
+    let pid = Pid(pid);
+    let beginning = begin(&mut live, &journal, pid, &opened, restored);
     let facts = Facts {
         journal: journal.clone(),
         boot: survivors.boot.clone(),
         pid,
-        started: opened.last,
+        keeper,
     };
     let mut first_events = Vec::new();
     let settings = options.config.settings.clone();
@@ -105,23 +119,74 @@ pub(super) fn look_around(options: &Options) -> Result<Boot, DaemonError> {
         boot: survivors.boot,
         pid,
         survivors: survivors.found,
-        ended: Vec::new(),
-        resumed: false,
+        ended: zombies.iter().map(end_of).collect(),
+        resumed: matches!(beginning, Beginning::Again(..)),
     });
     Ok(Boot {
         live,
         first_events,
         facts,
+        beginning,
+        zombies,
     })
+}
+
+/// Looks for the children of earlier engines and masters.
+fn find_children(
+    journal: &JournalId,
+    recorded: &[(Incarnation, Identity)],
+    keeper: Option<&KeeperLink>,
+) -> Result<Found, DaemonError> {
+    let found = match keeper {
+        Some(keeper) => process::find_kept(journal, recorded, keeper.keeper()),
+        None => process::find_survivors(journal, recorded).map(|survivors| Found {
+            survivors,
+            ended: Vec::new(),
+            complete: true,
+        }),
+    };
+    found.map_err(|source| DaemonError::System {
+        what: "a look at the processes",
+        source,
+    })
+}
+
+/// With which front this run begins: with the one before, if that is this master's, and the journal
+/// can tell what it has missed.
+fn begin(
+    live: &mut Live<Rules>,
+    journal: &JournalId,
+    pid: Pid,
+    opened: &Opened,
+    restored: Option<Restored>,
+) -> Beginning {
+    if let Some(restored) = restored {
+        let known = restored.front.identity();
+        let is_ours = known.journal == journal.to_string() && known.master == pid;
+        match live.take_tail().filter(|_| is_ours) {
+            Some(tail) => return Beginning::Again(Box::new(restored), tail),
+            None => warn!("the connections of the engine before are not this journal's; they end"),
+        }
+    }
+    live.forget_told();
+    let identity = FrontIdentity {
+        journal: journal.to_string(),
+        master: pid,
+        // The number of events before this run: with the pid, unique on this machine.
+        prefix: format!("{pid}_{}_", opened.last),
+    };
+    Beginning::New(Box::new(Front::new(identity, opened.last)))
 }
 
 fn open_journal(
     options: &Options,
-) -> Result<(Live<Rules>, allexmaster_journal::Opened), DaemonError> {
+    tail_after: Option<Heard>,
+) -> Result<(Live<Rules>, Opened), DaemonError> {
     let folder = journal_folder(&options.folder);
     let journal_options = JournalOptions {
         failpoint: options.failpoint,
         bounds: Some(options.config.journal),
+        tail_after,
     };
     match Live::open(&folder, journal_options) {
         Ok((live, opened)) => {

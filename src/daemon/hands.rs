@@ -5,30 +5,60 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster_journal::{CompactionEnd, Error, Outage, Performer, Recovery};
-use allexmaster_state::{Effect, InstanceName, State, Timestamp};
-use tokio::sync::mpsc;
+use allexmaster_journal::{CompactionEnd, Error, Heard, Outage, Performer, Recovery};
+use allexmaster_state::{Effect, Event, Incarnation, InstanceName, Port, State, Timestamp};
 use tracing::{error, info, warn};
 
 use crate::child::Children;
-use crate::local::{self, Order};
+use crate::front::Driver;
 use crate::machine::{EventInbox, Rules};
-use crate::node::Nodes;
 use crate::probe::Probe;
+use crate::sink::EventSink;
 use crate::status;
 
 /// The drivers, as the loop sees them. No call here waits.
 pub(super) struct Hands {
-    pub(super) lan: mpsc::Sender<Effect>,
-    pub(super) local: local::Handle,
+    pub(super) front: Driver,
+    pub(super) for_front: ForFront,
     pub(super) children: Children<EventInbox>,
-    pub(super) nodes: Nodes<EventInbox>,
-    pub(super) probe: Probe<EventInbox>,
+    pub(super) probe: Probe<FrontSink>,
     pub(super) troubles: Troubles,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
     /// The last reason that was told why the journal cannot be written.
     pub(super) told_outage: Option<String>,
+}
+
+/// What a batch of events caused for the front: it gets all of it at once.
+#[derive(Default)]
+pub(super) struct ForFront {
+    heard: Heard,
+    effects: Vec<Effect>,
+}
+
+/// Reports to the loop, but what the front tells only through the front: it counts.
+#[derive(Clone)]
+pub(super) struct FrontSink {
+    pub(super) inbox: EventInbox,
+    pub(super) front: Driver,
+}
+
+impl EventSink for FrontSink {
+    async fn send(&self, event: Event) {
+        if let Event::ChildFailed {
+            incarnation,
+            reason,
+        } = &event
+        {
+            self.front.child_failed(*incarnation, reason);
+        } else {
+            EventSink::send(&self.inbox, event).await;
+        }
+    }
+
+    async fn recorded(&self, incarnation: Incarnation) -> bool {
+        self.inbox.recorded(incarnation).await
+    }
 }
 
 /// Tells people what went wrong with a service, once.
@@ -64,11 +94,21 @@ impl Troubles {
 impl Performer<Rules> for Hands {
     type Exit = ();
 
+    fn recorded(&mut self, heard: Heard) {
+        self.for_front.heard = heard;
+    }
+
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
         match effect {
-            Effect::Abandon { ref instance, .. } | Effect::ReportDown { ref instance, .. } => {
+            Effect::Abandon { ref instance, .. }
+            | Effect::ReportDown { ref instance, .. }
+            | Effect::Retract { ref instance } => {
                 self.troubles.touch(instance);
-                self.to_the_lan(effect);
+                self.for_front.effects.push(effect);
+            }
+            Effect::Publish { ref record } => {
+                info!(service = %record.need.instance, pid = record.pid.0, "its ports answer");
+                self.for_front.effects.push(effect);
             }
             Effect::Dial { .. }
             | Effect::Hang { .. }
@@ -76,7 +116,8 @@ impl Performer<Rules> for Hands {
             | Effect::Respond { .. }
             | Effect::ReportEngaged { .. }
             | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. } => self.to_the_lan(effect),
+            | Effect::RemoveNeed { .. }
+            | Effect::Reply { .. } => self.for_front.effects.push(effect),
             Effect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
             Effect::Spawn(order) => {
                 info!(
@@ -92,18 +133,10 @@ impl Performer<Rules> for Hands {
                 identity,
             } => {
                 info!(service = %instance, pid = identity.pid.0, "adopted");
+                self.front.adopted(incarnation, &instance, &identity);
                 self.children.adopt(incarnation, instance, identity);
             }
-            Effect::AwaitReady { incarnation, ports } => {
-                let gone = self.children.gone(incarnation);
-                match self.nodes.introduction(incarnation) {
-                    Some((child, introduced)) => {
-                        self.probe
-                            .await_own(incarnation, ports, child, introduced, gone);
-                    }
-                    None => self.probe.await_ready(incarnation, ports, gone),
-                }
-            }
+            Effect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
             Effect::Signal {
                 incarnation,
                 identity,
@@ -111,23 +144,16 @@ impl Performer<Rules> for Hands {
             } => {
                 self.children.signal(incarnation, identity, signal);
             }
-            Effect::Publish { record } => {
-                info!(
-                    service = %record.need.instance, pid = record.pid.0, "its ports answer"
-                );
-                self.local.order(Order::Publish(record));
+            Effect::Exit => {
+                self.tell_front();
+                return ControlFlow::Break(());
             }
-            Effect::Retract { instance } => {
-                self.troubles.touch(&instance);
-                self.local.order(Order::Retract(instance));
-            }
-            Effect::Reply { request, reply } => self.local.order(Order::Reply(request, reply)),
-            Effect::Exit => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     }
 
     fn settled(&mut self, state: &State) {
+        self.tell_front();
         self.troubles.tell(state);
     }
 
@@ -158,11 +184,13 @@ impl Performer<Rules> for Hands {
             );
             self.told_outage = Some(outage.reason.clone());
         }
+        self.front.journal_is_out(Some(outage.clone()));
         ControlFlow::Continue(())
     }
 
     fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
         self.told_outage = None;
+        self.front.journal_is_out(None);
         for recovery in repairs {
             warn!(%recovery, "the journal was repaired");
         }
@@ -179,12 +207,19 @@ impl Performer<Rules> for Hands {
 }
 
 impl Hands {
-    fn to_the_lan(&self, effect: Effect) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.lan.try_send(effect) {
-            warn!(
-                most = crate::lan::ORDERS_MOST,
-                "the LanManager client is behind; an order was dropped"
-            );
+    fn await_ready(&self, incarnation: Incarnation, ports: Vec<Port>) {
+        let gone = self.children.gone(incarnation);
+        match self.front.introduction(incarnation) {
+            Some((child, introduced)) => {
+                self.probe
+                    .await_own(incarnation, ports, child, introduced, gone);
+            }
+            None => self.probe.await_ready(incarnation, ports, gone),
         }
+    }
+
+    fn tell_front(&mut self) {
+        let effects = std::mem::take(&mut self.for_front.effects);
+        self.front.journaled(self.for_front.heard, effects);
     }
 }

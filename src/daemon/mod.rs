@@ -2,44 +2,42 @@
 
 pub mod boot;
 mod hands;
+mod keeper;
 mod pid_file;
+mod stops;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use allexmaster_journal::engine;
 use allexmaster_journal::{Ended, Failpoint, SystemClock};
-use allexmaster_state::{Event, StopSource};
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle as Task;
-use tracing::{error, info, warn};
+use tokio::sync::oneshot;
+use tokio::task::{AbortHandle, JoinHandle as Task};
+use tracing::{error, info};
 
 use crate::channel::Neighbours;
 use crate::child::{AbortAfterFork, Children};
 use crate::config::Config;
 use crate::exit_code;
+use crate::front::{self, Driver, FrontOptions, Inherited, Store};
 use crate::install::Installer;
-use crate::lan::{self, Lan};
-use crate::local::{self, sockets};
+use crate::keeper_link::{Inheritance, KeeperLink};
+use crate::local::sockets::{self, Listener, Name, Socket};
 use crate::machine::EventInbox;
-use crate::node::Nodes;
 use crate::probe::Probe;
-use crate::relay;
-use crate::tables;
 use boot::Boot;
-use hands::{Hands, Troubles};
+use hands::{ForFront, FrontSink, Hands, Troubles};
+use keeper::{Engine, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
+use stops::{Stops, stop_on_signals};
 
 /// How many events may wait for the loop; then the drivers wait.
 const EVENTS_MOST: usize = 16_384;
-/// How long the drivers may take to say good-bye.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// What a run needs to know.
 #[derive(Clone, Debug)]
@@ -102,11 +100,38 @@ impl DaemonError {
     }
 }
 
+/// Where a run takes place: what is around it.
+pub struct Place {
+    /// The process number that the master is known by.
+    pub pid: u32,
+    /// Who keeps the descriptors when this process is killed.
+    pub store: Option<Arc<dyn Store>>,
+    /// The keeper, whose children ours are.
+    pub keeper: Option<KeeperLink>,
+    /// The descriptors that a killed process left.
+    pub inherited: Inherited,
+}
+
+impl Place {
+    /// A process by itself: with it end its connections.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self {
+            pid: std::process::id(),
+            store: None,
+            keeper: None,
+            inherited: Inherited::new(),
+        }
+    }
+}
+
 /// A master that runs.
 pub struct Running {
     inbox: EventInbox,
     ended: oneshot::Receiver<Result<(), allexmaster_journal::Error>>,
-    drivers: Vec<Task<()>>,
+    front: Driver,
+    acceptors: Vec<AbortHandle>,
+    listeners: Vec<Listener>,
     rotation: Task<()>,
     pid_file: PidFile,
     leave: Arc<AtomicBool>,
@@ -117,14 +142,28 @@ pub struct Running {
 /// # Errors
 ///
 /// Nothing was started, and whatever runs was not touched.
-pub fn start(options: Options) -> Result<Running, DaemonError> {
+pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError> {
+    let Place {
+        pid,
+        store,
+        keeper,
+        mut inherited,
+    } = place;
+    let restored = front::restore(&mut inherited);
+    if restored.is_some() {
+        // A test's engine has died there already; the next one is to live.
+        options.failpoint = None;
+        options.abort_after_fork = None;
+    }
     // The journal first: its lock is the proof that no other master runs here.
     let Boot {
         live,
         first_events,
         facts,
-    } = boot::look_around(&options)?;
-    let (pid_file, listeners) = claim_folder(&options, facts.pid.0)?;
+        beginning,
+        zombies,
+    } = boot::look_around(&options, pid, keeper, restored)?;
+    let (pid_file, listeners, new) = claim_folder(&options, facts.pid.0, &mut inherited)?;
     let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
     for event in first_events {
         // The inbox is empty, and has room for more than these.
@@ -134,7 +173,20 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
         options.config.log_folder(&options.folder),
         options.config.logs,
     ));
-    let (drivers, hands) = start_drivers(&options, &facts, listeners, &inbox);
+    let front_options = FrontOptions {
+        endpoints: options.config.lan_endpoints.clone(),
+        socket_folder: options.socket_folder.clone(),
+        inbox: inbox.clone(),
+        store: store.clone(),
+    };
+    let front = Driver::start(front_options, beginning, inherited);
+    let acceptors = if new {
+        listen(&front, &listeners, store.as_deref())?
+    } else {
+        Vec::new()
+    };
+    let hands = hands(&options, &facts, &front, &inbox, store);
+    hands.children.bury(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SystemClock;
     let thread =
@@ -145,97 +197,111 @@ pub fn start(options: Options) -> Result<Running, DaemonError> {
     Ok(Running {
         inbox,
         ended: watch(thread),
-        drivers,
+        front,
+        acceptors,
+        listeners,
         rotation,
         pid_file,
         leave,
     })
 }
 
-/// Puts the pid file and the sockets in place, and takes away what a killed master left.
+/// Puts the pid file and the sockets in place, and takes away what a killed master left. Tells
+/// whether the sockets are new.
 fn claim_folder(
     options: &Options,
     pid: u32,
-) -> Result<(PidFile, Vec<sockets::Listener>), DaemonError> {
+    inherited: &mut Inherited,
+) -> Result<(PidFile, Vec<Listener>, bool), DaemonError> {
     let before = read_pid(&options.folder).filter(|before| *before != pid);
     let pid_file = PidFile::create(&options.folder, &options.socket_folder, pid)?;
     if let Some(before) = before {
         sockets::remove_stale(&options.socket_folder, before);
     }
-    let listeners = sockets::open_all(&options.socket_folder, pid)?;
-    Ok((pid_file, listeners))
+    let given_back = listeners_given_back(inherited, &options.socket_folder, pid);
+    if given_back.is_empty() {
+        let listeners = sockets::open_all(&options.socket_folder, pid)?;
+        return Ok((pid_file, listeners, true));
+    }
+    Ok((pid_file, given_back, false))
 }
 
-/// Starts the drivers, and gives the loop its hands.
-fn start_drivers(
+/// The listeners that an earlier engine opened.
+fn listeners_given_back(inherited: &mut Inherited, folder: &Path, pid: u32) -> Vec<Listener> {
+    let mut listeners = Vec::new();
+    for socket in Socket::ALL {
+        for name in Name::ALL {
+            let key = front::listener_name(socket.number(), name.number());
+            let descriptors = inherited.remove(&key).unwrap_or_default();
+            if let Some(descriptor) = descriptors.into_iter().next() {
+                let listener = Listener::given_back(socket, name, folder, pid, descriptor);
+                listeners.push(listener);
+            }
+        }
+    }
+    listeners
+}
+
+/// Has connections accepted: by whoever keeps descriptors, or else by ourselves.
+fn listen(
+    front: &Driver,
+    listeners: &[Listener],
+    store: Option<&dyn Store>,
+) -> Result<Vec<AbortHandle>, DaemonError> {
+    let mut acceptors = Vec::new();
+    for listener in listeners {
+        let name = keeper::name_of(listener);
+        if let Some(store) = store {
+            store.accept(&name, listener.descriptor());
+            continue;
+        }
+        let descriptor = listener.descriptor().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|source| DaemonError::System {
+            what: "a further descriptor",
+            source,
+        })?;
+        acceptors.push(front.listen(name, descriptor));
+    }
+    Ok(acceptors)
+}
+
+/// Gives the loop its hands.
+fn hands(
     options: &Options,
     facts: &boot::Facts,
-    listeners: Vec<sockets::Listener>,
+    front: &Driver,
     inbox: &EventInbox,
-) -> (Vec<Task<()>>, Hands) {
+    store: Option<Arc<dyn Store>>,
+) -> Hands {
     let runtime = Handle::current();
-    let (local_handle, local_orders) = local::Handle::new();
-    let (table_sender, tables) = tables::channel();
-    let (lan_orders, lan_receiver) = mpsc::channel(lan::ORDERS_MOST);
-    let prefix = format!("{}_{}_", facts.pid, facts.started);
-    let endpoint = options
-        .config
-        .lan_endpoints
-        .first()
-        .map(ToString::to_string);
-    let endpoint = endpoint.unwrap_or_default();
-    let lan = Lan {
-        endpoints: options.config.lan_endpoints.clone(),
+    let sink = FrontSink {
         inbox: inbox.clone(),
-        tables: table_sender,
-        prefix: prefix.clone(),
+        front: front.clone(),
     };
-    let (to_children, wishes) = relay::channel();
-    let (from_children_sender, from_children) = relay::channel();
-    let nodes = Nodes::new(
-        runtime.clone(),
-        inbox.clone(),
-        facts.pid,
-        options.socket_folder.clone(),
-        from_children_sender,
-    );
-    let drivers = vec![
-        tokio::spawn(local::run(
-            listeners,
-            inbox.clone(),
-            prefix,
-            endpoint,
-            local_orders,
-            local::Sources {
-                tables,
-                from_children,
-                to_children,
-            },
-        )),
-        tokio::spawn(lan.run(lan_receiver)),
-        tokio::spawn(nodes.clone().relay(wishes)),
-    ];
-    let hands = Hands {
-        lan: lan_orders,
-        local: local_handle,
+    Hands {
+        front: front.clone(),
+        for_front: ForFront::default(),
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),
             facts.child_options(options),
-            neighbours(&nodes, options, &runtime),
+            neighbours(front, options, &runtime, store),
         ),
-        nodes,
-        probe: Probe::new(runtime, inbox.clone()),
+        probe: Probe::new(runtime, sink),
         troubles: Troubles::default(),
         leave: Arc::new(AtomicBool::new(false)),
         told_outage: None,
-    };
-    (drivers, hands)
+    }
 }
 
 /// Whom the children's driver tells of channels, and of packages that are missing.
-fn neighbours(nodes: &Nodes<EventInbox>, options: &Options, runtime: &Handle) -> Neighbours {
-    let nodes = nodes.clone();
+fn neighbours(
+    front: &Driver,
+    options: &Options,
+    runtime: &Handle,
+    store: Option<Arc<dyn Store>>,
+) -> Neighbours {
+    let front = front.clone();
     let installer = Installer::new(
         runtime.clone(),
         // Without the "." that a runtime directory often is.
@@ -246,8 +312,19 @@ fn neighbours(nodes: &Nodes<EventInbox>, options: &Options, runtime: &Handle) ->
             .collect(),
         options.config.install_modules.clone(),
     );
+    let (keeping, forgetting) = (store.clone(), store);
     Neighbours {
-        channel_opened: Box::new(move |channel| nodes.begin(channel)),
+        channel_made: Box::new(move |incarnation, channel| {
+            if let Some(store) = &keeping {
+                store.keep(&front::channel_name(incarnation).0, &[channel]);
+            }
+        }),
+        channel_dropped: Box::new(move |incarnation| {
+            if let Some(store) = &forgetting {
+                store.forget(&front::channel_name(incarnation).0);
+            }
+        }),
+        channel_opened: Box::new(move |channel| front.open_channel(channel)),
         package_missing: Box::new(move |package| installer.missing(package)),
     }
 }
@@ -284,14 +361,17 @@ impl Running {
         &self.inbox
     }
 
-    /// Waits for the end of the loop, then ends the drivers and removes sockets and pid file.
+    /// Waits for the end of the loop, tells a keeper of it, then ends the drivers and removes sockets and pid file.
     ///
     /// # Errors
     ///
     /// The journal could not be written, or the loop died: the children live on, for the
     /// next start.
-    pub async fn finished(mut self) -> Result<(), DaemonError> {
+    pub async fn finished(mut self, link: Option<&KeeperLink>) -> Result<(), DaemonError> {
         let result = (&mut self.ended).await;
+        if let Some(link) = link {
+            keeper::told(link.stopping());
+        }
         self.end_drivers().await;
         match result {
             Ok(Ok(())) => Ok(()),
@@ -304,39 +384,28 @@ impl Running {
     }
 
     async fn end_drivers(self) {
-        // The loop has dropped the ends that gave orders: the drivers finish, and end.
         let Self {
-            drivers,
+            front,
+            acceptors,
+            listeners,
             rotation,
             pid_file,
             ..
         } = self;
         rotation.abort();
-        for mut driver in drivers {
-            if tokio::time::timeout(FAREWELL, &mut driver).await.is_err() {
-                driver.abort();
-            }
+        for acceptor in acceptors {
+            acceptor.abort();
         }
+        // Nobody finds us any more; those who have are told the rest.
+        drop(listeners);
+        front.end().await;
         drop(pid_file);
     }
 }
 
-/// Runs a master in the foreground until it is told to stop.
-pub async fn run(options: Options) -> ExitCode {
-    let folder = options.folder.clone();
-    let running = match start(options) {
-        Ok(running) => running,
-        Err(error) => {
-            report(&error);
-            return ExitCode::from(error.exit_code());
-        }
-    };
-    info!(folder = %folder.display(), pid = std::process::id(), "the master runs");
-    let leave = Arc::clone(&running.leave);
-    let stopping = tokio::spawn(stop_on_signals(running.inbox().clone(), leave));
-    let result = running.finished().await;
-    stopping.abort();
-    match result {
+/// Runs a master in the foreground until it is told to stop: for a keeper, where there is one.
+pub async fn run(options: Options, inheritance: Option<Inheritance>) -> ExitCode {
+    match run_to_the_end(options, inheritance).await {
         Ok(()) => {
             info!("the master has stopped");
             ExitCode::SUCCESS
@@ -346,6 +415,40 @@ pub async fn run(options: Options) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+async fn run_to_the_end(
+    options: Options,
+    inheritance: Option<Inheritance>,
+) -> Result<(), DaemonError> {
+    let no_room = |source| DaemonError::System {
+        what: "further watches",
+        source,
+    };
+    let folder = options.folder.clone();
+    let (engine, place) = match inheritance.map(Engine::start).transpose() {
+        Ok(Some((engine, place))) => (Some(engine), place),
+        Ok(None) => (None, Place::alone()),
+        Err(source) => return Err(no_room(source)),
+    };
+    let pid = place.pid;
+    let running = start(options, place)?;
+    info!(folder = %folder.display(), pid, "the master runs");
+    let signals = tokio::spawn(stop_on_signals(Stops::of(&running)));
+    let link = engine.as_ref().map(|engine| engine.link.clone());
+    let serving = match engine {
+        Some(engine) => {
+            let served = Served::of(&running).map_err(no_room)?;
+            Some(tokio::spawn(engine.serve(served)))
+        }
+        None => None,
+    };
+    let result = running.finished(link.as_ref()).await;
+    signals.abort();
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    result
 }
 
 /// An error with all its reasons, in one line.
@@ -358,55 +461,4 @@ pub fn report(error: &DaemonError) {
         source = reason.source();
     }
     error!("{text}");
-}
-
-/// The first signal stops in order, the second at once. While the journal cannot be written there
-/// is no order to stop in: the first waits for it, the second ends the master without its children.
-async fn stop_on_signals(inbox: EventInbox, leave: Arc<AtomicBool>) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    ) else {
-        warn!("signals cannot be received; use `allexmaster stop`");
-        return;
-    };
-    let mut asked = false;
-    loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        let waits = inbox.outage().is_some();
-        if waits && asked {
-            warn!(
-                signal = name,
-                "ending; the children stay, and the next start finds them"
-            );
-            leave.store(true, Ordering::Relaxed);
-            continue;
-        }
-        if waits {
-            warn!(
-                signal = name,
-                "stopping when the journal can be written; a second signal ends the master \
-                 without its children"
-            );
-        } else {
-            info!(signal = name, "stopping; a second signal stops at once");
-        }
-        asked = true;
-        let event = Event::StopRequested {
-            request: None,
-            source: StopSource::Signal,
-        };
-        if waits {
-            // To wait for room would keep the second signal waiting until the disk works.
-            if inbox.try_send(event).is_err() {
-                warn!("too much waits for the journal to take the wish to stop as well");
-            }
-        } else if inbox.send(event).await.is_err() {
-            return;
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
 use allexmaster_protocol::carrier::{Inbox, Outgoing, signalr, web_socket};
-use allexmaster_protocol::close::CarrierKind;
+use tokio::net::TcpStream;
 
 use crate::config::{Endpoint, LanProtocol};
 
@@ -11,8 +11,17 @@ use crate::config::{Endpoint, LanProtocol};
 pub struct Dialed {
     /// To whom.
     pub endpoint: Endpoint,
-    /// What is sent goes here; what comes, into the inbox that was given.
-    pub outgoing: Outgoing,
+    /// Over what.
+    pub reached: Reached,
+}
+
+/// What a connection is made of.
+#[derive(Debug)]
+pub enum Reached {
+    /// A socket whose bytes are ours to take apart.
+    Bytes(TcpStream),
+    /// A carrier that does it (TLS); what comes goes into the inbox that was given.
+    Texts(Outgoing),
 }
 
 /// Dials the endpoints in turn.
@@ -24,10 +33,10 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
     let mut reasons = Vec::new();
     for endpoint in endpoints {
         match dial(endpoint, inbox.clone()).await {
-            Ok(outgoing) => {
+            Ok(reached) => {
                 return Ok(Dialed {
                     endpoint: endpoint.clone(),
-                    outgoing,
+                    reached,
                 });
             }
             Err(reason) => reasons.push(format!("{endpoint}: {reason}")),
@@ -36,7 +45,7 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
     Err(reasons.join("; "))
 }
 
-async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Outgoing, String> {
+async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Reached, String> {
     let Endpoint {
         protocol,
         host,
@@ -48,27 +57,16 @@ async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Outgoing, String> {
             let trust = Trust::system().map_err(|error| all_reasons(&error))?;
             let dialed = secure_web_socket::dial(host, *port, &trust).await;
             let socket = dialed.map_err(|error| all_reasons(&error))?;
-            Ok(web_socket::start(socket, inbox))
+            Ok(Reached::Texts(web_socket::start(socket, inbox)))
         }
         LanProtocol::Ws => {
-            let dialed = web_socket::dial(host, *port).await;
-            let socket = dialed.map_err(|error| all_reasons(&error))?;
-            Ok(web_socket::start(socket, inbox))
+            let dialed = web_socket::dial_raw(host, *port).await;
+            Ok(Reached::Bytes(dialed.map_err(|error| all_reasons(&error))?))
         }
         LanProtocol::SignalR => {
-            let dialed = signalr::dial(host, *port).await;
-            let socket = dialed.map_err(|error| all_reasons(&error))?;
-            Ok(signalr::start_dialled(socket, inbox))
+            let dialed = signalr::dial_raw(host, *port).await;
+            Ok(Reached::Bytes(dialed.map_err(|error| all_reasons(&error))?))
         }
-    }
-}
-
-/// Who pings whom at an endpoint.
-#[must_use]
-pub const fn carrier(endpoint: &Endpoint) -> CarrierKind {
-    match endpoint.protocol {
-        LanProtocol::Ws | LanProtocol::Wss => CarrierKind::WebSocket,
-        LanProtocol::SignalR => CarrierKind::SignalR,
     }
 }
 

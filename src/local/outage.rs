@@ -3,7 +3,7 @@
 use allexmaster_journal::Outage;
 use allexmaster_protocol::frame::RemoteError;
 
-use super::service::Asked;
+use super::asked::Asked;
 
 impl Asked {
     /// The refusal of what cannot be done, or not be answered, while the journal cannot be written.

@@ -1,53 +1,49 @@
 //! Sessions of tools with children, carried through the master; and the columns that children fill.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
-use allexmaster_protocol::frame::{ClientFrame, RemoteError, SessionId};
+use allexmaster_protocol::frame::{ClientFrame, SessionId};
 use allexmaster_protocol::server::{ConnectionId, Server, Token};
 use allexmaster_state::{InstanceName, Pid};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::relay::{self, FromChild, ToChild};
+use crate::relay::{FromChild, ToChild};
 
 /// What is carried.
-#[derive(Debug)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Relays {
-    to_children: relay::Sender<ToChild>,
-    sessions: HashMap<SessionId, InstanceName>,
+    sessions: BTreeMap<SessionId, InstanceName>,
+    /// What tools want of children, until somebody fetches it.
+    #[serde(skip)]
+    wishes: VecDeque<ToChild>,
 }
 
 impl Relays {
-    pub(super) fn new(to_children: relay::Sender<ToChild>) -> Self {
-        Self {
-            to_children,
-            sessions: HashMap::new(),
-        }
+    /// The next thing that a tool wants of a child.
+    pub(super) fn poll(&mut self) -> Option<ToChild> {
+        self.wishes.pop_front()
     }
 
     /// A tool wants a session with a child.
     pub(super) fn sub_connect(
-        &self,
-        server: &mut Server,
+        &mut self,
         token: Token,
         connection: ConnectionId,
         instance: InstanceName,
         identity: Map<String, Value>,
     ) {
-        let wish = ToChild::SubConnect {
+        self.wishes.push_back(ToChild::SubConnect {
             instance,
             token,
             connection,
             identity,
-        };
-        if self.to_children.send(wish).is_err() {
-            server.refuse(token, busy());
-        }
+        });
     }
 
     /// A tool says something in its session with a child.
     pub(super) fn carry(
-        &self,
-        server: &mut Server,
+        &mut self,
         connection: ConnectionId,
         session: SessionId,
         frame: ClientFrame,
@@ -55,22 +51,17 @@ impl Relays {
         let Some(instance) = self.sessions.get(&session).cloned() else {
             return;
         };
-        let wish = ToChild::Frame {
+        self.wishes.push_back(ToChild::Frame {
             instance,
-            session: session.clone(),
+            session,
             connection,
             frame,
-        };
-        if self.to_children.send(wish).is_err() {
-            // Its calls would never be answered: it may begin anew.
-            server.end_relay(&session);
-            self.tell_gone(connection);
-        }
+        });
     }
 
     /// A connection ended, and with it the sessions that were carried over it.
-    pub(super) fn closed(&self, connection: ConnectionId) {
-        self.tell_gone(connection);
+    pub(super) fn closed(&mut self, connection: ConnectionId) {
+        self.wishes.push_back(ToChild::Gone { connection });
     }
 
     /// Takes what a child has for a tool; gives back what is for a row.
@@ -96,7 +87,7 @@ impl Relays {
                     if server.relay(token, session.clone(), answer) {
                         self.sessions.insert(session, instance);
                     } else {
-                        self.tell_gone(connection);
+                        self.closed(connection);
                     }
                 }
                 Err(error) => server.refuse(token, error),
@@ -109,15 +100,4 @@ impl Relays {
         }
         None
     }
-
-    /// Where it does not arrive, the child keeps a few sessions until it ends.
-    fn tell_gone(&self, connection: ConnectionId) {
-        if self.to_children.send(ToChild::Gone { connection }).is_err() {
-            tracing::warn!("the children are behind; some sessions of tools stay open");
-        }
-    }
-}
-
-fn busy() -> RemoteError {
-    RemoteError::new("TOO_MANY_CALLS", "the master is too busy; try again later")
 }

@@ -9,51 +9,25 @@
 //! The names, columns and methods are those of the JavaScript master; `status`,
 //! `needs`, `stop` and `restart` are ours, for the command line.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use allexmaster_inspect::source::PageWish;
-use allexmaster_journal::Wish;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_protocol::server::{
-    self, ConnectionId, Event, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId,
-    Token,
+    self, ConnectionId, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId, Token,
 };
 use allexmaster_protocol::table::{RowKey, TableDescription};
 use allexmaster_state::{InstanceName, ModuleName, Pid, Reply, RequestId, ServiceRecord};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::asked::Asked;
 use super::relays::Relays;
 use super::sockets::Socket;
-use crate::relay::{self, FromChild, ToChild};
+use crate::relay::{FromChild, ToChild};
 use crate::rows::{NAME_BYTES_MOST, NEED_BYTES_MOST, row_from_record};
 use crate::tables::TableChange;
-
-/// What a local peer asks for, that is not answered here.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Asked {
-    /// The state of all services.
-    Status,
-    /// The unsatisfied needs.
-    Needs,
-    /// A page of the journal.
-    Journal(PageWish),
-    /// That old history is removed from the journal.
-    Compact(Wish),
-    /// That the master stops.
-    Stop,
-    /// That a service is started anew.
-    Restart(InstanceName),
-    /// That a child is ended: answered with true at once, also where there is none.
-    Kill(InstanceName),
-    /// That the LanManager gets a further need.
-    AddNeed(Value),
-    /// That the LanManager forgets a need.
-    RemoveNeed(InstanceName),
-    /// That a module counts as in use. Answered at once.
-    ModuleEngaged(ModuleName),
-}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -72,6 +46,8 @@ pub enum Output {
         /// Why.
         reason: CloseReason,
     },
+    /// A tool wants something of a child.
+    ToChild(ToChild),
     /// Somebody asks; [`Service::reply`] answers.
     Asked {
         /// The name of the call.
@@ -82,7 +58,7 @@ pub enum Output {
 }
 
 /// The three services.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Service {
     server: Server,
     children: TableId,
@@ -90,8 +66,8 @@ pub struct Service {
     translations: TableId,
     relays: Relays,
     /// The columns that children have filled, each with its process.
-    columns: HashMap<InstanceName, (Pid, Map<String, Value>)>,
-    waiting: HashMap<RequestId, Token>,
+    columns: BTreeMap<InstanceName, (Pid, Map<String, Value>)>,
+    waiting: BTreeMap<RequestId, Token>,
     requests: u64,
     asked: VecDeque<(RequestId, Asked)>,
 }
@@ -133,7 +109,7 @@ const TRANSLATION_FIELDS: [&str; 4] = ["iaddress", "iport", "eaddress", "eport"]
 impl Service {
     /// Without peers, and with empty tables. The prefix begins every session's name.
     #[must_use]
-    pub fn new(prefix: String, to_children: relay::Sender<ToChild>) -> Self {
+    pub fn new(prefix: String) -> Self {
         let mut server = Server::new(ServerOptions {
             identifier_prefix: prefix,
         });
@@ -145,9 +121,9 @@ impl Service {
             children,
             services,
             translations,
-            relays: Relays::new(to_children),
-            columns: HashMap::new(),
-            waiting: HashMap::new(),
+            relays: Relays::default(),
+            columns: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             requests: 0,
             asked: VecDeque::new(),
         }
@@ -289,6 +265,9 @@ impl Service {
             if let Some((request, asked)) = self.asked.pop_front() {
                 return Some(Output::Asked { request, asked });
             }
+            if let Some(wish) = self.relays.poll() {
+                return Some(Output::ToChild(wish));
+            }
             match self.server.poll_output()? {
                 server::Output::Send { connection, text } => {
                     return Some(Output::Send { connection, text });
@@ -301,9 +280,9 @@ impl Service {
         }
     }
 
-    fn decide(&mut self, now: u64, event: Event) {
+    fn decide(&mut self, now: u64, event: server::Event) {
         match event {
-            Event::Introduce {
+            server::Event::Introduce {
                 token,
                 connection: _,
                 peer,
@@ -315,22 +294,21 @@ impl Service {
                 Err(error) => self.server.refuse(token, error),
             },
             // A subservice of the master is a child; its session is carried to and fro.
-            Event::SubConnect {
+            server::Event::SubConnect {
                 token,
                 session,
                 service,
                 subservice,
                 identity,
             } => self.sub_connect(token, &session, service, subservice, identity),
-            Event::Relayed {
+            server::Event::Relayed {
                 connection,
                 session,
                 frame,
             } => {
-                let relays = &self.relays;
-                relays.carry(&mut self.server, connection, session, frame);
+                self.relays.carry(connection, session, frame);
             }
-            Event::Call {
+            server::Event::Call {
                 token,
                 service,
                 target: Target::User,
@@ -340,12 +318,12 @@ impl Service {
             } if service == ServiceId(u64::from(Socket::MachineManager.number())) => {
                 self.call(token, &method, arguments);
             }
-            Event::Call { token, method, .. } => {
+            server::Event::Call { token, method, .. } => {
                 self.server
                     .refuse(token, RemoteError::method_does_not_exist(&method));
             }
-            Event::SessionEnded { .. } => {}
-            Event::ConnectionEnded { connection, .. } => {
+            server::Event::SessionEnded { .. } => {}
+            server::Event::ConnectionEnded { connection, .. } => {
                 self.relays.closed(connection);
                 let server = &self.server;
                 self.waiting.retain(|_, token| server.is_pending(*token));
@@ -402,8 +380,8 @@ impl Service {
                 if service == ServiceId(u64::from(Socket::MachineManager.number())) =>
             {
                 let instance = InstanceName::from(subservice);
-                let relays = &self.relays;
-                relays.sub_connect(&mut self.server, token, connection, instance, identity);
+                self.relays
+                    .sub_connect(token, connection, instance, identity);
             }
             (Some(_) | None, _) => {
                 let text = format!("there is no subservice {subservice}");

@@ -1,21 +1,19 @@
 //! The socket files: names, permissions, stale ones, and who is at the other end.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use interprocess::local_socket::tokio::{Listener as SocketListener, Stream};
-use interprocess::local_socket::traits::StreamCommon as _;
-use interprocess::local_socket::traits::tokio::Listener as _;
-use interprocess::local_socket::{GenericFilePath, ListenerOptions, ToFsName as _};
+use interprocess::local_socket::{
+    GenericFilePath, Listener as SocketListener, ListenerNonblockingMode, ListenerOptions,
+    ToFsName as _,
+};
+use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 /// The folder of the JavaScript master's sockets; tools look nowhere else.
 pub const DEFAULT_FOLDER: &str = "/tmp";
-/// How long a failing listener rests, so that it does not spin (too many open files, say).
-const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// One of the three services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,30 +85,79 @@ pub enum SocketError {
     },
 }
 
-/// An open socket.
+/// An open socket. Its file is removed when this is dropped.
+#[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
-    listener: SocketListener,
+    /// Which of the three.
+    pub socket: Socket,
+    /// Under which name.
+    pub name: Name,
+    descriptor: OwnedFd,
     path: PathBuf,
 }
 
-impl std::fmt::Debug for Listener {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "Listener({})", self.path.display())
+/// The two names that a socket may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// With the process number of the master.
+    OfMaster,
+    /// Without: only one master of a machine has it.
+    Plain,
+}
+
+impl Name {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::OfMaster, Self::Plain];
+
+    /// Its number among the names of a socket.
+    #[must_use]
+    pub const fn number(self) -> usize {
+        match self {
+            Self::OfMaster => 0,
+            Self::Plain => 1,
+        }
     }
 }
 
-/// A connection that was let in.
-#[derive(Debug)]
-pub struct Accepted<S> {
-    /// Over which socket.
-    pub socket: Socket,
-    /// The process at the other end, as the kernel says.
-    pub process: Option<u32>,
-    /// Its user, as the kernel says.
-    pub user: Option<u32>,
-    /// The connection.
-    pub stream: S,
+impl Listener {
+    /// One that an earlier process of this master opened.
+    #[must_use]
+    pub fn given_back(
+        socket: Socket,
+        name: Name,
+        folder: &Path,
+        pid: u32,
+        descriptor: OwnedFd,
+    ) -> Self {
+        let path = path(socket, name, folder, pid);
+        Self {
+            socket,
+            name,
+            descriptor,
+            path,
+        }
+    }
+
+    /// The listening socket.
+    #[must_use]
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            debug!(path = %self.path.display(), %error, "a socket is not removed");
+        }
+    }
+}
+
+fn path(socket: Socket, name: Name, folder: &Path, pid: u32) -> PathBuf {
+    match name {
+        Name::OfMaster => socket.path(folder, pid),
+        Name::Plain => folder.join(socket.name()),
+    }
 }
 
 /// Opens all sockets of a master: the three with its process number, and the plain name if
@@ -123,10 +170,9 @@ pub struct Accepted<S> {
 pub fn open_all(folder: &Path, pid: u32) -> Result<Vec<Listener>, SocketError> {
     let mut listeners = Vec::new();
     for socket in Socket::ALL {
-        listeners.push(open(socket, socket.path(folder, pid))?);
+        listeners.push(open(socket, Name::OfMaster, folder, pid)?);
     }
-    let plain = folder.join(Socket::MachineManager.name());
-    match open(Socket::MachineManager, plain) {
+    match open(Socket::MachineManager, Name::Plain, folder, pid) {
         Ok(listener) => listeners.push(listener),
         Err(SocketError::InUse { path }) => {
             debug!(path = %path.display(), "another master on this machine has the plain name");
@@ -149,40 +195,39 @@ pub fn remove_stale(folder: &Path, pid: u32) {
     }
 }
 
-fn open(socket: Socket, path: PathBuf) -> Result<Listener, SocketError> {
-    match bind(&path) {
-        Ok(listener) => Ok(Listener {
-            socket,
-            listener,
-            path,
-        }),
+fn open(socket: Socket, name: Name, folder: &Path, pid: u32) -> Result<Listener, SocketError> {
+    let path = path(socket, name, folder, pid);
+    let bound = match bind(&path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             if somebody_listens(&path) {
                 return Err(SocketError::InUse { path });
             }
             // Left behind by a program that was killed: nobody can be reached there.
-            let removed = std::fs::remove_file(&path).and_then(|()| bind(&path));
-            match removed {
-                Ok(listener) => Ok(Listener {
-                    socket,
-                    listener,
-                    path,
-                }),
-                Err(source) => Err(SocketError::Open { path, source }),
-            }
+            std::fs::remove_file(&path).and_then(|()| bind(&path))
         }
+        bound => bound,
+    };
+    match bound {
+        Ok(descriptor) => Ok(Listener {
+            socket,
+            name,
+            descriptor,
+            path,
+        }),
         Err(source) => Err(SocketError::Open { path, source }),
     }
 }
 
-fn bind(path: &Path) -> io::Result<SocketListener> {
-    let options = ListenerOptions::new().name(path.to_fs_name::<GenericFilePath>()?);
-    #[cfg(unix)]
-    let options = {
-        use interprocess::os::unix::local_socket::ListenerOptionsExt as _;
-        options.mode(0o600) // the user's alone
-    };
-    options.create_tokio()
+fn bind(path: &Path) -> io::Result<OwnedFd> {
+    let options = ListenerOptions::new()
+        .name(path.to_fs_name::<GenericFilePath>()?)
+        .nonblocking(ListenerNonblockingMode::Both)
+        // The file is removed by whoever ends the master, not by whoever held the socket.
+        .reclaim_name(false)
+        .mode(0o600); // the user's alone
+    match options.create_sync()? {
+        SocketListener::UdSocket(listener) => Ok(listener.into()),
+    }
 }
 
 /// Only a refusal is a proof that nobody listens; anything else is not.
@@ -198,51 +243,4 @@ pub(crate) fn somebody_listens(path: &Path) -> bool {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
         ),
     }
-}
-
-impl Listener {
-    /// Accepts until nobody takes what is accepted.
-    pub async fn accept_all(self, accepted: mpsc::Sender<Accepted<Stream>>) {
-        let own_user = rustix::process::getuid().as_raw();
-        loop {
-            let stream = match self.listener.accept().await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    warn!(path = %self.path.display(), %error, "a local connection failed");
-                    tokio::time::sleep(ACCEPT_REST).await;
-                    continue;
-                }
-            };
-            let (process, user) = peer(&stream);
-            if user.is_some_and(|user| user != own_user && user != 0) {
-                warn!(user, "a local connection of another user was refused");
-                continue;
-            }
-            if accepted
-                .send(Accepted {
-                    socket: self.socket,
-                    process,
-                    user,
-                    stream,
-                })
-                .await
-                .is_err()
-            {
-                return;
-            }
-        }
-    }
-}
-
-/// The process and the user at the other end, as far as the system can tell.
-fn peer(stream: &Stream) -> (Option<u32>, Option<u32>) {
-    let Ok(credentials) = stream.peer_creds() else {
-        return (None, None);
-    };
-    #[cfg(unix)]
-    let user = credentials.euid();
-    #[cfg(not(unix))]
-    let user = None;
-    let process = credentials.pid().and_then(|pid| u32::try_from(pid).ok());
-    (process, user)
 }

@@ -6,7 +6,7 @@
 //!           a tool's wish ──► subConnect "." ──► a session of the child, carried for the tool
 //! ```
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use allexmaster_protocol::client::{
     CallError, Client, ClientEvent, ClientOptions, Patience, reserved_session,
@@ -18,6 +18,7 @@ use allexmaster_protocol::frame::{
 use allexmaster_protocol::server::{ConnectionId, Token};
 use allexmaster_protocol::state_stream::StateItem;
 use allexmaster_state::{InstanceName, Pid};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::relay::{FromChild, ToChild};
@@ -68,7 +69,7 @@ pub enum News {
 }
 
 /// The conversation with one child. Times are milliseconds of a clock that does not go back.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Session {
     client: Client,
     kind: CarrierKind,
@@ -79,13 +80,15 @@ pub struct Session {
     introduced: bool,
     failed: bool,
     /// The calls of tools that wait for a session of their own.
-    asked: HashMap<CallId, (Token, ConnectionId)>,
+    asked: BTreeMap<CallId, (Token, ConnectionId)>,
     /// The sessions that are carried, each with the connection of its tool.
     carried: BTreeMap<SessionId, ConnectionId>,
     /// The calls that are carried, by the names that they have on this channel.
-    calls: HashMap<CallId, (ConnectionId, CallId)>,
+    calls: BTreeMap<CallId, (ConnectionId, CallId)>,
     counter: u64,
+    #[serde(skip)]
     transmits: VecDeque<String>,
+    #[serde(skip)]
     news: VecDeque<News>,
 }
 
@@ -106,9 +109,9 @@ impl Session {
             introduction: None,
             introduced: false,
             failed: false,
-            asked: HashMap::new(),
+            asked: BTreeMap::new(),
             carried: BTreeMap::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             counter: 0,
             transmits: VecDeque::new(),
             news: VecDeque::new(),
@@ -435,7 +438,7 @@ impl Session {
         for (session, _) in std::mem::take(&mut self.carried) {
             self.news.push_back(News::SessionEnded(session));
         }
-        for (_, (connection, id)) in self.calls.drain() {
+        for (_, (connection, id)) in std::mem::take(&mut self.calls) {
             let error = RemoteError::new("SERVICE_DOWN", "the service has ended");
             self.news.push_back(News::Frame {
                 connection,

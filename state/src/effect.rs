@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What the hands have to do.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
 pub enum Effect {
     /// Dial the LanManager, introduce ourselves, and follow its tables.
@@ -144,7 +144,7 @@ pub enum Effect {
 }
 
 /// A child to be forked.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SpawnOrder {
     /// The name of this attempt; the child has it in its environment.
     pub incarnation: Incarnation,
@@ -155,7 +155,7 @@ pub struct SpawnOrder {
 }
 
 /// A running service as the LanManager and local tools get to know it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceRecord {
     /// What it satisfies, with all that the need said.
     pub need: Arc<Need>,
@@ -168,7 +168,7 @@ pub struct ServiceRecord {
 }
 
 /// How hard a child is asked to end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Signal {
     /// SIGTERM: it may clean up.

@@ -312,4 +312,43 @@ impl Event {
             Self::ChildFailed { .. } => 23,
         }
     }
+
+    /// Whether it is the conversations (with local peers, children and the LanManager) that tell this
+    /// event, and not the system. They are counted, so that after a crash it is known which of them
+    /// the journal has; so of each kind of event the conversations tell either all or none.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        match self {
+            Self::LanConnected { .. }
+            | Self::LanClosed { .. }
+            | Self::NeedsListed { .. }
+            | Self::NeedAppeared { .. }
+            | Self::NeedWithdrawn { .. }
+            | Self::BidAnswered { .. }
+            | Self::ResponseAnswered { .. }
+            | Self::ServiceDownAcknowledged { .. }
+            | Self::ChildFailed { .. }
+            | Self::ModuleEngaged { .. }
+            | Self::StopRequested {
+                source: StopSource::Operator,
+                ..
+            }
+            | Self::RestartRequested { .. }
+            | Self::AddNeedRequested { .. }
+            | Self::RemoveNeedRequested { .. }
+            | Self::LanCallAnswered { .. } => true,
+            Self::SettingsLoaded { .. }
+            | Self::MasterStarted { .. }
+            | Self::PortsProbed { .. }
+            | Self::ChildSpawned { .. }
+            | Self::ChildNotSpawned { .. }
+            | Self::ChildReady { .. }
+            | Self::ChildExited { .. }
+            | Self::StopRequested {
+                source: StopSource::Signal,
+                ..
+            }
+            | Self::DeadlineReached => false,
+        }
+    }
 }

@@ -1,20 +1,26 @@
 //! Real processes with a channel. The child is a shell that speaks as a child of AllexJS does.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use allexmaster::channel::Neighbours;
 use allexmaster::child::{ChildOptions, Children};
+use allexmaster::front::{Beginning, Driver, Front, FrontIdentity, FrontOptions, Inherited};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, Template};
-use allexmaster::node::{Nodes, child_socket, remove_left_behind};
-use allexmaster::{process, relay};
-use allexmaster_state::{Event, Incarnation, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder};
-use serde_json::Map;
+use allexmaster::machine::{EventInbox, Rules};
+use allexmaster::node::{child_socket, remove_left_behind};
+use allexmaster::process;
+use allexmaster_inspect::source::{Page, PageWish};
+use allexmaster_journal::{Error, Live, Options, Performer, SystemClock, engine};
+use allexmaster_state::{
+    Effect, Event, Incarnation, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder, State,
+};
+use serde_json::{Map, Value};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// No condition takes so long, however slow the machine: then the test fails.
@@ -33,19 +39,37 @@ const GREET: &str = r#"
     printf '["r","%s",{"session":"%s","role":"service","modulename":"allex_x"}]\n' "$id" "$session" >&3
 "#;
 
+/// Does nothing: these tests look at what is told.
+struct Idle;
+
+impl Performer<Rules> for Idle {
+    type Exit = ();
+
+    fn perform(&mut self, _effect: Effect) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn settled(&mut self, _state: &State) {}
+
+    fn journal_failed(&mut self, error: &Error) {
+        panic!("{error}");
+    }
+}
+
 struct Bench {
     folder: TempDir,
-    children: Children<mpsc::Sender<Event>>,
-    nodes: Nodes<mpsc::Sender<Event>>,
-    events: mpsc::Receiver<Event>,
-    from_children: mpsc::Receiver<relay::FromChild>,
+    children: Children<EventInbox>,
+    front: Driver,
+    inbox: EventInbox,
 }
 
 impl Bench {
     /// Runs a script as the child program.
     fn run(script: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (sink, events) = mpsc::channel(64);
+        let (live, _) = Live::open(&folder.path().join("journal"), Options::default()).unwrap();
+        let (inbox, mailbox) = engine::inbox(64);
+        engine::start(live, mailbox, SystemClock, Idle).unwrap();
         let node = Launcher {
             program: PathBuf::from("sh"),
             arguments: ["-c", &script.replace('{', "{{").replace('}', "}}")]
@@ -55,6 +79,8 @@ impl Bench {
             environment: BTreeMap::new(),
             ready: None,
         };
+        let journal = folder.path().display().to_string().replace('/', "-");
+        let master = Pid(std::process::id());
         let options = ChildOptions {
             boot: process::boot_id().unwrap(),
             launchers: Launchers::new(
@@ -62,8 +88,8 @@ impl Bench {
                 Path::new(env!("CARGO_BIN_EXE_allexmaster")),
             ),
             master: MasterFacts {
-                journal: folder.path().display().to_string().replace('/', "-").into(),
-                pid: Pid(std::process::id()),
+                journal: journal.as_str().into(),
+                pid: master,
                 folder: folder.path().to_owned(),
                 runtime_folder: ".".to_owned(),
             },
@@ -71,16 +97,26 @@ impl Bench {
             keeper: None,
             abort_after_fork: None,
         };
-        let (to_local, from_children) = relay::channel();
-        let master = Pid(std::process::id());
-        let sockets = folder.path().to_owned();
-        let nodes = Nodes::new(Handle::current(), sink.clone(), master, sockets, to_local);
-        let opened = nodes.clone();
+        let identity = FrontIdentity {
+            journal,
+            master,
+            prefix: "m".to_owned(),
+        };
+        let front_options = FrontOptions {
+            endpoints: Vec::new(),
+            socket_folder: folder.path().to_owned(),
+            inbox: inbox.clone(),
+            store: None,
+        };
+        let beginning = Beginning::New(Box::new(Front::new(identity, 0)));
+        let front = Driver::start(front_options, beginning, Inherited::new());
+        let opened = front.clone();
         let neighbours = Neighbours {
-            channel_opened: Box::new(move |channel| opened.begin(channel)),
+            channel_opened: Box::new(move |channel| opened.open_channel(channel)),
             ..Neighbours::default()
         };
-        let children = Children::with_neighbours(Handle::current(), sink, options, neighbours);
+        let children =
+            Children::with_neighbours(Handle::current(), inbox.clone(), options, neighbours);
         let need = Need {
             instance: "X".into(),
             module: "allex_x".into(),
@@ -100,31 +136,63 @@ impl Bench {
         Self {
             folder,
             children,
-            nodes,
-            events,
-            from_children,
+            front,
+            inbox,
         }
     }
 
-    async fn next(&mut self) -> Event {
-        let received = timeout(PATIENCE, self.events.recv()).await;
-        received.expect("an event comes").expect("the drivers live")
+    /// Waits until something like this has been told.
+    async fn told<T>(&self, what: &str, wanted: impl Fn(Event) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                let page = self
+                    .inbox
+                    .read(|journal| {
+                        Page::read(
+                            journal,
+                            PageWish {
+                                from: 1,
+                                most: 64,
+                                base: None,
+                            },
+                        )
+                    })
+                    .await;
+                for line in page.unwrap().records {
+                    let line: Value = serde_json::from_str(&line).unwrap();
+                    let event = serde_json::from_value(line["event"].clone()).unwrap();
+                    if let Some(found) = wanted(event) {
+                        return found;
+                    }
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        timeout(PATIENCE, wait).await.expect(what)
     }
 
-    async fn spawned(&mut self) -> Pid {
-        let event = self.next().await;
-        let Event::ChildSpawned { identity, .. } = event else {
-            panic!("expected ChildSpawned, got {event:?}");
+    async fn spawned(&self) -> Pid {
+        let spawned = |event| match event {
+            Event::ChildSpawned { identity, .. } => Some(identity.pid),
+            _ => None,
         };
-        identity.pid
+        self.told("the child's start is told", spawned).await
+    }
+
+    async fn exited(&self) -> Outcome {
+        let exited = |event| match event {
+            Event::ChildExited { outcome, .. } => Some(outcome),
+            _ => None,
+        };
+        self.told("the child's end is told", exited).await
     }
 }
 
 #[tokio::test]
 async fn a_child_is_introduced_when_it_says_that_it_is_there() {
-    let mut bench = Bench::run(&format!("{GREET}\nIFS= read -r line <&3"));
+    let bench = Bench::run(&format!("{GREET}\nIFS= read -r line <&3"));
     let pid = bench.spawned().await;
-    let (child, introduced) = bench.nodes.introduction(CHILD).expect("it has a channel");
+    let (child, introduced) = bench.front.introduction(CHILD).expect("it has a channel");
     assert_eq!(child.pid, pid);
     timeout(PATIENCE, introduced)
         .await
@@ -140,23 +208,23 @@ async fn a_child_is_introduced_when_it_says_that_it_is_there() {
 async fn a_child_that_reports_an_exception_has_failed() {
     let script =
         r#"printf '{"uncaughtException":{"code":"X","message":"no such thing"}}\n' >&3; cat <&3"#;
-    let mut bench = Bench::run(script);
+    let bench = Bench::run(script);
     bench.spawned().await;
-    let event = bench.next().await;
-    let Event::ChildFailed {
-        incarnation,
-        reason,
-    } = &event
-    else {
-        panic!("expected ChildFailed, got {event:?}");
+    let failed = |event| match event {
+        Event::ChildFailed {
+            incarnation,
+            reason,
+        } => Some((incarnation, reason)),
+        _ => None,
     };
-    assert_eq!(*incarnation, CHILD);
+    let (incarnation, reason) = bench.told("its failure is told", failed).await;
+    assert_eq!(incarnation, CHILD);
     assert!(reason.contains("no such thing"), "{reason}");
-    let (child, _) = bench.nodes.introduction(CHILD).expect("it has a channel");
+    let (child, _) = bench.front.introduction(CHILD).expect("it has a channel");
     bench
         .children
         .signal(CHILD, child, allexmaster_state::Signal::Kill);
-    assert!(matches!(bench.next().await, Event::ChildExited { .. }));
+    bench.exited().await;
 }
 
 #[tokio::test]
@@ -164,29 +232,11 @@ async fn what_a_child_says_is_read_for_ever_so_that_it_is_never_held_up() {
     // Some megabytes, far more than a socket holds: a child that is not read would never end.
     let script = format!(
         "{GREET}\nyes '[\"oob\",[\"'$session'\",\"s\",{{\"p\":[\"time\"],\"o\":\"s\",\"d\":1}}]]' \
-         | head -n 60000 >&3\nprintf '[\"oob\",[\"%s\",\"s\",{{\"p\":[\"closed\"],\"o\":\"s\",\"d\":true}}]]\\n' \
-         $session >&3; exit 7"
+         | head -n 60000 >&3; exit 7"
     );
-    let mut bench = Bench::run(&script.replace("{{", "{").replace("}}", "}"));
-    let pid = bench.spawned().await;
-    let outcome = bench.next().await;
-    let Event::ChildExited { outcome, .. } = outcome else {
-        panic!("expected ChildExited, got {outcome:?}");
-    };
-    assert_eq!(outcome, Outcome::Exited(7));
-    let column = timeout(PATIENCE, bench.from_children.recv())
-        .await
-        .expect("it is told");
-    let Some(relay::FromChild::Column {
-        pid: of,
-        name,
-        value,
-        ..
-    }) = column
-    else {
-        panic!("expected a column, got {column:?}");
-    };
-    assert_eq!((of, name.as_str(), value), (pid, "closed", true.into()));
+    let bench = Bench::run(&script.replace("{{", "{").replace("}}", "}"));
+    bench.spawned().await;
+    assert_eq!(bench.exited().await, Outcome::Exited(7));
 }
 
 #[tokio::test]

@@ -3,17 +3,17 @@
 
 use allexmaster::local::service::{Output, Service};
 use allexmaster::node::session::{News, Session};
-use allexmaster::relay::{self, FromChild, ToChild};
+use allexmaster::relay::FromChild;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::server::{ConnectionId, Peer};
 use allexmaster_state::{InstanceName, Pid};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 /// A master between one tool and one child.
 struct Between {
     service: Service,
-    wishes: mpsc::Receiver<ToChild>,
+    /// What the tool has not fetched yet.
+    heard: Vec<Value>,
     session: Session,
     tool: ConnectionId,
 }
@@ -21,8 +21,7 @@ struct Between {
 impl Between {
     /// With the child introduced, and the tool let in under the session that is returned.
     fn new() -> (Self, String) {
-        let (to_children, wishes) = relay::channel();
-        let mut service = Service::new("m".to_owned(), to_children);
+        let mut service = Service::new("m".to_owned());
         let peer = Peer {
             process: Some(40),
             ..Peer::default()
@@ -36,7 +35,7 @@ impl Between {
         assert!(matches!(session.poll_news(), Some(News::Introduced { .. })));
         let mut between = Self {
             service,
-            wishes,
+            heard: Vec::new(),
             session,
             tool,
         };
@@ -56,20 +55,24 @@ impl Between {
     }
 
     fn tool_hears(&mut self) -> Vec<Value> {
-        let mut heard = Vec::new();
+        self.carry_on();
+        std::mem::take(&mut self.heard)
+    }
+
+    /// What the tool hears, and what the child is told of its wishes.
+    fn carry_on(&mut self) {
         while let Some(output) = self.service.poll(1) {
-            if let Output::Send { text, .. } = output {
-                heard.push(serde_json::from_str(&text).unwrap());
+            match output {
+                Output::Send { text, .. } => self.heard.push(serde_json::from_str(&text).unwrap()),
+                Output::ToChild(wish) => self.session.obey(1, wish),
+                Output::Close { .. } | Output::Asked { .. } => {}
             }
         }
-        heard
     }
 
     /// What the child hears of what tools want.
     fn child_hears(&mut self) -> Vec<Value> {
-        while let Ok(wish) = self.wishes.try_recv() {
-            self.session.obey(1, wish);
-        }
+        self.carry_on();
         self.carry_back();
         std::iter::from_fn(|| self.session.poll_transmit())
             .map(|text| serde_json::from_str(&text).unwrap())

@@ -143,7 +143,9 @@ fn the_status_has_its_documented_fields() {
     assert_eq!(
         keys(&status),
         [
+            "engine",
             "journal",
+            "keeper",
             "lanmanager",
             "pid",
             "services",

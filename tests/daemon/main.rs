@@ -9,6 +9,7 @@
 mod bad_peers;
 mod command_line;
 mod crashes;
+mod engines;
 mod full_disk;
 mod lan_manager;
 mod needs;

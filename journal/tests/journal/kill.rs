@@ -28,6 +28,7 @@ fn writer_that_is_killed() {
     let options = Options {
         failpoint: failpoint.map(|setting| setting.parse().unwrap()),
         bounds: None,
+        tail_after: None,
     };
     let (mut live, opened) = Live::<Shelf>::open(Path::new(&folder), options).unwrap();
     let mut clock = TestClock::default();

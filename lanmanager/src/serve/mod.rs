@@ -349,6 +349,7 @@ async fn open_journal(options: &Options) -> Result<Live<Rules>, StartError> {
         failpoint: options.failpoint,
         // Its history is small: a need and its end are a few events.
         bounds: None,
+        tail_after: None,
     };
     let opening = {
         let folder = folder.clone();

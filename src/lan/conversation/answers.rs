@@ -65,7 +65,7 @@ impl Conversation {
                 self.calls.insert(call, Purpose::Claim(table));
             }
             None => {
-                let name = self.followed_table(table).name;
+                let name = table.name();
                 self.fail(&format!("does not let us follow its {name}"), outcome.err());
             }
         }

@@ -123,7 +123,7 @@ impl Conversation {
         }
         for table in [Table::Services, Table::Translations, Table::Needs] {
             let followed = self.followed_table(table);
-            let flag = format!("have{}", followed.name);
+            let flag = format!("have{}", table.name());
             if *name == flag && *value == json!(true) && !followed.asked {
                 followed.asked = true;
                 self.reach(now, session, table);
@@ -132,7 +132,7 @@ impl Conversation {
     }
 
     pub(super) fn reach(&mut self, now: u64, root: &SessionId, table: Table) {
-        let name = self.followed_table(table).name;
+        let name = table.name();
         let identity = json!({ "role": "user" });
         let call = self
             .client
@@ -169,7 +169,7 @@ impl Conversation {
             .iter()
             .find(|followed| followed.session.as_ref() == Some(session));
         let what = match lost {
-            Some(followed) => followed.name,
+            Some(followed) => followed.table.name(),
             None if self.root.as_ref() == Some(session) => "root",
             None => return,
         };

@@ -12,7 +12,7 @@ mod answers;
 mod events;
 mod tables;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_protocol::client::{Client, ClientOptions, Patience, address_credentials};
@@ -23,6 +23,7 @@ use allexmaster_protocol::mirror::Mirror;
 use allexmaster_state::{
     Connection, Effect, Event, Incarnation, InstanceName, RequestId, ResponseAnswer,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::rows::row_from_record;
@@ -62,7 +63,7 @@ pub enum News {
 }
 
 /// One connection. Times are milliseconds of a clock that does not go back.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Conversation {
     client: Client,
     connection: Connection,
@@ -81,26 +82,27 @@ pub struct Conversation {
     look_at: u64,
     /// The needs that the rules know to be unsatisfied.
     known: BTreeSet<InstanceName>,
-    calls: HashMap<CallId, Purpose>,
-    bids: HashMap<InstanceName, OpenBid>,
-    bidders: HashMap<SessionId, InstanceName>,
+    calls: BTreeMap<CallId, Purpose>,
+    bids: BTreeMap<InstanceName, OpenBid>,
+    bidders: BTreeMap<SessionId, InstanceName>,
     verdicts: VecDeque<Verdict>,
+    #[serde(skip)]
     news: VecDeque<News>,
 }
 
 /// A table that is followed.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Followed {
-    name: &'static str,
+    table: Table,
     session: Option<SessionId>,
     asked: bool,
     mirror: Mirror,
 }
 
 impl Followed {
-    fn new(name: &'static str, key: &[&str]) -> Self {
+    fn new(table: Table, key: &[&str]) -> Self {
         Self {
-            name,
+            table,
             session: None,
             asked: false,
             mirror: Mirror::new(key.iter().copied()),
@@ -108,15 +110,26 @@ impl Followed {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Table {
     Services,
     Translations,
     Needs,
 }
 
+impl Table {
+    /// Its name at the LanManager.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Translations => "nat",
+            Self::Needs => "needs",
+        }
+    }
+}
+
 /// What a call was made for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Purpose {
     Introduce,
     Reach(Table),
@@ -143,7 +156,7 @@ enum Purpose {
     Relay(RequestId),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct OpenBid {
     bid: Incarnation,
     address: Arc<str>,
@@ -154,7 +167,7 @@ struct OpenBid {
 }
 
 /// A response whose session ended before the answer: the table of services tells.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Verdict {
     until: u64,
     instance: InstanceName,
@@ -185,17 +198,17 @@ impl Conversation {
             root: None,
             address: None,
             connected: false,
-            services: Followed::new("services", &["instancename"]),
-            translations: Followed::new("nat", &["iaddress", "iport"]),
-            needs: Followed::new("needs", &["instancename"]),
+            services: Followed::new(Table::Services, &["instancename"]),
+            translations: Followed::new(Table::Translations, &["iaddress", "iport"]),
+            needs: Followed::new(Table::Needs, &["instancename"]),
             listed: false,
             listing_until: now + LISTING_PATIENCE_MS,
             began: now,
             look_at: now + FIRST_LOOK_MS,
             known: BTreeSet::new(),
-            calls: HashMap::from([(introduction, Purpose::Introduce)]),
-            bids: HashMap::new(),
-            bidders: HashMap::new(),
+            calls: BTreeMap::from([(introduction, Purpose::Introduce)]),
+            bids: BTreeMap::new(),
+            bidders: BTreeMap::new(),
             verdicts: VecDeque::new(),
             news: VecDeque::new(),
         }

@@ -28,7 +28,7 @@ impl Conversation {
         let changes = match self.followed_table(table).mirror.apply(data) {
             Ok(changes) => changes,
             Err(error) => {
-                let name = self.followed_table(table).name;
+                let name = table.name();
                 return self.fail(
                     &format!("told of its {name} what makes no sense: {error}"),
                     None,

@@ -1,5 +1,7 @@
 //! A LanManager, a master and what can be asked of them, each in a folder and with ports of its own.
 
+pub(crate) mod tool;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -178,8 +180,20 @@ impl Master {
         self.start_with(&[])
     }
 
-    /// Starts the master with variables set; its log goes to a file in its folder.
+    /// Starts the master in one process, with variables set: killed, all of it is gone. Its log goes to
+    /// a file in its folder.
     pub(crate) fn start_with(&mut self, variables: &[(&str, &str)]) -> &mut Self {
+        let mut all = vec![("ALLEXMASTER_ROLE", "single")];
+        all.extend_from_slice(variables);
+        self.launch(&all)
+    }
+
+    /// Starts the master as everybody does: a keeper, and its engine.
+    pub(crate) fn start_kept(&mut self, variables: &[(&str, &str)]) -> &mut Self {
+        self.launch(variables)
+    }
+
+    fn launch(&mut self, variables: &[(&str, &str)]) -> &mut Self {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -198,6 +212,11 @@ impl Master {
 
     pub(crate) fn pid(&self) -> u32 {
         self.process.as_ref().unwrap().id()
+    }
+
+    /// The process that does the work.
+    pub(crate) fn engine(&self) -> u32 {
+        wait_for("an engine that answers", || Some(self.status()?.engine))
     }
 
     pub(crate) fn log(&self) -> String {

@@ -1,0 +1,81 @@
+//! Signals that ask the master to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use allexmaster_state::{Event, StopSource};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+use super::Running;
+use crate::machine::EventInbox;
+
+/// What is done when the master is told to stop by signals. The first stops in order, the second at
+/// once. While the journal cannot be written there is no order to stop in: the first waits for it, the
+/// second ends the master without its children.
+pub(super) struct Stops {
+    pub(super) inbox: EventInbox,
+    leave: Arc<AtomicBool>,
+    asked: bool,
+}
+
+impl Stops {
+    pub(super) fn of(running: &Running) -> Self {
+        Self {
+            inbox: running.inbox.clone(),
+            leave: Arc::clone(&running.leave),
+            asked: false,
+        }
+    }
+
+    pub(super) async fn signal(&mut self, name: &str) {
+        let waits = self.inbox.outage().is_some();
+        if waits && self.asked {
+            warn!(
+                signal = name,
+                "ending; the children stay, and the next start finds them"
+            );
+            self.leave.store(true, Ordering::Relaxed);
+            return;
+        }
+        if waits {
+            warn!(
+                signal = name,
+                "stopping when the journal can be written; a second signal ends the master \
+                 without its children"
+            );
+        } else {
+            info!(signal = name, "stopping; a second signal stops at once");
+        }
+        self.asked = true;
+        let event = Event::StopRequested {
+            request: None,
+            source: StopSource::Signal,
+        };
+        if waits {
+            // To wait for room would keep the second signal waiting until the disk works.
+            if self.inbox.try_send(event).is_err() {
+                warn!("too much waits for the journal to take the wish to stop as well");
+            }
+        } else {
+            // Where the loop has ended, so does the program.
+            let _ = self.inbox.send(event).await;
+        }
+    }
+}
+
+pub(super) async fn stop_on_signals(mut stops: Stops) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        warn!("signals cannot be received; use `allexmaster stop`");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => stops.signal("SIGTERM").await,
+            _ = interrupt.recv() => stops.signal("SIGINT").await,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Local connections: who accepts them, and what they are called.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tracing::warn;
+
+use super::driver::Driver;
+use super::input::LineName;
+use super::store::LISTENER;
+use crate::kernel;
+
+/// How long a failing listener rests, so that it does not spin (too many open files, say).
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The name of a listener: that of its socket's number, and of its own among those of the socket.
+#[must_use]
+pub fn listener_name(socket: u32, index: usize) -> String {
+    format!("{LISTENER}{socket}-{index}")
+}
+
+/// The number of the socket that a connection was accepted over, as its name tells; none for other
+/// connections.
+pub(super) fn socket_of(line: &LineName) -> Option<u32> {
+    let (socket, _) = line.0.strip_prefix(LISTENER)?.split_once('-')?;
+    socket.parse().ok()
+}
+
+/// Accepts for a front that nobody else accepts for.
+pub(super) async fn accept_all(driver: Driver, name: String, listener: OwnedFd) {
+    let listener = match kernel::watch_socket(listener, Interest::READABLE) {
+        Ok(listener) => listener,
+        Err(error) => return warn!(%error, "the system does not let us listen"),
+    };
+    let mut count: u64 = 0;
+    loop {
+        let accepted = listener
+            .async_io(Interest::READABLE, |listener| {
+                use rustix::net::{SocketFlags, accept_with};
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                Ok::<_, io::Error>(accept_with(listener, flags)?)
+            })
+            .await;
+        match accepted {
+            Ok(descriptor) => {
+                count += 1;
+                // A keeper counts from one; whoever comes after it must not use its names again.
+                driver.take_in(LineName(format!("{name}.own{count}")), descriptor);
+            }
+            Err(error) => {
+                warn!(%error, "a local connection failed");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Dialing: the LanManager, and children that open a socket of their own.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use allexmaster_protocol::carrier::{Delivery, Inbox as CarrierInbox, Incoming};
+use allexmaster_protocol::framing::web_socket::SEED_BYTES;
+use allexmaster_state::{Connection, Identity};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::driver::{Inner, Shared};
+use super::input::{Input, Item, LineName};
+use super::store::LAN;
+use crate::lan::dial::{self, Dialed, Reached};
+use crate::node;
+use crate::process;
+
+/// How many texts may wait between the socket and the front; then the LanManager waits.
+const TEXTS_MOST: usize = 1_024;
+
+/// Dials the LanManager as the front wants it.
+pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
+    if let Some(before) = inner.dial.take() {
+        before.abort();
+    }
+    let Some(dialing) = inner.front.dialing() else {
+        return;
+    };
+    let task = dial(Arc::clone(shared), dialing.connection, dialing.failures);
+    inner.dial = Some(shared.runtime.spawn(task).abort_handle());
+}
+
+async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
+    let line = LineName(format!("{LAN}{connection}"));
+    let (inbox, deliveries) = CarrierInbox::alone(TEXTS_MOST);
+    match dial::dial_any(&shared.endpoints, &inbox).await {
+        Ok(Dialed { endpoint, reached }) => {
+            info!(%endpoint, "connected to the LanManager");
+            let mut seed = [0; SEED_BYTES];
+            if let Err(error) = getrandom::fill(&mut seed) {
+                // Masks that could be guessed harm nobody on a connection without intermediaries.
+                warn!(%error, "the system gives no randomness");
+            }
+            let dialed = Input::Dialed {
+                line: line.clone(),
+                connection,
+                endpoint,
+                seed,
+            };
+            match reached {
+                Reached::Bytes(stream) => take_bytes(&shared, &line, connection, stream, dialed),
+                Reached::Texts(outgoing) => {
+                    drop(inbox);
+                    let carried = outgoing.clone();
+                    shared.lock().carried.insert(line.clone(), outgoing);
+                    shared.enter(dialed);
+                    let task = carry_texts(Arc::clone(&shared), line, deliveries);
+                    shared.runtime.spawn(async move {
+                        task.await;
+                        drop(carried);
+                    });
+                }
+            }
+        }
+        Err(reason) => {
+            // One line for the first failure in a row, not one for each attempt.
+            if failures == 0 {
+                warn!(
+                    reason,
+                    "the LanManager cannot be reached; trying again until it can"
+                );
+            }
+            shared.enter(Input::DialFailed { connection, reason });
+        }
+    }
+}
+
+fn take_bytes(
+    shared: &Arc<Shared>,
+    line: &LineName,
+    connection: Connection,
+    stream: tokio::net::TcpStream,
+    dialed: Input,
+) {
+    let opened = stream.into_std().map(OwnedFd::from).and_then(|socket| {
+        shared.keep(line, &socket);
+        shared.open_line(line, socket, dialed)
+    });
+    if let Err(error) = opened {
+        shared.forget(line);
+        let reason = error.to_string();
+        shared.enter(Input::DialFailed { connection, reason });
+    }
+}
+
+/// Hands in what a carrier delivers.
+async fn carry_texts(
+    shared: Arc<Shared>,
+    line: LineName,
+    mut deliveries: mpsc::Receiver<Delivery>,
+) {
+    while let Some(delivery) = deliveries.recv().await {
+        let line = line.clone();
+        shared.enter(match delivery.incoming {
+            Incoming::Text(text) => Input::Carried {
+                line,
+                item: Item::Text(text),
+            },
+            Incoming::Alive => Input::Carried {
+                line,
+                item: Item::Alive,
+            },
+            Incoming::Closed(reason) => Input::Ended { line, reason },
+        });
+    }
+}
+
+/// Dials the socket that a child will open; none where the child ends before.
+pub(super) async fn dial_child(folder: &Path, identity: &Identity) -> Option<OwnedFd> {
+    let socket = node::child_socket(folder, identity.pid);
+    let lives = || process::exists(&identity.boot, identity);
+    let stream = node::dial(&socket, lives).await?;
+    stream.into_std().ok().map(OwnedFd::from)
+}

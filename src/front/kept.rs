@@ -1,0 +1,207 @@
+//! The descriptors of one line: a socket, and where somebody else keeps them too, a pipe in front of it.
+//!
+//! ```text
+//!  in:   socket ──peek──► log ──► front          then the same bytes are taken out of the socket
+//!  out:  front ──► log ──► pipe ──splice──► socket
+//! ```
+//!
+//! The process may be killed between any two of these steps, and the next one has to know how far they
+//! came. What the kernel knows tells it. In: `SO_PEEK_OFF`, which belongs to the socket, is the number
+//! of bytes that were peeked and not taken. Out: bytes are put only into an empty pipe, and moved on
+//! only after that was logged; so what is in the pipe tells whether they were put, and how many were
+//! moved. A write to the socket itself would leave no trace of how far it came.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+use super::input::Mark;
+use super::line::Progress;
+use crate::kernel;
+
+/// The descriptors of one line.
+#[derive(Debug)]
+pub(super) struct Kept {
+    socket: AsyncFd<OwnedFd>,
+    pipe: Option<Pipe>,
+}
+
+/// The pipe that bytes go through on their way to the socket.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    from: OwnedFd,
+    to: OwnedFd,
+}
+
+impl Pipe {
+    pub(super) fn new() -> io::Result<Self> {
+        let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok(Self { from, to })
+    }
+
+    /// One that an earlier process made.
+    pub(super) const fn of(from: OwnedFd, to: OwnedFd) -> Self {
+        Self { from, to }
+    }
+
+    /// Both ends, to be kept by somebody else too.
+    pub(super) fn ends(&self) -> [std::os::fd::BorrowedFd<'_>; 2] {
+        [self.from.as_fd(), self.to.as_fd()]
+    }
+
+    fn filled(&self) -> io::Result<usize> {
+        let filled = ioctl_fionread(&self.from)?;
+        usize::try_from(filled).map_err(io::Error::other)
+    }
+}
+
+impl Kept {
+    /// Takes the descriptors over. The socket must not block.
+    ///
+    /// # Errors
+    /// The system has no room for a further watch, or does not know `SO_PEEK_OFF` for this socket.
+    pub(super) fn new(socket: OwnedFd, pipe: Option<Pipe>) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&socket, true)?;
+        if pipe.is_some() && kernel::peek_offset(&socket)? < 0 {
+            kernel::set_peek_offset(&socket, 0)?;
+        }
+        let socket = kernel::watch_socket(socket, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { socket, pipe })
+    }
+
+    /// Whether not one byte is lost when this process is killed.
+    pub(super) const fn is_exact(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Settles what was under way when the process before this one was killed. Gives what is to be
+    /// noted.
+    pub(super) fn settle(&self, progress: Progress) -> io::Result<Vec<Mark>> {
+        let mut marks = Vec::new();
+        let socket = self.socket.get_ref();
+        let peeked = kernel::peek_offset(socket)?;
+        if progress.unconsumed > 0 {
+            // Zero: they were taken, and only that was not noted.
+            self.consume(usize::try_from(peeked).unwrap_or(0))?;
+            marks.push(Mark::Consumed);
+        }
+        kernel::set_peek_offset(socket, 0)?;
+        if let (Some(end), Some(pipe)) = (progress.offered, &self.pipe) {
+            let put = pipe.filled()? > 0;
+            marks.push(if put {
+                Mark::Taken(end)
+            } else {
+                Mark::Withdrawn
+            });
+        }
+        Ok(marks)
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        self.socket.readable().await
+    }
+
+    pub(super) async fn writable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {
+        self.socket.writable().await
+    }
+
+    /// Reads what has come: without taking it where the line is exact; then it is to be
+    /// [consumed](Self::consume). Zero bytes: the peer has closed.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let flags = if self.is_exact() {
+            RecvFlags::PEEK
+        } else {
+            RecvFlags::empty()
+        };
+        let socket = self.socket.get_ref();
+        let (count, _) = retry(|| recv(socket, &mut *buffer, flags | RecvFlags::DONTWAIT))?;
+        Ok(count)
+    }
+
+    /// Takes bytes that were read out of the socket.
+    pub(super) fn consume(&self, count: usize) -> io::Result<()> {
+        let mut left = count;
+        let mut buffer = [0_u8; 4_096];
+        while left > 0 {
+            let most = left.min(buffer.len());
+            let room = buffer.get_mut(..most).unwrap_or_default();
+            let (taken, _) =
+                retry(|| recv(self.socket.get_ref(), &mut *room, RecvFlags::DONTWAIT))?;
+            if taken == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            left = left.saturating_sub(taken);
+        }
+        Ok(())
+    }
+
+    /// How many bytes an empty pipe surely takes at once.
+    pub(super) fn room(&self) -> io::Result<usize> {
+        match &self.pipe {
+            Some(pipe) => Ok(fcntl_getpipe_size(&pipe.to)?),
+            None => Ok(DIRECT_BYTES_MOST),
+        }
+    }
+
+    /// Puts bytes into the empty pipe, all of them.
+    pub(super) fn put(&self, bytes: &[u8]) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let written = retry(|| rustix::io::write(&pipe.to, bytes))?;
+        if written == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
+    }
+
+    /// How many bytes are in the pipe.
+    pub(super) fn in_pipe(&self) -> io::Result<usize> {
+        self.pipe.as_ref().map_or(Ok(0), Pipe::filled)
+    }
+
+    /// Moves bytes from the pipe into the socket, as many as that takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` where it takes none; else the connection has ended.
+    pub(super) fn move_on(&self) -> io::Result<()> {
+        let Some(pipe) = &self.pipe else {
+            return Ok(());
+        };
+        let most = pipe.filled()?;
+        let flags = SpliceFlags::NONBLOCK;
+        let socket = self.socket.get_ref();
+        retry(|| splice(&pipe.from, None, socket, None, most, flags))?;
+        Ok(())
+    }
+
+    /// Writes to the socket itself; gives how many bytes it took.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Ok(retry(|| send(self.socket.get_ref(), bytes, flags))?)
+    }
+
+    /// Ends the connection, whoever else holds it open.
+    pub(super) fn shut_down(&self) {
+        // One that has ended already is as well.
+        let _ = shutdown(self.socket.get_ref(), Shutdown::Both);
+    }
+}
+
+/// So much is written to a socket at once.
+const DIRECT_BYTES_MOST: usize = 64 * 1_024;
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return Ok(done?),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a front has left to do, and what its driver asks it.
+
+use allexmaster_journal::Heard;
+use allexmaster_state::{Event, Identity, Incarnation, RequestId};
+
+use super::input::LineName;
+use super::line::{Line, Owner, Progress};
+use super::machine::{Dialing, Front, FrontIdentity};
+use crate::local::asked::Asked;
+
+/// So many events may wait for the journal; then nothing more is read from anybody but local peers.
+const UNTOLD_MOST: usize = 4_096;
+/// And so many until nothing is read from them either.
+const UNTOLD_LOCAL_MOST: usize = 8_192;
+
+impl Front {
+    /// Whose master it is.
+    #[must_use]
+    pub const fn identity(&self) -> &FrontIdentity {
+        &self.identity
+    }
+
+    /// The last event of the journal whose effects have come, and how many of the events up to it the
+    /// front has told.
+    #[must_use]
+    pub const fn heard(&self) -> Heard {
+        Heard {
+            sequence: self.journaled,
+            told: self.heard,
+        }
+    }
+
+    /// The event after number `after` that is not known to be in the journal, with its number.
+    #[must_use]
+    pub fn untold(&self, after: u64) -> Option<(u64, Event)> {
+        let (first, _) = self.untold.front()?;
+        let index = usize::try_from((after + 1).saturating_sub(*first)).ok()?;
+        self.untold.get(index).cloned()
+    }
+
+    /// Whether a line may be read: not where too many events wait for the journal. Local peers are
+    /// heard for longer than others: somebody may want to know what is the matter.
+    #[must_use]
+    pub fn may_read(&self, line: &LineName) -> bool {
+        let is_local = |line: &Line| matches!(line.owner, Owner::Local(_));
+        let most = if self.lines.get(line).is_some_and(is_local) {
+            UNTOLD_LOCAL_MOST
+        } else {
+            UNTOLD_MOST
+        };
+        self.untold.len() < most
+    }
+
+    /// The questions about the state that are not answered.
+    #[must_use]
+    pub fn looks(&self) -> Vec<(RequestId, Asked)> {
+        let looks = self.looks.iter();
+        looks
+            .map(|(request, asked)| (*request, asked.clone()))
+            .collect()
+    }
+
+    /// The dial that is under way.
+    #[must_use]
+    pub const fn dialing(&self) -> Option<Dialing> {
+        self.dialing
+    }
+
+    /// All lines, each with how far its bytes have come.
+    #[must_use]
+    pub fn lines(&self) -> Vec<(LineName, Progress)> {
+        let lines = self.lines.iter();
+        lines
+            .map(|(name, line)| (name.clone(), line.progress()))
+            .collect()
+    }
+
+    /// Whether a line is known.
+    #[must_use]
+    pub fn has_line(&self, line: &LineName) -> bool {
+        self.lines.contains_key(line)
+    }
+
+    /// The next bytes that a line is to send, at most so many, with the offset behind them.
+    #[must_use]
+    pub fn chunk(&self, line: &LineName, most: usize) -> Option<(Vec<u8>, u64)> {
+        self.lines.get(line)?.chunk(most)
+    }
+
+    /// Whether a line is to end when everything is sent.
+    #[must_use]
+    pub fn is_finishing(&self, line: &LineName) -> bool {
+        self.lines.get(line).is_some_and(|line| line.finishing)
+    }
+
+    /// The process of a child that is spoken to, and whether the master has its session with it.
+    #[must_use]
+    pub fn child(&self, incarnation: Incarnation) -> Option<(Identity, bool)> {
+        let child = self.children.get(&incarnation)?;
+        Some((child.identity.clone(), child.introduced))
+    }
+
+    /// All children that are spoken to.
+    #[must_use]
+    pub fn children(&self) -> Vec<Incarnation> {
+        self.children.keys().copied().collect()
+    }
+
+    /// Lets what is left be sent on all lines, and end them then.
+    pub fn finish_all(&mut self) {
+        let lines: Vec<LineName> = self.lines.keys().cloned().collect();
+        for line in lines {
+            self.finish(&line);
+        }
+    }
+}

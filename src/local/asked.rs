@@ -1,0 +1,55 @@
+//! What local peers ask for, that is not answered at the sockets.
+
+use allexmaster_inspect::source::PageWish;
+use allexmaster_journal::Wish;
+use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, StopSource};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a local peer asks for, that is not answered here.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Asked {
+    /// The state of all services.
+    Status,
+    /// The unsatisfied needs.
+    Needs,
+    /// A page of the journal.
+    Journal(PageWish),
+    /// That old history is removed from the journal.
+    Compact(Wish),
+    /// That the master stops.
+    Stop,
+    /// That a service is started anew.
+    Restart(InstanceName),
+    /// That a child is ended: answered with true at once, also where there is none.
+    Kill(InstanceName),
+    /// That the LanManager gets a further need.
+    AddNeed(Value),
+    /// That the LanManager forgets a need.
+    RemoveNeed(InstanceName),
+    /// That a module counts as in use. Answered at once.
+    ModuleEngaged(ModuleName),
+}
+
+impl Asked {
+    /// What the rules are told of it.
+    ///
+    /// # Errors
+    ///
+    /// It is a question about the state, and comes back.
+    pub fn into_event(self, request: RequestId) -> Result<Event, Self> {
+        Ok(match self {
+            Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) => return Err(self),
+            Self::Stop => Event::StopRequested {
+                request: Some(request),
+                source: StopSource::Operator,
+            },
+            Self::Restart(instance) | Self::Kill(instance) => {
+                Event::RestartRequested { request, instance }
+            }
+            Self::AddNeed(need) => Event::AddNeedRequested { request, need },
+            Self::RemoveNeed(instance) => Event::RemoveNeedRequested { request, instance },
+            Self::ModuleEngaged(module) => Event::ModuleEngaged { module },
+        })
+    }
+}

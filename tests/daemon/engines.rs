@@ -1,0 +1,200 @@
+//! Killed engines and keepers: who is connected does not notice.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::tool::Tool;
+use crate::support::{Lan, Master, lives, need, signal, wait_for};
+
+/// How often an engine is killed in a test.
+const KILLS: usize = 10;
+
+fn clocks(count: usize) -> Vec<Value> {
+    (0..count)
+        .map(|number| need(&format!("Clock{number}"), "sample:clock", json!({})))
+        .collect()
+}
+
+fn socket(master: &Master, name: &str) -> PathBuf {
+    master
+        .sockets
+        .path()
+        .join(format!("{name}.{}", master.pid()))
+}
+
+/// Kills the engine, and waits for the next one to answer.
+fn kill_engine(master: &Master) -> u32 {
+    let engine = master.engine();
+    signal(engine, Signal::KILL);
+    wait_for("another engine", || {
+        let next = master.status()?.engine;
+        (next != engine).then_some(next)
+    })
+}
+
+#[test]
+fn a_killed_engine_is_noticed_by_nobody() {
+    let lan = Lan::start(&clocks(3));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let names = ["Clock0", "Clock1", "Clock2"];
+    let before = names.map(|name| master.wait_for(name, "running"));
+    let mut services = Tool::connect(&socket(&master, "availablelanservices"));
+    services.call("query", "!", "query", json!([{ "continuous": true }]));
+    let mut children = Tool::connect(&socket(&master, "allexmachinemanager"));
+    children.call("query", "!", "query", json!([{ "continuous": true }]));
+    // A query tells what there is, and then `re`.
+    for tool in [&mut services, &mut children] {
+        let complete = |frame: &Value| frame[2][0] == "re";
+        while !complete(&tool.hear(Duration::from_secs(60)).unwrap()) {}
+    }
+    let connected = master.status().unwrap().lanmanager.since;
+    for _ in 0..KILLS {
+        kill_engine(&master);
+        // The connection of the tool is that of before, and its session too.
+        children.call("needs", ".", "needs", json!([]));
+        assert_eq!(children.answer("needs"), json!([]));
+    }
+    for service in &before {
+        let after = master.service(&service.instancename).unwrap();
+        assert_eq!((after.pid, after.restarts), (service.pid, 0));
+        assert_eq!(after.state, service.state);
+    }
+    assert_eq!(master.children().len(), 3, "none was started twice");
+    assert_eq!(master.status().unwrap().lanmanager.since, connected);
+    // No row of the LanManager, and none of the master, went or came meanwhile.
+    assert_eq!(services.hear(Duration::from_millis(50)), None);
+    assert_eq!(children.hear(Duration::from_millis(50)), None);
+
+    // And both queries still tell what happens.
+    signal(before[0].pid.unwrap(), Signal::KILL);
+    for tool in [&mut services, &mut children] {
+        let told = tool.hear(Duration::from_secs(60)).expect("it is told");
+        assert!(told.to_string().contains("Clock0"), "{told}");
+    }
+    assert!(master.stop().success());
+}
+
+#[test]
+fn what_is_said_while_no_engine_runs_is_heard_by_the_next_one() {
+    let lan = Lan::start(&clocks(1));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    master.wait_for("Clock0", "running");
+    let mut known = Tool::connect(&socket(&master, "allexmachinemanager"));
+    for number in 0..KILLS {
+        let (engine, id) = (master.engine(), format!("call{number}"));
+        signal(engine, Signal::KILL);
+        known.call(&id, ".", "needs", json!([]));
+        let mut new = Tool::connect(&socket(&master, "allexmachinemanager"));
+        new.call("status", ".", "status", json!([]));
+        assert_eq!(known.answer(&id), json!([]));
+        assert_eq!(new.answer("status")["services"][0]["state"], "running");
+    }
+    assert!(master.stop().success());
+}
+
+#[test]
+fn a_call_is_done_once_whenever_the_engine_is_killed() {
+    let lan = Lan::start(&clocks(1));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    master.wait_for("Clock0", "running");
+    let mut tool = Tool::connect(&socket(&master, "allexmachinemanager"));
+    let mut restarts = 0;
+    for number in 0..KILLS {
+        let (engine, id) = (master.engine(), format!("call{number}"));
+        let before = master.service("Clock0").unwrap().pid.unwrap();
+        tool.call(&id, ".", "restart", json!(["Clock0"]));
+        // Sooner or later in the course of it.
+        std::thread::sleep(Duration::from_micros(300 * number as u64));
+        signal(engine, Signal::KILL);
+        assert_eq!(tool.answer(&id)["instancename"], "Clock0");
+        let after = master.wait_for_other("Clock0", before);
+        restarts += 1;
+        assert_eq!(after.restarts, restarts, "once for each call");
+    }
+    assert!(master.stop().success());
+}
+
+#[test]
+fn an_engine_without_its_keeper_is_the_master_by_itself() {
+    let lan = Lan::start(&clocks(2));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let before = master.wait_for("Clock0", "running");
+    master.wait_for("Clock1", "running");
+    let mut known = Tool::connect(&socket(&master, "allexmachinemanager"));
+    let (engine, path) = (master.engine(), socket(&master, "allexmachinemanager"));
+    master.kill();
+    let mut new = wait_for("the engine to accept", || {
+        std::os::unix::net::UnixStream::connect(&path).ok()?;
+        Some(Tool::connect(&path))
+    });
+    new.call("status", ".", "status", json!([]));
+    let status = new.answer("status");
+    assert_eq!(
+        (&status["keeper"], &status["engine"]),
+        (&json!("gone"), &json!(engine))
+    );
+    known.call("needs", ".", "needs", json!([]));
+    assert_eq!(known.answer("needs"), json!([]));
+    signal(before.pid.unwrap(), Signal::KILL);
+    let mut attempts = 0;
+    let other = wait_for("the child to come back", || {
+        attempts += 1;
+        let id = format!("status{attempts}");
+        new.call(&id, ".", "status", json!([]));
+        let service = new.answer(&id)["services"][0].clone();
+        let is_other = service["state"] == "running" && service["pid"] != json!(before.pid);
+        is_other.then_some(service)
+    });
+    assert_eq!(other["instancename"], "Clock0");
+    new.call("stop", ".", "stop", json!([]));
+    wait_for("the engine's end", || (!lives(engine)).then_some(()));
+    assert!(!path.exists());
+    assert_eq!(master.children(), [0_u32; 0]);
+}
+
+#[test]
+fn a_master_whose_keeper_and_engine_were_killed_starts_again_with_its_children() {
+    let lan = Lan::start(&clocks(2));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let before = ["Clock0", "Clock1"].map(|name| master.wait_for(name, "running"));
+    let engine = master.engine();
+    master.kill();
+    signal(engine, Signal::KILL);
+    wait_for("its end", || (!lives(engine)).then_some(()));
+    master.start_kept(&[]);
+    for service in &before {
+        let after = master.wait_for(&service.instancename, "running");
+        assert_eq!(after.pid, service.pid);
+    }
+    assert_eq!(master.children().len(), 2);
+    assert!(master.stop().success());
+}
+
+#[test]
+fn an_engine_that_dies_at_any_place_of_its_loop_serves_each_need_once() {
+    for point in ["received", "appended", "durable", "stepped"] {
+        let lan = Lan::start(&clocks(3));
+        // Each is the number of an event on the way from the first start to the last approval.
+        for sequence in [2, 4, 6, 9, 12, 15, 18, 21] {
+            let mut master = Master::new(lan.port, json!({}));
+            let failpoint = format!("{point}:{sequence}");
+            master.start_kept(&[("ALLEXMASTER_FAILPOINT", &failpoint)]);
+            for name in ["Clock0", "Clock1", "Clock2"] {
+                master.wait_for(name, "running");
+            }
+            wait_for("three children and no more", || {
+                (master.children().len() == 3).then_some(())
+            });
+            assert!(master.log().contains("started again"), "{failpoint}");
+            assert!(master.stop().success(), "{failpoint}");
+        }
+    }
+}
