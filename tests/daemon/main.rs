@@ -11,6 +11,7 @@ mod command_line;
 mod crashes;
 mod engines;
 mod full_disk;
+mod journal;
 mod lan_manager;
 mod needs;
 mod support;

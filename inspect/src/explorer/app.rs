@@ -313,6 +313,12 @@ impl App {
                 };
             }
             TypingFor::Goto => match time::find(&mut self.past, &self.zone, &text) {
+                // What was there once is not taken for what is nearest to it.
+                Ok(sequence) if sequence > 0 && sequence < self.index.first => {
+                    if let Err(error) = self.past.must_have(sequence) {
+                        self.status = Status::Failed(error.to_string());
+                    }
+                }
                 Ok(sequence) => self.go(sequence),
                 Err(error) => self.status = Status::Failed(error.to_string()),
             },
