@@ -257,7 +257,8 @@ impl<M: Machine> Journal<M> {
     /// `visit` breaks or they end. Gives the position after the last one shown.
     ///
     /// # Errors
-    /// As [`Journal::records`]; and [`Error::Damaged`] at the first record that does not verify.
+    /// As [`Journal::records`]; and [`Error::Damaged`] at the first record that does not verify, or at
+    /// the end where more had been written.
     pub fn visit(
         &mut self,
         from: u64,
@@ -266,10 +267,19 @@ impl<M: Machine> Journal<M> {
         let mut reader = Reader::from(self.store.as_mut(), self.start, from)?;
         while let Some(record) = reader.next()? {
             if visit(&record).is_break() {
-                break;
+                return Ok(reader.position());
             }
         }
-        Ok(reader.position())
+        let end = reader.position();
+        let acknowledged = self.store.acknowledged()?;
+        if acknowledged > end.sequence {
+            return Err(Error::Damaged {
+                sequence: end.sequence.saturating_add(1),
+                why: format!("nothing follows, but event {acknowledged} had been written"),
+                torn: false,
+            });
+        }
+        Ok(end)
     }
 
     /// The last sealed record; 0 where nothing is sealed.

@@ -289,6 +289,7 @@ fn open_tail(folder: &Path, recoveries: &mut Vec<Recovery>) -> Result<Tail, Stor
     // Without snapshots sled reads its whole log. It may overwrite what it does not understand, and
     // after a panic it never lets go of the file's lock: so it gets a copy.
     copy_without_snapshots(&path, &rebuilt)?;
+    make_durable(&rebuilt)?;
     let opened = Tail::open(&rebuilt).map(drop);
     let aside = new_place(folder, "database")?.join(TAIL);
     match opened {
@@ -369,7 +370,7 @@ fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {
 }
 
 /// Copies the files of the database but its snapshots. Its only folder, `blobs`, stays empty, as
-/// values are small.
+/// values are small. Not durable yet.
 pub(super) fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), StoreError> {
     files::create_folder(to)?;
     let snapshots = snapshots(from)?;
@@ -378,11 +379,19 @@ pub(super) fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), Store
         if source.is_file() && !snapshots.contains(&source) {
             let target = to.join(source.file_name().unwrap_or_default());
             fs::copy(&source, &target).map_err(failed("copy", &source))?;
-            let synced = File::open(&target).and_then(|file| file.sync_all());
-            synced.map_err(failed("make durable", &target))?;
         }
     }
-    files::sync_folder(to)
+    Ok(())
+}
+
+/// Makes the files of a folder durable, and their names.
+fn make_durable(folder: &Path) -> Result<(), StoreError> {
+    for entry in fs::read_dir(folder).map_err(failed("read", folder))? {
+        let path = entry.map_err(failed("read", folder))?.path();
+        let synced = File::open(&path).and_then(|file| file.sync_all());
+        synced.map_err(failed("make durable", &path))?;
+    }
+    files::sync_folder(folder)
 }
 
 /// A new folder for what cannot be used, with the reason and the time in its name.

@@ -28,6 +28,7 @@ const ATTEMPTS: u32 = 10;
 /// The storage of a journal in a folder, to be read. Every write is refused.
 pub struct ReadingStore {
     folder: PathBuf,
+    acknowledged: u64,
     tail: Option<Tail>,
     /// Why the newest records cannot be read.
     tail_damage: Option<String>,
@@ -48,6 +49,8 @@ impl ReadingStore {
                 path: folder.to_owned(),
             });
         }
+        // Before the copy, so that what it names is in the copy.
+        let acknowledged = Note::read_only(&folder.join(ACKNOWLEDGED))?;
         let copy = tempfile::Builder::new()
             .prefix("allexmaster-journal-")
             .tempdir()
@@ -58,6 +61,7 @@ impl ReadingStore {
         let history = History::read_only(folder.join(HISTORY))?;
         Ok(Self {
             folder: folder.to_owned(),
+            acknowledged,
             tail,
             tail_damage,
             history,
@@ -146,7 +150,7 @@ impl Store for ReadingStore {
     }
 
     fn acknowledged(&mut self) -> Result<u64, StoreError> {
-        Note::read_only(&self.folder.join(ACKNOWLEDGED))
+        Ok(self.acknowledged)
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {

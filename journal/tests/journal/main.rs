@@ -5,6 +5,7 @@ mod support;
 
 mod compaction;
 mod contract;
+mod damage;
 mod engine;
 mod folder;
 mod format;
