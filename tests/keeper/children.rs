@@ -53,12 +53,19 @@ fn spawn(engine: &mut Engine, number: u32, script: &str) -> u32 {
 }
 
 #[test]
-fn a_child_is_born_as_the_keepers_and_is_reaped_when_its_end_was_told() {
+fn a_child_is_born_as_the_keepers_and_is_reaped_when_its_end_is_on_disk() {
     let keeper = Keeper::start();
     let mut engine = engine(&keeper);
     let child = spawn(&mut engine, 1, "exit 7");
     assert_eq!(engine.tell("event"), "ended 1 Exited(7)");
+    for _ in 0..100 {
+        // It was told, and may not be on disk yet.
+        engine.tell("wait");
+        assert!(is_zombie(child));
+    }
+    engine.tell("record");
     wait_for("the end of the zombie", || {
+        engine.tell("wait");
         fact(child, "State").is_none().then_some(())
     });
     assert_eq!(engine.tell("next"), format!("exited {child}"));
@@ -121,6 +128,13 @@ fn the_exit_codes_of_children_outlive_the_engine_until_they_are_recorded() {
     let mut third = engine(&keeper);
     assert_eq!(third.tell(&format!("find {folder}")), expected);
     third.tell(&format!("bury {folder}"));
+    third.tell("wait");
+    assert_eq!(
+        third.tell(&format!("find {folder}")),
+        expected,
+        "it is not on disk yet"
+    );
+    third.tell("record");
     wait_for("the end of the zombies", || {
         third.tell("wait");
         (fact(exits, "State").is_none() && fact(killed, "State").is_none()).then_some(())

@@ -13,10 +13,11 @@ use std::time::Duration;
 use allexmaster::child::{Children, end_of};
 use allexmaster::keeper_link::{FromKeeper, Inheritance, KeeperLink, Messages};
 use allexmaster::process;
-use allexmaster_state::{Event, Pid};
+use allexmaster::sink::EventSink;
+use allexmaster_state::{Event, Incarnation, Pid};
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::hands::{journal, launcher, launchers, options, order};
 
@@ -70,8 +71,26 @@ struct Engine {
 
 /// The driver of children, and what it reports.
 struct Hands {
-    children: Children<mpsc::Sender<Event>>,
+    children: Children<Sink>,
     events: mpsc::Receiver<Event>,
+    disk: watch::Sender<bool>,
+}
+
+/// A journal that is behind until the test says otherwise.
+#[derive(Clone)]
+struct Sink {
+    events: mpsc::Sender<Event>,
+    disk: watch::Receiver<bool>,
+}
+
+impl EventSink for Sink {
+    async fn send(&self, event: Event) {
+        self.events.send(event).await.unwrap();
+    }
+
+    async fn recorded(&self, _: Incarnation) -> bool {
+        self.disk.clone().wait_for(|works| *works).await.is_ok()
+    }
 }
 
 impl Engine {
@@ -108,6 +127,10 @@ impl Engine {
             // The folder of the children, as for all that follow.
             ["hands", folder] => {
                 self.hands = Some(self.hands(Path::new(folder)));
+                Ok(())
+            }
+            ["record"] => {
+                self.hands.as_ref().unwrap().disk.send_replace(true);
                 Ok(())
             }
             ["spawn", number, ref script @ ..] => {
@@ -195,7 +218,12 @@ impl Engine {
 
 impl Engine {
     fn hands(&self, folder: &Path) -> Hands {
-        let (sink, events) = mpsc::channel(64);
+        let (sender, events) = mpsc::channel(64);
+        let (disk, works) = watch::channel(false);
+        let sink = Sink {
+            events: sender,
+            disk: works,
+        };
         let configured = launchers([
             ("sh", launcher("sh", &["-c", "{propertyhash.do}"])),
             ("nothing", launcher("/there/is/nothing", &[])),
@@ -203,7 +231,11 @@ impl Engine {
         let mut options = options(folder, &journal(folder), configured, None);
         options.keeper = Some(self.link.clone());
         let children = Children::new(Handle::current(), sink, options);
-        Hands { children, events }
+        Hands {
+            children,
+            events,
+            disk,
+        }
     }
 
     async fn event(&mut self) -> String {
