@@ -166,6 +166,14 @@ impl Engine {
         line.trim_end().to_owned()
     }
 
+    /// Whether it has answered what was ordered.
+    pub(crate) fn has_answered(&mut self) -> bool {
+        self.lines.get_ref().set_nonblocking(true).unwrap();
+        let answered = self.lines.fill_buf().is_ok();
+        self.lines.get_ref().set_nonblocking(false).unwrap();
+        answered
+    }
+
     pub(crate) fn kill(self) {
         signal(self.pid, Signal::KILL);
     }

@@ -193,6 +193,28 @@ fn an_engine_that_is_killed_while_it_starts_children_loses_none() {
 }
 
 #[test]
+fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
+    let keeper = Keeper::start();
+    let (folder, gate) = (folder(&keeper), keeper.path("gate"));
+    let mut first = engine(&keeper);
+    let script = format!(
+        "while ! test -e {gate}; do sleep 0.01; done; exec env -u ALLEXMASTER_ROLE sleep 1000"
+    );
+    first.tell(&format!("spawn-newborn 1 {script}"));
+    let event = first.tell("event");
+    let child = event.strip_prefix("spawned 1 ").unwrap().parse().unwrap();
+    first.kill();
+    let mut second = engine(&keeper);
+    second.order(&format!("find {folder}"));
+    // Long enough for an engine that does not wait to have answered.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(!second.has_answered());
+    fs::write(&gate, "").unwrap();
+    assert_eq!(second.line(), "alive [\"1\"] ended []");
+    signal(child, Signal::KILL);
+}
+
+#[test]
 fn children_of_an_engine_without_its_keeper_are_its_own() {
     let mut keeper = Keeper::start();
     let mut engine = engine(&keeper);

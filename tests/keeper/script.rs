@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use allexmaster::child::{Children, end_of};
 use allexmaster::keeper_link::{FromKeeper, Inheritance, KeeperLink, Messages};
+use allexmaster::launch::Template;
 use allexmaster::process;
 use allexmaster::sink::EventSink;
 use allexmaster_state::{Event, Incarnation, Pid};
@@ -139,6 +140,13 @@ impl Engine {
                 self.hands.as_ref().unwrap().children.spawn(order);
                 Ok(())
             }
+            // A child that looks like one that does not run its program yet.
+            ["spawn-newborn", number, ref script @ ..] => {
+                let script = json!({ "do": script.join(" ") });
+                let order = order(number.parse().unwrap(), "exec:newborn", script);
+                self.hands.as_ref().unwrap().children.spawn(order);
+                Ok(())
+            }
             ["spawn-nothing", number] => {
                 let order = order(number.parse().unwrap(), "exec:nothing", json!({}));
                 self.hands.as_ref().unwrap().children.spawn(order);
@@ -224,8 +232,15 @@ impl Engine {
             events: sender,
             disk: works,
         };
+        let shell = || launcher("sh", &["-c", "{propertyhash.do}"]);
+        let mut newborn = shell();
+        let role = Template::parse("engine").unwrap();
+        newborn
+            .environment
+            .insert("ALLEXMASTER_ROLE".to_owned(), role);
         let configured = launchers([
-            ("sh", launcher("sh", &["-c", "{propertyhash.do}"])),
+            ("sh", shell()),
+            ("newborn", newborn),
             ("nothing", launcher("/there/is/nothing", &[])),
         ]);
         let mut options = options(folder, &journal(folder), configured, None);
