@@ -20,7 +20,7 @@
 //!   One variable holds 128 KiB: where the names are longer, the variable is the one word `names`, and
 //!   the first descriptor is a file in memory with the names of all the others, separated by colons.
 //! - **The engine tells** (sd_notify(3), to `NOTIFY_SOCKET`, which takes messages from the engine's
-//!   process alone) what [`message`] lists: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `FDSTORE=1` with
+//!   process alone) `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `FDSTORE=1` with
 //!   `FDNAME=`, `FDSTOREREMOVE=1`, `BARRIER=1`; and of our own `X_ALLEX_ACCEPT=1` (with `FDSTORE=1`: the
 //!   keeper accepts on this socket), `X_ALLEX_REAP=<pid>` (the exit status of this child is written
 //!   down) and `X_ALLEX_ENGINE=<path>` (the program to start next time).
