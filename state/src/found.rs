@@ -53,6 +53,21 @@ impl Found {
         self.ended.remove(&incarnation)
     }
 
+    /// The same where an end that can be told counts for more than a process that is still to be
+    /// seen: what of an ended child is seen is no more than what nobody has reaped yet, and others
+    /// that bear its name are not the child.
+    pub(crate) fn ended(
+        &mut self,
+        incarnation: Incarnation,
+        recorded: Option<&Process>,
+    ) -> Option<Outcome> {
+        let outcome = self.outcome(incarnation)?;
+        if let (Some(process), Some(bearers)) = (recorded, self.alive.get_mut(&incarnation)) {
+            bearers.retain(|found| *found != process.identity);
+        }
+        Some(outcome)
+    }
+
     /// Ends the processes of this journal that it does not know of (any more): nobody else
     /// ever would.
     pub(crate) fn end_strays(self, turn: &mut Turn) {

@@ -22,11 +22,13 @@ pub(crate) fn resume(state: &mut State, turn: &mut Turn, mut found: Found) {
         let Some((incarnation, _)) = service.activity.attempt() else {
             continue;
         };
-        if let Some(identity) = found.child(incarnation, service.activity.process()) {
+        let recorded = service.activity.process();
+        if let Some(outcome) = found.ended(incarnation, recorded) {
+            miss(state, turn, &instance, incarnation, Some(outcome));
+        } else if let Some(identity) = found.child(incarnation, recorded) {
             keep(state, turn, &instance, incarnation, identity);
         } else {
-            let outcome = found.outcome(incarnation);
-            miss(state, turn, &instance, incarnation, outcome);
+            miss(state, turn, &instance, incarnation, None);
         }
     }
     found.end_strays(turn);

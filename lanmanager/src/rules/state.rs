@@ -159,6 +159,12 @@ impl State {
         (self.runtime_file.revision, rows)
     }
 
+    /// The services that stand, as rows of their table.
+    pub fn services(&self) -> impl Iterator<Item = (&InstanceName, &Row)> {
+        let services = self.services.iter();
+        services.map(|(name, service)| (name, &service.row))
+    }
+
     /// How many needs are open and how many services stand.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {

@@ -11,12 +11,14 @@ const ROLE: &str = "user";
 
 /// The addresses that are let in.
 #[derive(Clone, Debug)]
-pub(super) struct Access {
+pub struct Access {
     subnets: Vec<IpNet>,
 }
 
 impl Access {
-    pub(super) fn new(subnets: Vec<IpNet>) -> Self {
+    /// Loopback, and these.
+    #[must_use]
+    pub fn new(subnets: Vec<IpNet>) -> Self {
         Self { subnets }
     }
 

@@ -6,7 +6,7 @@ use crate::rules;
 
 /// The LanManager as the journal sees it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rules;
+pub struct Rules;
 
 impl Machine for Rules {
     type State = rules::State;

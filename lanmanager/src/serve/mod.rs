@@ -26,13 +26,13 @@ use allexmaster_journal::{self as journal, Failpoint, Live, SystemClock, engine}
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+pub use self::access::Access;
+pub use self::front::{Front, Task};
 pub use self::listen::Door;
+pub use self::machine::Rules;
 
-use self::access::Access;
-use self::front::Front;
 use self::hub::{Courier, Decided, Hub, HubEnd};
 use self::listen::BoundDoor;
-use self::machine::Rules;
 use crate::files::{self, FileError};
 use crate::rules::{Event, Settings};
 

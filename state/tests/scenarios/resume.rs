@@ -91,14 +91,15 @@ fn children_that_ended_while_no_engine_ran_have_ended_as_any_other() {
 #[test]
 fn a_child_that_ended_before_its_fork_was_recorded_counts_as_forked_and_failed() {
     let mut story = Story::about(
-        "A child was forked and ended at once, while the engine was away: it failed, so there is a pause. Of another one nobody can tell more than that it is gone.",
+        "A child was forked and ended at once, while the engine was away: it failed, so there is a pause, and what it started itself is not taken for it. Of another one nobody can tell more than that it is gone.",
     );
     story
         .brought_to("Spawning", Stage::Spawning)
         .brought_to("Approved", Stage::Approved);
     let gone = vec![ended(&story, "Spawning", Outcome::Exited(1))];
+    let left = vec![story.survivor("Spawning")];
     story
-        .come_back(true, Vec::new(), gone)
+        .come_back(true, left, gone)
         .end("resumed_child_failed_at_once");
 }
 

@@ -8,8 +8,8 @@ use super::{Front, Request, Task};
 use crate::rules::{Effect, Opening, Refusal, Reply, RequestId, Row};
 
 impl Front {
-    /// Does what the rules decided.
-    pub(in crate::serve) fn perform(&mut self, now: u64, effect: Effect) {
+    /// Does what the rules decided. Times are milliseconds of a clock that does not go back.
+    pub fn perform(&mut self, now: u64, effect: Effect) {
         match effect {
             Effect::Reply { request, reply } => self.reply(now, request, reply),
             Effect::NeedOpened { opening, row } => self.open(now, opening, row),

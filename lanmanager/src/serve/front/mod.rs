@@ -61,24 +61,30 @@ const ROLES: [&str; 2] = ["user", "service"];
 
 /// What the program around has to do.
 #[derive(Debug, PartialEq)]
-pub(super) enum Task {
+pub enum Task {
     /// Hand an event to the rules.
     Event(rules::Event),
     /// Check ports and tell the rules.
     CheckPorts {
+        /// What to tell it as.
         check: rules::PortsCheck,
+        /// The machine.
         address: IpAddr,
+        /// The ports; one that answers is enough.
         ports: Vec<u16>,
     },
     /// Write the runtime needs and tell the rules.
-    WriteRuntimeNeeds { revision: u64 },
+    WriteRuntimeNeeds {
+        /// The revision to be told, or a later one.
+        revision: u64,
+    },
 }
 
 /// The front of the LanManager.
 #[derive(Debug)]
-pub(super) struct Front {
+pub struct Front {
     /// The server end of all connections.
-    pub(super) server: Server,
+    pub server: Server,
     access: Access,
     tables: Tables,
     openings: Openings,
@@ -126,7 +132,8 @@ enum KnownAs {
 impl Front {
     /// A front without connections. `identifier_prefix` must be another one for each
     /// start: sessions are remembered by their identifiers over restarts.
-    pub(super) fn new(access: Access, identifier_prefix: String) -> Self {
+    #[must_use]
+    pub fn new(access: Access, identifier_prefix: String) -> Self {
         let mut server = Server::new(ServerOptions {
             identifier_prefix: identifier_prefix.clone(),
         });
@@ -145,12 +152,12 @@ impl Front {
     }
 
     /// What is to be done next, beside what the server wants sent.
-    pub(super) fn poll_task(&mut self) -> Option<Task> {
+    pub fn poll_task(&mut self) -> Option<Task> {
         self.tasks.pop_front()
     }
 
     /// Takes what the server has to tell.
-    pub(super) fn handle(&mut self, now: u64, event: Event) {
+    pub fn handle(&mut self, now: u64, event: Event) {
         match event {
             Event::Introduce {
                 token,

@@ -1,6 +1,6 @@
 //! The services of open needs: their numbers, their sessions, and who waits for one.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use allexmaster_protocol::frame::SessionId;
 use allexmaster_protocol::server::{ServiceId, Token};
@@ -29,7 +29,7 @@ pub(super) struct Openings {
 struct Open {
     opening: Opening,
     service: ServiceId,
-    sessions: HashSet<SessionId>,
+    sessions: BTreeSet<SessionId>,
 }
 
 impl Openings {
@@ -53,20 +53,20 @@ impl Openings {
         let open = Open {
             opening,
             service,
-            sessions: HashSet::new(),
+            sessions: BTreeSet::new(),
         };
         self.by_name.insert(name, open);
         (service, waiting.into_values().collect())
     }
 
     /// A need is no longer open: gives the sessions that end with it.
-    pub(super) fn close(&mut self, opening: &Opening) -> HashSet<SessionId> {
+    pub(super) fn close(&mut self, opening: &Opening) -> BTreeSet<SessionId> {
         match self.by_name.get(&opening.name) {
             Some(open) if open.opening == *opening => {}
-            Some(_) | None => return HashSet::new(),
+            Some(_) | None => return BTreeSet::new(),
         }
         let Some(open) = self.by_name.remove(&opening.name) else {
-            return HashSet::new();
+            return BTreeSet::new();
         };
         self.by_service.remove(&open.service);
         open.sessions
