@@ -1,0 +1,35 @@
+//! A run in one number, to see whether two were the same.
+
+use std::ops::ControlFlow;
+
+use allexmaster_inspect::rules::Rules;
+use allexmaster_journal::{Live, Options};
+
+use crate::world::World;
+
+/// FNV-1a, <http://www.isthe.com/chongo/tech/comp/fnv/>: simple, and the same everywhere.
+const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+impl World {
+    /// Of all events, with their times and their randomness. 0 where they cannot be read.
+    pub(crate) fn digest(&self) -> u64 {
+        let store = Box::new(self.disk.clone());
+        let Ok((mut live, _)) = Live::<Rules>::with_store(store, Options::default()) else {
+            return 0;
+        };
+        let mut digest = OFFSET;
+        let mut take = |bytes: &[u8]| {
+            for byte in bytes {
+                digest = (digest ^ u64::from(*byte)).wrapping_mul(PRIME);
+            }
+        };
+        let shown = live.journal().visit(1, |record| {
+            take(&record.stamp.at.to_be_bytes());
+            take(&record.stamp.noise.to_be_bytes());
+            take(record.payload);
+            ControlFlow::Continue(())
+        });
+        shown.map_or(0, |_| digest)
+    }
+}
