@@ -100,4 +100,6 @@ pub use time::Timestamp;
 /// * 4: a child counts as forked when it is, not when it is ordered.
 /// * 5: a master whose connections outlived it goes on where it was.
 /// * 6: a child that ends right after the master's start has ended with the master before.
-pub const STEP_VERSION: u32 = 6;
+/// * 7: a freed port is free in every range that has it; at a return, an end that can be told counts
+///   for more than a process that is still to be seen.
+pub const STEP_VERSION: u32 = 7;

@@ -133,10 +133,11 @@ impl Ports {
 
     fn make_available(&mut self, port: Port) {
         for protocol in Protocol::ALL {
+            // Ranges that overlap share the port: where it returned to one of them only, the
+            // others would run dry.
             let pool = self.pools.get_mut(protocol);
             if pool.gave_out(port) {
                 pool.released.insert(port);
-                return;
             }
         }
     }
