@@ -15,6 +15,8 @@ const NAMES_MOST: u64 = 8;
 pub(crate) const ADDRESS: &str = "127.0.0.1";
 /// Modules with their launchers; a service of AllexJS ends with its connection to the master.
 const MODULES: [&str; 3] = ["exec:web", "sample:clock", "allex_timeservice"];
+/// What a process was fated to do in bad times it has done after so many milliseconds.
+pub(crate) const FATE_MOST: u64 = 30_000;
 /// A module that no configuration here allows.
 const FORBIDDEN: &str = "exec:unknown";
 
@@ -124,7 +126,7 @@ impl Fate {
             exits_after: ends.then(|| {
                 let late = chance.permille(500);
                 let code = i32::from(chance.permille(700));
-                (chance.between(1, if late { 30_000 } else { 500 }), code)
+                (chance.between(1, if late { FATE_MOST } else { 500 }), code)
             }),
             serves_nobody_after: serves_nobody.then(|| chance.between(10, 10_000)),
         }

@@ -7,7 +7,7 @@ use allexmaster_state::{Event, StopSource};
 
 use crate::crash::{Crashes, Loss, Name, Point};
 use crate::failure::Failure;
-use crate::plan::Length;
+use crate::plan::{FATE_MOST, Length};
 use crate::world::World;
 
 /// How long the world may take to come to rest once the faults have ended: longer than every
@@ -149,6 +149,7 @@ impl World {
     /// Without faults, all needs are satisfied, and then nothing changes any more.
     fn come_to_rest(&mut self) {
         let end = self.now + REST_MOST;
+        self.pass_until(self.now + FATE_MOST);
         let mut since = None;
         while self.broken.is_none() {
             match self.unrest() {
