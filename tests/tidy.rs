@@ -48,6 +48,7 @@ fn all_sources() -> Vec<Source> {
         "protocol",
         "lanmanager",
         "inspect",
+        "simulation",
     ]
     .into_iter()
     .flat_map(sources)
@@ -97,10 +98,17 @@ fn dependencies_point_one_way() {
 
 #[test]
 fn only_the_journal_knows_sled() {
-    let of = ["src", "state", "protocol", "lanmanager", "inspect"]
-        .into_iter()
-        .flat_map(sources)
-        .collect();
+    let of = [
+        "src",
+        "state",
+        "protocol",
+        "lanmanager",
+        "inspect",
+        "simulation",
+    ]
+    .into_iter()
+    .flat_map(sources)
+    .collect();
     assert_none(of, "sled is named outside the journal", |source| {
         source.text.contains("sled::")
     });

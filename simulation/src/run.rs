@@ -179,11 +179,16 @@ impl World {
     /// At the end the master stops, and leaves nothing.
     fn stop(&mut self) {
         let (exits, end) = (self.exits, self.now + STOP_MOST);
-        self.ask(|request| Event::StopRequested {
-            request: Some(request),
-            source: StopSource::Operator,
-        });
+        let mut asked = None;
         while self.broken.is_none() && self.exits == exits {
+            // Whoever asked a master that was lost has heard that, and asks the next one.
+            if asked != Some(self.life) && self.engine.is_some() {
+                asked = Some(self.life);
+                self.ask(|request| Event::StopRequested {
+                    request: Some(request),
+                    source: StopSource::Operator,
+                });
+            }
             let now = self.now;
             self.demand(now < end, || "the master does not stop".to_owned());
             self.pass_until(now + 10);
