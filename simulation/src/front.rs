@@ -131,11 +131,23 @@ impl World {
                 let waits = front.asked.remove(&request);
                 self.demand(waits, || format!("call {request} is answered twice"));
             }
-            effect => {
+            Effect::Bid { .. }
+            | Effect::Abandon { .. }
+            | Effect::Respond { .. }
+            | Effect::ReportDown { .. }
+            | Effect::ReportEngaged { .. }
+            | Effect::AddNeed { .. }
+            | Effect::RemoveNeed { .. } => {
                 if let Some(talk) = &mut front.talk {
                     talk.conversation.perform(self.now, effect);
                 }
             }
+            Effect::ProbePorts { .. }
+            | Effect::Spawn(_)
+            | Effect::Adopt { .. }
+            | Effect::AwaitReady { .. }
+            | Effect::Signal { .. }
+            | Effect::Exit => {}
         }
         self.settle_front();
     }

@@ -114,7 +114,7 @@ impl World {
             .map(|(name, row)| (name.as_str(), row))
             .collect();
         let (_, needs) = lan_manager.runtime_needs();
-        for need in needs.iter().filter_map(|row| readable(row)) {
+        for need in needs.iter().filter_map(readable) {
             if self.can_be_satisfied(&need)
                 && let Some(why) = self.unsatisfied(state, &listed, &need.instance)
             {

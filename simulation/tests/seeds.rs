@@ -1,10 +1,5 @@
 //! Fixed seeds, in every test run. More of them: `cargo run --release -p allexmaster-simulation -- --seeds 1000`.
 
-#![expect(
-    clippy::expect_used,
-    reason = "a test that cannot go on says so and ends"
-)]
-
 use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_journal::store::MemoryStore;
