@@ -8,10 +8,8 @@ use std::path::{Path, PathBuf};
 use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source::{ExportWriter, Start};
-use allexmaster_journal::record::genesis;
 use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Live, Machine as _, Options, Position};
-use allexmaster_state::State;
+use allexmaster_journal::{Live, Options};
 use thiserror::Error;
 
 use crate::crash::Crashes;
@@ -88,14 +86,7 @@ impl Failure {
         let store = Box::new(self.disk.clone());
         let (mut live, _) = Live::<Rules>::with_store(store, Options::default())?;
         let identity = live.identity();
-        let start = Start {
-            position: Position {
-                sequence: 0,
-                checksum: genesis(Rules::PROGRAM, &identity.to_string()),
-                at: 0,
-            },
-            state: State::default(),
-        };
+        let start = Start::whole(identity);
         let mut writer = ExportWriter::begin(BufWriter::new(file), identity, false, &start)?;
         let mut result = Ok(());
         live.journal().visit(1, |record| {
