@@ -14,8 +14,6 @@ use crate::installation::Installation;
 use crate::processes;
 use crate::watch::{Watch, name};
 
-/// How many children are killed in one life.
-const KILLS: u16 = 3;
 /// How long a child has been up when it is killed: a death in its first second is another matter.
 const UP_FOR: Duration = Duration::from_secs(2);
 /// Where each protocol's ports begin; a thousand for each.
@@ -46,8 +44,8 @@ pub(crate) struct Figures {
     pub(crate) helper: Option<u64>,
 }
 
-/// Starts a master with so many needs, kills some children, and ends it.
-pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16) -> Figures {
+/// Starts a master with so many needs, kills so many children one after the other, and ends it.
+pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16, kills: u16) -> Figures {
     let folder = installation.folder();
     let mut watch = Watch::start(folder.path(), needs);
     write_configuration(folder.path(), installation, kind, &watch);
@@ -57,7 +55,7 @@ pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16) -> Fi
     sleep(UP_FOR);
     let figures = Figures {
         satisfied: listed - began,
-        back: (0..KILLS.min(needs))
+        back: (0..kills)
             .map(|number| back(&mut watch, &name(number)))
             .collect(),
         memory: processes::memory(master.id()),
