@@ -55,6 +55,7 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
         | Event::RestartRequested { .. }
         | Event::AddNeedRequested { .. }
         | Event::RemoveNeedRequested { .. }
-        | Event::DeadlineReached => Tone::Plain,
+        | Event::DeadlineReached
+        | Event::ClockJumped { .. } => Tone::Plain,
     }
 }

@@ -34,6 +34,10 @@ impl Machine for Rules {
     fn deadline_reached() -> Event {
         Event::DeadlineReached
     }
+
+    fn clock_jumped(by: u64) -> Option<Event> {
+        Some(Event::ClockJumped { by })
+    }
 }
 
 /// The event with its stamp, as the rules take it.

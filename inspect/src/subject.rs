@@ -100,6 +100,7 @@ impl Subjects {
             | Event::ChildFailed { incarnation, .. }
             | Event::ChildExited { incarnation, .. } => self.add_attempt(state, *incarnation),
             Event::DeadlineReached => self.add_due(state, recorded),
+            Event::ClockJumped { .. } => {}
         }
     }
 

@@ -341,7 +341,8 @@ impl Teller {
             | Event::RestartRequested { .. }
             | Event::AddNeedRequested { .. }
             | Event::RemoveNeedRequested { .. }
-            | Event::LanCallAnswered { .. } => return None,
+            | Event::LanCallAnswered { .. }
+            | Event::ClockJumped { .. } => return None,
         };
         self.asked.get(question).copied()
     }

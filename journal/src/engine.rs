@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Jump, Moment};
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::heard::Heard;
@@ -21,8 +21,7 @@ use crate::machine::Machine;
 use crate::outage::{Outage, RETRY_FIRST, RETRY_MOST};
 use crate::recovery::Recovery;
 
-/// The longest sleep before the clock is read again: a clock that was set forward makes a deadline
-/// late by no more than this.
+/// The longest sleep before the clock is read again: so a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The least time between two wake-ups for one and the same deadline. Only a machine that leaves a
@@ -52,6 +51,11 @@ pub trait Performer<M: Machine> {
     /// A compaction has come to its end, and this is what it removed, or why it did not.
     fn compacted(&mut self, end: &CompactionEnd) {
         let _ = end;
+    }
+
+    /// The clock was set, or the machine slept. The machine is told by itself.
+    fn clock_jumped(&mut self, jump: Jump) {
+        let _ = jump;
     }
 
     /// The journal cannot be written: told once when it begins, and after every try that fails.
@@ -110,7 +114,7 @@ where
 pub fn run<M, C, P>(
     live: Live<M>,
     mailbox: Mailbox<M>,
-    clock: C,
+    mut clock: C,
     performer: P,
 ) -> Result<Ended<P::Exit>, Error>
 where
@@ -118,6 +122,7 @@ where
     C: Clock,
     P: Performer<M>,
 {
+    clock.not_before(live.position().at);
     let mut engine = Engine {
         live,
         mailbox,
@@ -174,11 +179,15 @@ where
                 Woken::Slept => (Vec::new(), true),
                 Woken::Abandoned => return Ok(Ended::Abandoned),
             };
-            if self.deadline_is_due(slept) {
+            let now = self.clock.now();
+            if let Some(jumped) = self.notice_jump() {
+                // First of all; the deadlines that it moved are looked at in the next turn.
+                events.insert(0, jumped);
+            } else if self.deadline_is_due(now, slept) {
                 events.push(M::deadline_reached());
             }
             if !events.is_empty() {
-                let effects = match self.live.take_in(&mut self.clock, &events) {
+                let effects = match self.take_in(now, &events) {
                     Ok(effects) => effects,
                     Err(error) => self.outlast(&runtime, error, events)?,
                 };
@@ -198,6 +207,21 @@ where
         }
     }
 
+    fn take_in(&mut self, now: u64, events: &[M::Event]) -> Result<Vec<M::Effect>, Error> {
+        let clock = &mut self.clock;
+        self.live.take_in(&mut Moment { now, clock }, events)
+    }
+
+    /// Tells of a clock that jumped; what the machine is to be told of it.
+    fn notice_jump(&mut self) -> Option<M::Event> {
+        let jump = self.clock.jump()?;
+        self.performer.clock_jumped(jump);
+        match jump {
+            Jump::Forward(by) => M::clock_jumped(by),
+            Jump::Back(_) => None,
+        }
+    }
+
     fn perform(&mut self, effects: Vec<M::Effect>) -> ControlFlow<P::Exit> {
         self.performer.recorded(self.live.heard());
         for effect in effects {
@@ -208,11 +232,10 @@ where
     }
 
     /// Whether the machine is to be told that its deadline has passed.
-    fn deadline_is_due(&mut self, slept: bool) -> bool {
+    fn deadline_is_due(&mut self, now: u64, slept: bool) -> bool {
         if self.mailbox.received() < self.deadlines_after {
             return false;
         }
-        let now = self.clock.now();
         let due = M::next_deadline(self.live.state()).filter(|deadline| *deadline <= now);
         let tell = due.is_some() && (slept || self.told != due);
         self.told = due;
@@ -265,7 +288,11 @@ where
         repairs.extend(found.repairs);
         effects.extend(found.effects);
         held.drain(..found.events.min(held.len()));
-        effects.extend(self.live.take_in(&mut self.clock, held)?);
+        let now = self.clock.now();
+        if let Some(jumped) = self.notice_jump() {
+            held.insert(0, jumped);
+        }
+        effects.extend(self.take_in(now, held)?);
         held.clear();
         self.maintain()
     }

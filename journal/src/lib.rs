@@ -73,7 +73,7 @@ pub mod clock;
 pub mod failpoint;
 
 pub use base::Base;
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
 pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;

@@ -56,6 +56,14 @@ pub trait Machine: 'static {
     /// The event that says that a deadline has passed.
     fn deadline_reached() -> Self::Event;
 
+    /// The event that says that the clock was set forward by so many milliseconds, or that the machine
+    /// slept: the machine moves its deadlines, which nobody had the time to meet. None where its
+    /// deadlines are to pass with the clock.
+    fn clock_jumped(by: u64) -> Option<Self::Event> {
+        let _ = by;
+        None
+    }
+
     /// Reads an event from its recorded form.
     ///
     /// The place for conversions of old forms: a machine that changed the form of an event gives the

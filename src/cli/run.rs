@@ -1,5 +1,6 @@
 //! `allexmaster` without a command: the master of the folder.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::config_check::{one_line, report};
@@ -9,7 +10,7 @@ use tracing::{info, warn};
 
 use crate::child::AbortAfterFork;
 use crate::config::{Config, Loaded, Overrides};
-use crate::daemon::{self, Options};
+use crate::daemon::{self, Options, Time};
 use crate::exit_code;
 use crate::keeper::{self, Role};
 use crate::keeper_link::Inheritance;
@@ -17,6 +18,8 @@ use crate::telemetry::{self, LogDestination, LogFormat};
 
 /// The variable that makes a test's master die at a point of the loop.
 const FAILPOINT: &str = "ALLEXMASTER_FAILPOINT";
+/// The variable that names the file by which a test sets the clock of its master.
+const CLOCK_SHIFT: &str = "ALLEXMASTER_CLOCK_SHIFT";
 
 pub(super) fn run(
     common: &Common,
@@ -63,6 +66,8 @@ pub(super) fn run(
         socket_folder: common.socket_dir.clone(),
         failpoint,
         abort_after_fork,
+        time: std::env::var_os(CLOCK_SHIFT)
+            .map_or_else(Time::default, |file| Time::shifted_by(PathBuf::from(file))),
     };
     match runtime() {
         Ok(runtime) => runtime.block_on(daemon::run(options, inheritance)),

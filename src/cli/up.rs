@@ -158,6 +158,7 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
         socket_folder: common.socket_dir.clone(),
         failpoint: None,
         abort_after_fork: None,
+        time: daemon::Time::default(),
     };
     let master = daemon::start(options, Place::alone())?;
     let inbox = master.inbox().clone();

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster_journal::{CompactionEnd, Error, Heard, Outage, Performer, Recovery};
+use allexmaster_journal::{CompactionEnd, Error, Heard, Jump, Outage, Performer, Recovery};
 use allexmaster_state::{Effect, Event, Incarnation, InstanceName, Port, State, Timestamp};
 use tracing::{error, info, warn};
 
@@ -169,6 +169,20 @@ impl Performer<Rules> for Hands {
             Err(error) => {
                 warn!(%error, "the journal was not compacted, and keeps all of its history")
             }
+        }
+    }
+
+    fn clock_jumped(&mut self, jump: Jump) {
+        match jump {
+            Jump::Forward(by) => warn!(
+                milliseconds = by,
+                "the clock was set forward, or the machine slept: all deadlines move with it"
+            ),
+            Jump::Back(by) => warn!(
+                milliseconds = by,
+                "the clock was set back: the times that are recorded do not follow, and pass a \
+                 little slower until it has caught up"
+            ),
         }
     }
 

@@ -5,6 +5,7 @@ mod hands;
 mod keeper;
 mod pid_file;
 mod stops;
+mod time;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
 use allexmaster_journal::engine;
-use allexmaster_journal::{Ended, Failpoint, SystemClock};
+use allexmaster_journal::{Ended, Failpoint, SteadyClock};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -35,6 +36,7 @@ use hands::{ForFront, FrontSink, Hands, Troubles};
 use keeper::{Engine, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
+pub use time::Time;
 
 /// How many events may wait for the loop; then the drivers wait.
 const EVENTS_MOST: usize = 16_384;
@@ -52,6 +54,8 @@ pub struct Options {
     pub failpoint: Option<Failpoint>,
     /// After which fork to abort, in tests.
     pub abort_after_fork: Option<AbortAfterFork>,
+    /// The machine's time, or what a test makes of it.
+    pub time: Time,
 }
 
 /// Why the master could not start, or had to end.
@@ -188,7 +192,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     let hands = hands(&options, &facts, &front, &inbox, store);
     hands.children.bury(zombies);
     let leave = Arc::clone(&hands.leave);
-    let clock = SystemClock;
+    let clock = SteadyClock::new(options.time.clone());
     let thread =
         engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
             what: "a thread for the loop",

@@ -65,6 +65,13 @@ impl Deadlines {
         }
     }
 
+    /// Moves all deadlines that are looked up by so many milliseconds.
+    pub(crate) fn postpone_looked_up(&mut self, by: u64) {
+        for (reason, at) in self.looked_up.clone() {
+            self.set(reason, at.plus(by));
+        }
+    }
+
     /// Moves the deadline of a service, or of a port, from the time that it had.
     pub(crate) fn shift(
         &mut self,

@@ -198,6 +198,11 @@ pub enum Event {
     },
     /// The time of [`crate::State::next_deadline`] has come.
     DeadlineReached,
+    /// The clock was set forward, or the machine slept: time that nobody lived through.
+    ClockJumped {
+        /// By how many milliseconds.
+        by: u64,
+    },
 }
 
 /// A child of an earlier run of the master that still lives.
@@ -310,6 +315,7 @@ impl Event {
             Self::LanCallAnswered { .. } => 21,
             Self::DeadlineReached => 22,
             Self::ChildFailed { .. } => 23,
+            Self::ClockJumped { .. } => 24,
         }
     }
 
@@ -348,7 +354,8 @@ impl Event {
                 source: StopSource::Signal,
                 ..
             }
-            | Self::DeadlineReached => false,
+            | Self::DeadlineReached
+            | Self::ClockJumped { .. } => false,
         }
     }
 }

@@ -40,6 +40,7 @@ mod boot;
 mod check;
 mod child;
 mod claim;
+mod clock;
 mod deadline;
 mod effect;
 mod ending;

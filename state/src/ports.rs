@@ -117,6 +117,15 @@ impl Ports {
         }
     }
 
+    /// Keeps all blocked ports blocked for so many milliseconds more.
+    pub(crate) fn postpone(&mut self, by: u64, deadlines: &mut Deadlines) {
+        for (port, until) in &mut self.blocked {
+            let before = *until;
+            *until = before.plus(by);
+            deadlines.shift(Deadline::PortUsable(*port), Some(before), Some(*until));
+        }
+    }
+
     /// Ends a lease of a port that was never used.
     pub(crate) fn give_back(&mut self, port: Port) {
         if self.leases.remove(&port).is_some() {

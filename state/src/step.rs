@@ -6,7 +6,7 @@ use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
     Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, Shutdown, State,
-    Timestamp, boot, child, claim, lan, needs, requests, shutdown,
+    Timestamp, boot, child, claim, clock, lan, needs, requests, shutdown,
 };
 
 /// Takes the next event. Total: no input makes it fail or panic; what is out of
@@ -131,6 +131,7 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             requests::answered(state, turn, request, answer);
         }
         Event::DeadlineReached => deadlines(state, turn),
+        Event::ClockJumped { by } => clock::jumped(state, by),
     }
 }
 

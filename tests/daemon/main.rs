@@ -7,8 +7,10 @@
 )]
 
 mod bad_peers;
+mod clock;
 mod command_line;
 mod crashes;
+mod damage;
 mod engines;
 mod full_disk;
 mod journal;

@@ -124,6 +124,10 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             }
         },
         Event::DeadlineReached => deadline(state, recorded),
+        Event::ClockJumped { by } => format!(
+            "the clock was set forward by {}, or the machine slept: all deadlines moved with it",
+            crate::time::duration(*by)
+        ),
     }
 }
 
@@ -172,7 +176,8 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::AddNeedRequested { .. }
         | Event::RemoveNeedRequested { .. }
         | Event::LanCallAnswered { .. }
-        | Event::DeadlineReached => String::new(),
+        | Event::DeadlineReached
+        | Event::ClockJumped { .. } => String::new(),
     }
 }
 

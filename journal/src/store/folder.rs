@@ -36,6 +36,8 @@ pub(super) const HISTORY: &str = "history";
 pub(super) const CHECKPOINT: &str = "checkpoint";
 pub(super) const ACKNOWLEDGED: &str = "acknowledged";
 const SET_ASIDE: &str = "set-aside";
+/// The file in which sled keeps its settings.
+const SETTINGS: &str = "conf";
 /// The files in which sled keeps the place of its pages.
 const SNAPSHOT_PREFIX: &str = "snap.";
 /// What the name of a snapshot ends with while sled writes it.
@@ -369,14 +371,16 @@ fn snapshots(tail: &Path) -> Result<Vec<PathBuf>, StoreError> {
     Ok(found)
 }
 
-/// Copies the files of the database but its snapshots. Its only folder, `blobs`, stays empty, as
-/// values are small. Not durable yet.
+/// Copies the files of the database but its snapshots and settings. Its only folder, `blobs`, stays
+/// empty, as values are small. Not durable yet.
 pub(super) fn copy_without_snapshots(from: &Path, to: &Path) -> Result<(), StoreError> {
     files::create_folder(to)?;
     let snapshots = snapshots(from)?;
     for entry in fs::read_dir(from).map_err(failed("read", from))? {
         let source = entry.map_err(failed("read", from))?.path();
-        if source.is_file() && !snapshots.contains(&source) {
+        // sled writes its settings anew, always the same; damaged ones would cost the whole database.
+        let settings = source.file_name().is_some_and(|name| name == SETTINGS);
+        if source.is_file() && !settings && !snapshots.contains(&source) {
             let target = to.join(source.file_name().unwrap_or_default());
             fs::copy(&source, &target).map_err(failed("copy", &source))?;
         }

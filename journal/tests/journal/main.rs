@@ -3,6 +3,7 @@
 
 mod support;
 
+mod clock;
 mod compaction;
 mod contract;
 mod damage;

@@ -26,6 +26,7 @@ pub(crate) enum Event {
     AlarmSet { at: u64 },
     DeadlineReached,
     Stop,
+    ClockJumped { by: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,7 @@ impl Machine for Shelf {
             Event::AlarmSet { .. } => 3,
             Event::DeadlineReached => 4,
             Event::Stop => 5,
+            Event::ClockJumped { .. } => 6,
         }
     }
 
@@ -82,6 +84,10 @@ impl Machine for Shelf {
                 Some(_) | None => vec![],
             },
             Event::Stop => vec![Effect::Stop],
+            Event::ClockJumped { by } => {
+                state.alarm = state.alarm.map(|at| at.saturating_add(by));
+                vec![]
+            }
         };
         (state, effects)
     }
@@ -92,6 +98,10 @@ impl Machine for Shelf {
 
     fn deadline_reached() -> Event {
         Event::DeadlineReached
+    }
+
+    fn clock_jumped(by: u64) -> Option<Event> {
+        Some(Event::ClockJumped { by })
     }
 }
 

@@ -22,7 +22,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use allexmaster_journal::engine::Ended;
-use allexmaster_journal::{self as journal, Failpoint, Live, SystemClock, engine};
+use allexmaster_journal::{self as journal, Failpoint, Live, MachineTime, SteadyClock, engine};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
@@ -232,8 +232,13 @@ impl LanManager {
         let (inbox, mailbox) = engine::inbox(INBOX_CAPACITY);
         let (decided_sender, mut decided) = mpsc::unbounded_channel();
         let courier = Courier::new(decided_sender);
-        let engine =
-            engine::start(live, mailbox, SystemClock, courier).map_err(StartError::Thread)?;
+        let engine = engine::start(
+            live,
+            mailbox,
+            SteadyClock::new(MachineTime::default()),
+            courier,
+        )
+        .map_err(StartError::Thread)?;
         let front = tell_start(front, &inbox, &mut decided, configuration.files, settings).await?;
         let (runtime_sender, runtime_receiver) = watch::channel(0);
         let writer = runtime_file::keep(options.directory, inbox.clone(), runtime_receiver);

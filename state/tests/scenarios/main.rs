@@ -13,6 +13,7 @@ mod transcript;
 
 mod children;
 mod claims;
+mod clock;
 mod lan;
 mod needs;
 mod ports;

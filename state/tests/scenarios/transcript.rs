@@ -129,6 +129,7 @@ fn event(event: &Event) -> String {
             format!("LanManager answers call {request}: {}", json(answer))
         }
         Event::DeadlineReached => "a deadline is reached".into(),
+        Event::ClockJumped { by } => format!("the clock jumps by {by} ms"),
     }
 }
 

@@ -131,7 +131,8 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             }),
             LanAnswer::Refused { .. } => Event::DeadlineReached,
         },
-        Event::DeadlineReached => return None,
+        Event::DeadlineReached => Event::ClockJumped { by: 3_600_000 },
+        Event::ClockJumped { .. } => return None,
     })
 }
 
