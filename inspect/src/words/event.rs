@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{child, list, outcome, owner};
 
 /// The names of all kinds of events, as `--kind` takes them: in the order of their numbers.
-pub const KINDS: [&str; 23] = [
+pub const KINDS: [&str; 24] = [
     "settings-loaded",
     "master-started",
     "lan-connected",
@@ -35,6 +35,7 @@ pub const KINDS: [&str; 23] = [
     "lan-call-answered",
     "deadline-reached",
     "child-failed",
+    "clock-jumped",
 ];
 
 /// The name of an event's kind.
