@@ -36,7 +36,8 @@ fn original() -> Original {
         ends.push(ends[ends.len() - 1] + length);
     }
     assert_eq!(ends.len() as u64, EVENTS + 1);
-    let header = disk.clone().header().unwrap().unwrap();
+    let mut disk = disk;
+    let header = disk.header().unwrap().unwrap();
     Original {
         header,
         bytes,

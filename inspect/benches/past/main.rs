@@ -8,6 +8,8 @@
     reason = "a benchmark prints its results, and fails where it cannot go on"
 )]
 
+mod terminal;
+
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -24,6 +26,7 @@ use allexmaster_state::{
     ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer, Settings, State,
     Timestamp, step,
 };
+use terminal::Terminal;
 use uuid::Uuid;
 
 const EVENTS: u64 = 1_000_000;
@@ -31,6 +34,10 @@ const SERVICES: u64 = 200;
 const JUMPS: u64 = 100;
 
 fn main() {
+    if let Ok(journal) = std::env::var(terminal::EXPLORED) {
+        terminal::explore(&journal);
+        return;
+    }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let journal = folder.path().join("journal");
     write(&journal);
@@ -90,8 +97,36 @@ fn main() {
     );
     println!(
         "memory with all that: {} kB at most (goal 200000)",
-        peak_kilobytes()
+        peak_kilobytes(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     );
+    in_a_terminal(&journal);
+}
+
+/// The same for whoever sits before it: from the start of the program to what is on the screen.
+fn in_a_terminal(journal: &Path) {
+    let began = Instant::now();
+    let mut terminal = Terminal::start(journal);
+    let shows = |event: u64| move |screen: &str| screen.contains(&format!("#{event} of {EVENTS} "));
+    terminal.wait_until(shows(EVENTS));
+    let first = began.elapsed().as_secs_f64() * 1000.0;
+    let early = terminal.type_until("g500000\r", shows(500_000));
+    terminal.wait_until(|screen| !screen.contains("reading:"));
+    let read = began.elapsed().as_secs_f64();
+    let mut jumps: Vec<f64> = (1..=JUMPS)
+        .map(|number| {
+            let target = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % EVENTS + 1;
+            terminal.type_until(&format!("g{target}\r"), shows(target))
+        })
+        .collect();
+    jumps.sort_by(f64::total_cmp);
+    println!(
+        "time machine in a terminal: first screen {first:.0} ms, all read {read:.1} s, a jump before that \
+         {early:.0} ms, then median {:.0} ms, longest of {JUMPS} {:.0} ms; memory {} kB (goal 200000)",
+        jumps[jumps.len() / 2],
+        jumps[jumps.len() - 1],
+        terminal.peak_kilobytes()
+    );
+    terminal.leave();
 }
 
 /// Services that come, run, fail and come back, as the rules themselves have it.
@@ -245,9 +280,8 @@ fn rate(events: u64, began: Instant) -> f64 {
     events as f64 / began.elapsed().as_secs_f64()
 }
 
-/// The most memory that this process ever had; 0 where the system does not tell.
-fn peak_kilobytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+/// The most memory that a process ever had, by what the system tells of it; 0 where it does not.
+fn peak_kilobytes(status: &str) -> u64 {
     status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:"))
