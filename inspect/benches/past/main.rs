@@ -20,7 +20,7 @@ use allexmaster_inspect::explorer::{Index, Indexing};
 use allexmaster_inspect::replay::{Past, Step};
 use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
-use allexmaster_journal::Restore;
+use allexmaster_journal::{Live, Options, Restore};
 use allexmaster_state::{
     Activity, BidAnswer, BootId, Claim, Event, Identity, InstanceName, JournalId, Lan, Launcher,
     ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer, Settings, State,
@@ -179,6 +179,9 @@ fn write(folder: &Path) {
         }
     }
     restore.finish().unwrap();
+    // With a checkpoint, as every master leaves it.
+    let (live, _) = Live::<Rules>::open(folder, Options::default()).unwrap();
+    live.close().unwrap();
 }
 
 /// What happens next to a service.
