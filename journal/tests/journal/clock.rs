@@ -12,6 +12,8 @@ use crate::support::{Effect, Event, Shelf, State};
 
 const START: u64 = 1_800_000_000_000;
 const YEAR: u64 = 365 * 24 * 3_600_000;
+/// So far is a clock set by chance.
+const CENTURIES: i64 = 10_000_000_000_000;
 
 /// Times that a test sets.
 #[derive(Clone, Default)]
@@ -111,13 +113,13 @@ proptest! {
 
     #[test]
     fn time_never_goes_back_and_always_goes_on(
-        steps in proptest::collection::vec((any::<bool>(), any::<i64>(), 0_u64..100_000), 1..50),
+        steps in proptest::collection::vec((any::<bool>(), -CENTURIES..CENTURIES, 0_u64..100_000), 1..50),
     ) {
         let script = Script::new();
         let mut clock = SteadyClock::new(script.clone());
         for (set, by, pass) in steps {
             if set {
-                script.set(by / 4);
+                script.set(by);
             }
             let before = clock.now();
             script.pass(pass);

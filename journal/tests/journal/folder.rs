@@ -74,21 +74,14 @@ fn a_damaged_snapshot_is_set_aside_and_the_log_has_everything() {
 }
 
 #[test]
-fn a_database_that_cannot_be_opened_is_set_aside_and_the_loss_is_told() {
+fn damaged_settings_of_the_database_cost_no_event() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let configuration = folder.path().join("tail/conf");
-    fs::write(&configuration, b"\xff\xff not a configuration \xff\xff").unwrap();
+    let settings = folder.path().join("tail/conf");
+    fs::write(&settings, b"\xff\xff no settings \xff\xff").unwrap();
     let (live, recoveries) = open(folder.path());
-    assert_eq!(live.state().events, 20, "the sealed ones");
-    let [
-        Recovery::DatabaseSetAside { path, .. },
-        Recovery::EventsLost {
-            last: 20,
-            acknowledged: 40,
-        },
-    ] = &recoveries[..]
-    else {
+    assert_eq!(live.state().events, 40);
+    let [Recovery::SnapshotsSetAside { path, .. }] = &recoveries[..] else {
         panic!("{recoveries:?}");
     };
     assert!(path.join("db").is_file());
