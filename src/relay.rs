@@ -14,10 +14,11 @@
 use allexmaster_protocol::frame::{ClientFrame, RemoteError, ServerFrame, SessionId};
 use allexmaster_protocol::server::{ConnectionId, Token};
 use allexmaster_state::{InstanceName, Pid};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What a local tool wants of a child.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum ToChild {
     /// A session.
     SubConnect {
@@ -46,6 +47,27 @@ pub enum ToChild {
         /// Which connection.
         connection: ConnectionId,
     },
+}
+
+impl ToChild {
+    /// Of which child; none where of all.
+    #[must_use]
+    pub const fn instance(&self) -> Option<&InstanceName> {
+        match self {
+            Self::SubConnect { instance, .. } | Self::Frame { instance, .. } => Some(instance),
+            Self::Gone { .. } => None,
+        }
+    }
+
+    /// Over whose connection.
+    #[must_use]
+    pub const fn connection(&self) -> ConnectionId {
+        match self {
+            Self::SubConnect { connection, .. }
+            | Self::Frame { connection, .. }
+            | Self::Gone { connection } => *connection,
+        }
+    }
 }
 
 /// What a child has for local tools.

@@ -9,6 +9,7 @@ mod status;
 mod stop;
 mod table;
 mod up;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -107,6 +108,10 @@ enum Command {
     Stop(stop::Stop),
     /// Start a service of this folder's master anew
     Restart(restart::Restart),
+    Upgrade(upgrade::Upgrade),
+    /// What another build asks before it hands over
+    #[command(hide = true)]
+    Formats,
     /// Look at the configuration
     #[command(subcommand)]
     Config(config_check::ConfigCommand),
@@ -148,6 +153,8 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Needs(command)) => command.run(&common),
         Some(Command::Stop(command)) => command.run(&common),
         Some(Command::Restart(command)) => command.run(&common),
+        Some(Command::Upgrade(command)) => command.run(&common),
+        Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),
         Some(Command::Journal(command)) => journal::journal(&common, &command),
         Some(Command::Replay(command)) => journal::replay(&common, &command),

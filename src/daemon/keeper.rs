@@ -1,6 +1,7 @@
 //! An engine and its keeper: what the one keeps for the other, and what it tells it.
 
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -118,6 +119,11 @@ impl Store for KeptByKeeper {
 
     fn accept(&self, name: &str, listener: BorrowedFd<'_>) {
         told(self.0.store_listener(name, listener));
+    }
+
+    fn next_engine(&self, program: &Path) -> Result<(), String> {
+        let told = self.0.next_engine(program);
+        told.map_err(|error| error.to_string())
     }
 
     fn forget(&self, name: &str) {

@@ -11,6 +11,11 @@ use super::machine::Front;
 use crate::node::session::{self, News};
 use crate::relay::{FromChild, ToChild};
 
+/// How many tools may wait for sessions with children that are not there yet.
+const EXPECTING_MOST: usize = 1_024;
+/// How long each does: a child of AllexJS boots in a second, and after a failure or two in some.
+const EXPECTING_PATIENCE_MS: u64 = 30_000;
+
 impl Front {
     /// Sends what a child's session has to say, and tells what it has to tell.
     pub(super) fn settle_child(&mut self, now: u64, incarnation: Incarnation) {
@@ -35,23 +40,24 @@ impl Front {
             self.send(now, &line, text);
         }
         for news in all_news {
-            self.told_by_child(incarnation, news);
+            self.told_by_child(now, incarnation, news);
         }
         if closed {
             self.forget_child(now, incarnation, &line);
         }
     }
 
-    fn told_by_child(&mut self, incarnation: Incarnation, news: News) {
+    fn told_by_child(&mut self, now: u64, incarnation: Incarnation, news: News) {
         let Some(child) = self.children.get_mut(&incarnation) else {
             return;
         };
         let instance = child.instance.clone();
         let message = match news {
             News::Introduced { modulename } => {
-                tracing::info!(service = %instance, module = %modulename, "its service is there");
                 child.introduced = true;
-                return self.outputs.push_back(Output::Introduced(incarnation));
+                let introduced = Output::Introduced(incarnation, instance.clone(), modulename);
+                self.outputs.push_back(introduced);
+                return self.connect_expecting(now, &instance);
             }
             News::Failed(reason) => {
                 return self.tell(Event::ChildFailed {
@@ -106,30 +112,81 @@ impl Front {
         self.finish(line);
     }
 
-    /// Hands a tool's wish to the child that it is for; where that is not there, the tool is refused.
+    /// Hands a tool's wish to the child that it is for. A session with one that is not there yet is
+    /// waited for, within bounds; everything else is refused.
     pub(super) fn hand_on(&mut self, now: u64, wish: ToChild) {
         match &wish {
-            ToChild::SubConnect { instance, .. } | ToChild::Frame { instance, .. } => {
+            ToChild::SubConnect { instance, .. } => {
                 let instance = instance.clone();
-                let child = self.instances.get(&instance).copied();
-                let session = child.and_then(|incarnation| {
-                    let child = self.children.get_mut(&incarnation)?;
-                    self.touched.insert(incarnation);
-                    Some(&mut child.session)
-                });
-                match session {
-                    Some(session) => session.obey(now, wish),
-                    None => self.refuse(&instance, wish),
+                if self.is_introduced(&instance) {
+                    self.give(now, &instance, wish);
+                } else if self.expecting.len() < EXPECTING_MOST {
+                    let until = now + EXPECTING_PATIENCE_MS;
+                    self.expecting.push_back((until, wish));
+                } else {
+                    self.refuse(&instance, wish);
                 }
             }
+            ToChild::Frame { instance, .. } => {
+                let instance = instance.clone();
+                self.give(now, &instance, wish);
+            }
             ToChild::Gone { connection } => {
+                let connection = *connection;
+                self.expecting
+                    .retain(|(_, wish)| wish.connection() != connection);
                 for (incarnation, child) in &mut self.children {
-                    let gone = ToChild::Gone {
-                        connection: *connection,
-                    };
-                    child.session.obey(now, gone);
+                    child.session.obey(now, ToChild::Gone { connection });
                     self.touched.insert(*incarnation);
                 }
+            }
+        }
+    }
+
+    fn is_introduced(&self, instance: &InstanceName) -> bool {
+        let child = self.instances.get(instance);
+        child.is_some_and(|child| {
+            self.children
+                .get(child)
+                .is_some_and(|child| child.introduced)
+        })
+    }
+
+    fn give(&mut self, now: u64, instance: &InstanceName, wish: ToChild) {
+        let child = self.instances.get(instance).copied();
+        let known = child.and_then(|child| Some((child, self.children.get_mut(&child)?)));
+        match known {
+            Some((incarnation, child)) => {
+                self.touched.insert(incarnation);
+                child.session.obey(now, wish);
+            }
+            None => self.refuse(instance, wish),
+        }
+    }
+
+    /// A child is there: those who have waited for it get their sessions.
+    fn connect_expecting(&mut self, now: u64, instance: &InstanceName) {
+        let all = std::mem::take(&mut self.expecting);
+        for (until, wish) in all {
+            if wish.instance() == Some(instance) {
+                self.give(now, instance, wish);
+            } else {
+                self.expecting.push_back((until, wish));
+            }
+        }
+    }
+
+    /// Whoever has waited for a child long enough is refused.
+    pub(super) fn give_up(&mut self, now: u64) {
+        while self
+            .expecting
+            .front()
+            .is_some_and(|(until, _)| *until <= now)
+        {
+            if let Some((_, wish)) = self.expecting.pop_front()
+                && let Some(instance) = wish.instance().cloned()
+            {
+                self.refuse(&instance, wish);
             }
         }
     }

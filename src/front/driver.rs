@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::carry::Hold;
 use super::input::{ChildWire, Input, LineName, Mark, Output};
@@ -461,7 +461,8 @@ impl Shared {
                     dial.abort();
                 }
             }
-            Output::Introduced(incarnation) => {
+            Output::Introduced(incarnation, instance, module) => {
+                info!(service = %instance, %module, "its service is there");
                 let told = inner.introduced.entry(incarnation);
                 told.or_insert_with(|| watch::Sender::new(true))
                     .send_replace(true);

@@ -1,6 +1,7 @@
 //! What goes into the front, and what comes out of it. Plain data: what goes in is logged.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use allexmaster_journal::Outage;
 use allexmaster_protocol::close::CloseReason;
@@ -118,6 +119,13 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
+    /// The engine is about to be replaced by another program, as somebody asked.
+    Upgrading {
+        /// Who asked.
+        request: RequestId,
+        /// The program.
+        program: PathBuf,
+    },
     /// The journal cannot be written, or can be again.
     JournalOut {
         /// Since when, and why not.
@@ -169,8 +177,8 @@ pub enum Output {
     Dial,
     /// The LanManager is no longer to be dialed.
     StopDialing,
-    /// The master has its session with a child.
-    Introduced(Incarnation),
+    /// The master has its session with a child: of which service and module.
+    Introduced(Incarnation, InstanceName, String),
     /// Nothing more will be said with this child.
     ChildGone(Incarnation, Identity),
     /// What people want to read of what the LanManager said.

@@ -184,7 +184,7 @@ impl Kept {
     /// Writes to the socket itself; gives how many bytes it took.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(retry(|| send(self.socket.get_ref(), bytes, flags))?)
+        retry(|| send(self.socket.get_ref(), bytes, flags))
     }
 
     /// Ends the connection, whoever else holds it open.

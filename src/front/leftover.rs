@@ -1,5 +1,7 @@
 //! What a front has left to do, and what its driver asks it.
 
+use std::path::PathBuf;
+
 use allexmaster_journal::Heard;
 use allexmaster_state::{Event, Identity, Incarnation, RequestId};
 
@@ -54,10 +56,18 @@ impl Front {
     /// The questions about the state that are not answered.
     #[must_use]
     pub fn looks(&self) -> Vec<(RequestId, Asked)> {
+        let answered_elsewhere = self.upgrading.as_ref().map(|(request, _)| request);
         let looks = self.looks.iter();
+        let looks = looks.filter(|(request, _)| Some(*request) != answered_elsewhere);
         looks
             .map(|(request, asked)| (*request, asked.clone()))
             .collect()
+    }
+
+    /// The program that the engine was being replaced by, and who asked.
+    #[must_use]
+    pub fn upgrading(&self) -> Option<(RequestId, PathBuf)> {
+        self.upgrading.clone()
     }
 
     /// The dial that is under way.

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::driver::Shared;
 use super::input::Input;
+use super::upgrade;
 use crate::local::asked::Asked;
 use crate::machine::EventInbox;
 use crate::status;
@@ -37,6 +38,7 @@ pub(super) fn look(shared: &Arc<Shared>, request: RequestId, asked: Asked) {
                 page.await.map(|page| json(&page))
             }
             Asked::Compact(wish) => compact(inbox, wish).await.map(|done| json(&done)),
+            Asked::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             Asked::Stop
             | Asked::Restart(_)

@@ -1,6 +1,7 @@
 //! All conversations of the master as one machine, without sockets: inputs in, outputs out.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use allexmaster_journal::Outage;
@@ -19,6 +20,7 @@ use super::line::{Line, Owner};
 use crate::local::asked::Asked;
 use crate::local::service::{self, Service};
 use crate::node::session::Session;
+use crate::relay::ToChild;
 
 /// All conversations. Deterministic: the same inputs at the same times make the same outputs, byte
 /// for byte; so a front that is lost is made again from what went into it.
@@ -41,10 +43,14 @@ pub struct Front {
     pub(super) told: u64,
     /// Those of them that are not known to be in the journal, each with its number.
     pub(super) untold: VecDeque<(u64, Event)>,
+    /// The program that the engine is being replaced by, and who asked.
+    pub(super) upgrading: Option<(RequestId, PathBuf)>,
     /// Why the journal cannot be written, while it cannot.
     outage: Option<Outage>,
     /// The questions about the state that are not answered.
     pub(super) looks: BTreeMap<RequestId, Asked>,
+    /// Tools that want a session with a child that is not there yet, each with when it gives up.
+    pub(super) expecting: VecDeque<(u64, ToChild)>,
     /// When the sessions with children want to be looked at; most never do.
     pub(super) timeouts: BTreeMap<Incarnation, u64>,
     #[serde(skip)]
@@ -100,8 +106,10 @@ impl Front {
             heard: 0,
             told: 0,
             untold: VecDeque::new(),
+            upgrading: None,
             outage: None,
             looks: BTreeMap::new(),
+            expecting: VecDeque::new(),
             timeouts: BTreeMap::new(),
             touched: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -140,6 +148,7 @@ impl Front {
             } => self.journaled(now, sequence, heard, effects),
             Input::Answered { request, reply } => {
                 self.looks.remove(&request);
+                self.upgrading = None;
                 self.service.reply(request, reply);
             }
             Input::ChildFailed {
@@ -149,6 +158,7 @@ impl Front {
                 incarnation,
                 reason: Arc::from(reason),
             }),
+            Input::Upgrading { request, program } => self.upgrading = Some((request, program)),
             Input::JournalOut { outage } => self.outage = outage,
             Input::Timeout => self.timeout(now),
         }
@@ -186,7 +196,8 @@ impl Front {
     pub fn poll_timeout(&self) -> Option<u64> {
         let lan = self.lan.as_ref().and_then(Talk::poll_timeout);
         let children = self.timeouts.values().min().copied();
-        let all = [self.service.poll_timeout(), lan, children];
+        let expecting = self.expecting.front().map(|(until, _)| *until);
+        let all = [self.service.poll_timeout(), lan, children, expecting];
         all.into_iter().flatten().min()
     }
 
@@ -423,6 +434,7 @@ impl Front {
 
     fn timeout(&mut self, now: u64) {
         self.service.handle_timeout(now);
+        self.give_up(now);
         let due: Vec<Incarnation> = self
             .timeouts
             .iter()

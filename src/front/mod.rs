@@ -12,12 +12,12 @@
 //! # Theory of operation
 //!
 //! The machine has no sockets, no clock and no chance in it: what goes in decides what comes out, byte
-//! for byte. What goes in is logged first, in memory that a keeper holds open too ([`memory`]); so when
+//! for byte. What goes in is logged first, in memory that a keeper holds open too (`memory`); so when
 //! the engine is killed, the next one makes the same machine again and goes on in the middle of a
 //! frame. Each border is crossed exactly once:
 //!
-//! - *Socket to front*: bytes are peeked, logged, and only then taken out of the socket ([`kept`]).
-//! - *Front to socket*: bytes go through a pipe, whose filling tells how far they came ([`kept`]).
+//! - *Socket to front*: bytes are peeked, logged, and only then taken out of the socket (`kept`).
+//! - *Front to socket*: bytes go through a pipe, whose filling tells how far they came (`kept`).
 //! - *Front to rules*: the events that the front tells are counted. Those that the journal does not
 //!   have are told again ([`Event::is_told`](allexmaster_state::Event::is_told)).
 //! - *Rules to front*: what a batch of the journal caused is one input, with the number of its last
@@ -42,6 +42,7 @@ mod memory;
 mod narrate;
 mod resume;
 mod store;
+mod upgrade;
 
 pub use accept::listener_name;
 pub use driver::{Beginning, Driver, FrontOptions, channel_name};
@@ -52,3 +53,4 @@ pub use machine::{Dialing, Front, FrontIdentity};
 pub use memory::{FRONT_VERSION, Memory, MemoryError};
 pub use resume::{Restored, restore};
 pub use store::{Inherited, Store};
+pub use upgrade::Upgraded;

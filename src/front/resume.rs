@@ -15,7 +15,7 @@ use super::line::Progress;
 use super::machine::Front;
 use super::memory::Memory;
 use super::store::{CHANNEL, Inherited, LOG};
-use super::{accept, dialer, looks};
+use super::{accept, dialer, looks, upgrade};
 
 /// A front that was made again.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ impl Shared {
         for (name, descriptors) in inherited {
             self.take_up(LineName(name), descriptors, is_restored);
         }
+        upgrade::end(self);
         for (request, asked) in looks {
             looks::look(self, request, asked);
         }

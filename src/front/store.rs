@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
 
 /// Keeps descriptors under names. What was kept is kept when this process is killed right after.
 pub trait Store: Send + Sync {
@@ -15,6 +16,12 @@ pub trait Store: Send + Sync {
     /// that name, a point, and a number that is never used again; and handed to
     /// [`Driver::take_in`](super::Driver::take_in).
     fn accept(&self, name: &str, listener: BorrowedFd<'_>);
+
+    /// Has the next engine be this program.
+    ///
+    /// # Errors
+    /// Why not, for people.
+    fn next_engine(&self, program: &Path) -> Result<(), String>;
 
     /// Forgets all descriptors of a name.
     fn forget(&self, name: &str);

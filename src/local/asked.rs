@@ -1,5 +1,7 @@
 //! What local peers ask for, that is not answered at the sockets.
 
+use std::path::PathBuf;
+
 use allexmaster_inspect::source::PageWish;
 use allexmaster_journal::Wish;
 use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, StopSource};
@@ -17,6 +19,8 @@ pub enum Asked {
     Journal(PageWish),
     /// That old history is removed from the journal.
     Compact(Wish),
+    /// That the engine is replaced by another build of the program.
+    Upgrade(PathBuf),
     /// That the master stops.
     Stop,
     /// That a service is started anew.
@@ -39,7 +43,9 @@ impl Asked {
     /// It is a question about the state, and comes back.
     pub fn into_event(self, request: RequestId) -> Result<Event, Self> {
         Ok(match self {
-            Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) => return Err(self),
+            Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) | Self::Upgrade(_) => {
+                return Err(self);
+            }
             Self::Stop => Event::StopRequested {
                 request: Some(request),
                 source: StopSource::Operator,

@@ -17,9 +17,11 @@ impl Asked {
                 "make room and ask again; or send SIGTERM twice to end the master without its \
                  children, which the next start finds"
             }
-            Self::Restart(_) | Self::AddNeed(_) | Self::RemoveNeed(_) | Self::Compact(_) => {
-                "make room and ask again"
-            }
+            Self::Restart(_)
+            | Self::AddNeed(_)
+            | Self::RemoveNeed(_)
+            | Self::Compact(_)
+            | Self::Upgrade(_) => "make room and ask again",
         };
         let text = format!(
             "the journal cannot be written, so nothing new can be done ({}): {way_out}",

@@ -10,6 +10,7 @@
 //! `needs`, `stop` and `restart` are ours, for the command line.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
@@ -398,6 +399,7 @@ impl Service {
             "journal" => page(argument),
             "compact" => compact(argument),
             "needs" => Ok(Asked::Needs),
+            "upgrade" => program(&argument).map(Asked::Upgrade),
             "stop" => Ok(Asked::Stop),
             // In AllexJS a killed child comes back as well, since its need does.
             "kill" => name(&argument).map(|name| Asked::Kill(InstanceName::from(name))),
@@ -461,6 +463,12 @@ fn compact(argument: Value) -> Result<Asked, RemoteError> {
             "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",
         )
     })
+}
+
+fn program(argument: &Value) -> Result<PathBuf, RemoteError> {
+    let path = argument.as_str().map(PathBuf::from);
+    path.filter(|path| path.is_absolute())
+        .ok_or_else(|| RemoteError::wrong_argument("expected the full path of a program"))
 }
 
 fn need(argument: Value) -> Result<Value, RemoteError> {

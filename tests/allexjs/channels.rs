@@ -172,17 +172,21 @@ impl Bench {
     }
 
     async fn spawned(&self) -> Pid {
-        let spawned = |event| match event {
-            Event::ChildSpawned { identity, .. } => Some(identity.pid),
-            _ => None,
+        let spawned = |event| {
+            let Event::ChildSpawned { identity, .. } = event else {
+                return None;
+            };
+            Some(identity.pid)
         };
         self.told("the child's start is told", spawned).await
     }
 
     async fn exited(&self) -> Outcome {
-        let exited = |event| match event {
-            Event::ChildExited { outcome, .. } => Some(outcome),
-            _ => None,
+        let exited = |event| {
+            let Event::ChildExited { outcome, .. } = event else {
+                return None;
+            };
+            Some(outcome)
         };
         self.told("the child's end is told", exited).await
     }
@@ -210,12 +214,15 @@ async fn a_child_that_reports_an_exception_has_failed() {
         r#"printf '{"uncaughtException":{"code":"X","message":"no such thing"}}\n' >&3; cat <&3"#;
     let bench = Bench::run(script);
     bench.spawned().await;
-    let failed = |event| match event {
-        Event::ChildFailed {
+    let failed = |event| {
+        let Event::ChildFailed {
             incarnation,
             reason,
-        } => Some((incarnation, reason)),
-        _ => None,
+        } = event
+        else {
+            return None;
+        };
+        Some((incarnation, reason))
     };
     let (incarnation, reason) = bench.told("its failure is told", failed).await;
     assert_eq!(incarnation, CHILD);

@@ -1,13 +1,13 @@
 //! Killed engines and keepers: who is connected does not notice.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::tool::Tool;
-use crate::support::{Lan, Master, lives, need, signal, wait_for};
+use crate::support::{Lan, Master, PROGRAM, lives, need, signal, wait_for};
 
 /// How often an engine is killed in a test.
 const KILLS: usize = 10;
@@ -197,4 +197,85 @@ fn an_engine_that_dies_at_any_place_of_its_loop_serves_each_need_once() {
             assert!(master.stop().success(), "{failpoint}");
         }
     }
+}
+
+/// A file in the master's folder that runs as a program.
+fn program(master: &Master, name: &str, script: &str) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = master.folder.path().join(name);
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn another_build_takes_over_and_back_and_nobody_notices() {
+    let lan = Lan::start(&clocks(2));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let before = ["Clock0", "Clock1"].map(|name| master.wait_for(name, "running"));
+    let mut tool = Tool::connect(&socket(&master, "allexmachinemanager"));
+    let other = master.folder.path().join("other-build");
+    std::fs::copy(PROGRAM, &other).unwrap();
+    for binary in [other.as_path(), Path::new(PROGRAM)] {
+        let engine = master.engine();
+        let upgrade = master
+            .command()
+            .arg("upgrade")
+            .arg("--binary")
+            .arg(binary)
+            .output();
+        let upgrade = upgrade.unwrap();
+        assert!(upgrade.status.success(), "{upgrade:?}");
+        let next = master.engine();
+        assert_ne!(next, engine);
+        let runs = std::fs::read_link(format!("/proc/{next}/exe")).unwrap();
+        assert_eq!(runs, std::fs::canonicalize(binary).unwrap());
+    }
+    for service in &before {
+        let after = master.service(&service.instancename).unwrap();
+        assert_eq!((after.pid, after.restarts), (service.pid, 0));
+    }
+    tool.call("needs", ".", "needs", json!([]));
+    assert_eq!(tool.answer("needs"), json!([]));
+    assert!(master.stop().success());
+}
+
+#[test]
+fn a_build_that_decides_otherwise_or_does_not_start_does_not_take_over() {
+    let lan = Lan::start(&clocks(1));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let before = master.wait_for("Clock0", "running");
+    let upgrade = |binary: &Path| {
+        let output = master
+            .command()
+            .arg("upgrade")
+            .arg("--binary")
+            .arg(binary)
+            .output();
+        let output = output.unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code().unwrap(), told)
+    };
+    let engine = master.engine();
+    let foreign = program(&master, "foreign", "#!/bin/sh\necho hello\n");
+    let (code, told) = upgrade(&foreign);
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("is no build of allexmaster"), "{told}");
+
+    let otherwise = format!("#!/bin/sh\n[ \"$1\" = formats ] && exec {PROGRAM} formats\nexit 6\n");
+    let (code, told) = upgrade(&program(&master, "otherwise", &otherwise));
+    assert_eq!(code, 6, "{told}");
+    assert!(told.contains("does not agree"), "{told}");
+    assert_eq!(master.engine(), engine, "nothing was changed");
+
+    let broken = format!(
+        "#!/bin/sh\n[ -n \"$1\" ] && [ -z \"$LISTEN_FDS\" ] && exec {PROGRAM} \"$@\"\nexit 9\n"
+    );
+    let (code, told) = upgrade(&program(&master, "broken", &broken));
+    assert_eq!(code, 1, "{told}");
+    assert!(told.contains("the program before goes on"), "{told}");
+    assert_eq!(master.service("Clock0").unwrap().pid, before.pid);
+    assert!(master.stop().success());
 }

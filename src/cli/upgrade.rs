@@ -1,0 +1,153 @@
+//! `allexmaster upgrade`: another build of the program takes over, and nobody notices.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Common, ask, complain, print, print_json, report};
+use crate::client;
+use crate::exit_code;
+use crate::front::{FRONT_VERSION, Upgraded};
+use crate::status::StatusDocument;
+
+/// Replace the running engine of this folder's master by another build of the program.
+///
+/// Children, connections and open queries stay: nobody notices. Before it takes over, the other
+/// build has to replay the whole journal, and to agree with the running one on every state and
+/// every decision; where it does not, the difference is shown, and nothing is changed. A build that
+/// ends before it is ready is given up for the one before. To go back is the same command.
+#[derive(Debug, Args)]
+pub(super) struct Upgrade {
+    /// The program that takes over [default: this one]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Take over also where it decides otherwise, or cannot take over the connections
+    #[arg(long)]
+    accept_differences: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What of a build must fit the one that it takes over from.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Formats {
+    /// The version of the program.
+    version: String,
+    /// The version of what the engine keeps of its connections.
+    front: u32,
+}
+
+/// Prints what another build asks before it hands over, or takes over.
+pub(super) fn print_formats() -> ExitCode {
+    print_json(&Formats {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        front: FRONT_VERSION,
+    });
+    ExitCode::from(exit_code::OK)
+}
+
+impl Upgrade {
+    pub(super) fn run(&self, common: &Common) -> ExitCode {
+        let status: StatusDocument =
+            match ask(common, "status", Vec::new()).and_then(client::document) {
+                Ok(status) => status,
+                Err(error) => return report(&error, self.json),
+            };
+        match self.replace(common, &status) {
+            Ok(Upgraded::Done { engine, version }) if self.json => {
+                print_json(&json!({ "engine": engine, "version": version }));
+                ExitCode::from(exit_code::OK)
+            }
+            Ok(Upgraded::Done { engine, version }) => {
+                print(&format!(
+                    "the engine is process {engine} now, version {version}; services and \
+                     connections are those of before\n"
+                ));
+                ExitCode::from(exit_code::OK)
+            }
+            Ok(Upgraded::Refused(why)) => {
+                complain(&format!("not upgraded: {why}"));
+                ExitCode::from(exit_code::FAILURE)
+            }
+            Err((code, why)) => {
+                complain(&format!("not upgraded: {why}"));
+                ExitCode::from(code)
+            }
+        }
+    }
+
+    fn replace(&self, common: &Common, status: &StatusDocument) -> Result<Upgraded, (u8, String)> {
+        let failed = |why| (exit_code::FAILURE, why);
+        let named = self.binary.clone().map_or_else(std::env::current_exe, Ok);
+        let program = named
+            .and_then(std::fs::canonicalize)
+            .map_err(|error| failed(format!("the program cannot be found: {error}")))?;
+        let running = PathBuf::from(format!("/proc/{}/exe", status.engine));
+        if !self.accept_differences {
+            self.check(common, &program, &running)?;
+        }
+        let Some(path) = program.to_str() else {
+            return Err(failed("the program's path is not UTF-8".to_owned()));
+        };
+        let answer = ask(common, "upgrade", vec![Value::from(path)]);
+        let upgraded = answer.and_then(client::document);
+        upgraded.map_err(|error| failed(error.to_string()))
+    }
+
+    /// Has the other build read what it will take over.
+    fn check(&self, common: &Common, program: &Path, running: &Path) -> Result<(), (u8, String)> {
+        let (next, present) = (formats(program)?, formats(running)?);
+        if next.front != present.front {
+            let why = format!(
+                "version {} cannot take over the connections of version {}: services of AllexJS \
+                 would end with them; stop the master and start it anew, or --accept-differences",
+                next.version, present.version
+            );
+            return Err((exit_code::FAILURE, why));
+        }
+        let mut compare = Command::new(program);
+        compare
+            .arg("replay")
+            .args([Path::new("--directory"), &common.directory])
+            .args([Path::new("--socket-dir"), &common.socket_dir])
+            .args([Path::new("--compare"), running])
+            .stdin(Stdio::null());
+        if self.json {
+            compare.stdout(Stdio::null());
+        }
+        let shown = program.display();
+        match compare.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err((
+                exit_code::JOURNAL,
+                format!(
+                    "{shown} does not agree with the running program on this journal (see above); \
+                     with --accept-differences it takes over all the same"
+                ),
+            )),
+            Err(error) => Err((exit_code::FAILURE, format!("{shown}: {error}"))),
+        }
+    }
+}
+
+fn formats(program: &Path) -> Result<Formats, (u8, String)> {
+    let shown = program.display();
+    let output = Command::new(program)
+        .arg("formats")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            (
+                exit_code::FAILURE,
+                format!("{shown} cannot be run: {error}"),
+            )
+        })?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let why = format!("{shown} is no build of allexmaster that can be upgraded to");
+        (exit_code::FAILURE, why)
+    })
+}
