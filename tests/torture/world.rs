@@ -1,0 +1,292 @@
+//! The programs of one run: a LanManager, a master and its children, all marked, in one folder.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::installation::Installation;
+use crate::processes::{Identity, MARK, signal};
+use crate::{Finding, PATIENCE};
+
+/// The folder of all local sockets of AllexJS.
+pub(crate) const SOCKETS: &str = "/tmp";
+/// How many ports the LanManager has before those of the services begin.
+const LAN_PORTS: u16 = 100;
+/// How many ports of each protocol the services have: enough for 300 and some that cool down.
+const RANGE: u16 = 400;
+/// How often is looked whether something has come true.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Finding<Option<T>>) -> Finding<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() > deadline {
+            return Err(format!("waited {PATIENCE:?} in vain for {what}"));
+        }
+        sleep(LOOK);
+    }
+}
+
+pub(crate) struct World {
+    /// Removed at the end of a run without a finding.
+    folder: TempDir,
+    programs: Programs,
+    ports: u16,
+    pub(crate) lan: Option<Child>,
+    pub(crate) master: Option<Child>,
+    /// All services that there must be.
+    pub(crate) names: Vec<String>,
+    /// Those that end with the socket to their master.
+    pub(crate) allexjs: Vec<String>,
+}
+
+impl World {
+    /// Makes the folder; nothing runs in it yet.
+    pub(crate) fn new(
+        programs: Programs,
+        children: u16,
+        allexjs: Option<(&Installation, u16)>,
+        ports: u16,
+    ) -> Finding<Self> {
+        let folder = match allexjs {
+            Some((installation, _)) => installation.folder(),
+            None => tempfile::tempdir(),
+        };
+        let folder = folder.map_err(|error| format!("no folder: {error}"))?;
+        let node = allexjs.map_or(0, |(_, count)| count.min(children));
+        let javascript: Vec<String> = (0..node).map(|number| format!("Time{number}")).collect();
+        let clocks = (0..children - node).map(|number| format!("Clock{number}"));
+        for name in ["lan/.allexlanmanager", "machine"] {
+            let made = fs::create_dir_all(folder.path().join(name));
+            made.map_err(|error| format!("no folder {name}: {error}"))?;
+        }
+        Ok(Self {
+            folder,
+            programs,
+            ports,
+            lan: None,
+            master: None,
+            names: clocks.chain(javascript.iter().cloned()).collect(),
+            allexjs: javascript,
+        })
+    }
+
+    /// Starts the LanManager and the master.
+    pub(crate) fn begin(&mut self, installation: Option<&Installation>) -> Finding<()> {
+        let written = self.write_files(installation);
+        written.map_err(|error| format!("the files of the run: {error}"))?;
+        self.start_lan()?;
+        self.start_master()
+    }
+
+    fn write_files(&self, installation: Option<&Installation>) -> std::io::Result<()> {
+        let needs = self.names.iter().map(|name| {
+            let module = if self.allexjs.contains(name) {
+                "allex_timeservice"
+            } else {
+                "sample:clock"
+            };
+            json!({ "instancename": name, "modulename": module, "propertyhash": {} })
+        });
+        let needs = Value::Array(needs.collect());
+        fs::write(
+            self.folder.path().join("lan/.allexlanmanager/needs"),
+            needs.to_string(),
+        )?;
+        let first = self.ports + LAN_PORTS;
+        let mut configuration = json!({
+            "lanmanageraddress": "127.0.0.1",
+            "lanmanagerport": self.ports,
+            "portrangestart": { "tcp": first, "http": first + RANGE, "ws": first + 2 * RANGE },
+            "limits": { "portrangesize": RANGE, "portcooldown": 300, "dialretrymost": 250 },
+            // Children that are killed again and again are not to be given up here.
+            "restart": { "delay": 50, "delaymost": 500, "attempts": 0 },
+        });
+        if let Some(installation) = installation {
+            let command = json!(["node", installation.child_program()]);
+            configuration["launchers"] = json!({ "node": { "command": command } });
+        }
+        fs::write(
+            self.master_folder().join("allexmasterconfig.json"),
+            configuration.to_string(),
+        )
+    }
+
+    /// What marks the processes of this run.
+    pub(crate) fn mark(&self) -> String {
+        self.folder.path().display().to_string()
+    }
+
+    pub(crate) fn master_folder(&self) -> PathBuf {
+        self.folder.path().join("machine")
+    }
+
+    /// A local socket of the master, as its public process names it.
+    pub(crate) fn socket(&self, name: &str) -> Finding<PathBuf> {
+        Ok(Path::new(SOCKETS).join(format!("{name}.{}", self.master_pid()?)))
+    }
+
+    /// The LanManager's port for connections without WebSocket.
+    pub(crate) const fn lan_port(&self) -> u16 {
+        self.ports + 1
+    }
+
+    pub(crate) fn master_pid(&self) -> Finding<u32> {
+        let master = self.master.as_ref().ok_or("there is no master")?;
+        Ok(master.id())
+    }
+
+    pub(crate) fn lan_pid(&self) -> Finding<u32> {
+        let lan = self.lan.as_ref().ok_or("there is no LanManager")?;
+        Ok(lan.id())
+    }
+
+    pub(crate) fn start_lan(&mut self) -> Finding<()> {
+        let mut command = Command::new(&self.programs.lan_manager);
+        command
+            .arg("--directory")
+            .arg(self.folder.path().join("lan"));
+        command.args(["--bind", "127.0.0.1"]);
+        let doors = [
+            "--ws-port",
+            "--tcp-port",
+            "--javascript-ws-port",
+            "--signalr-port",
+        ];
+        for (number, door) in (0_u16..).zip(doors) {
+            command.arg(door).arg((self.ports + number).to_string());
+        }
+        self.lan = Some(self.spawn(command, "lanmanager.log")?);
+        Ok(())
+    }
+
+    pub(crate) fn start_master(&mut self) -> Finding<()> {
+        let mut command = Command::new(&self.programs.master);
+        command.arg("--directory").arg(self.master_folder());
+        // Children of AllexJS look for the sockets of their master where AllexJS has them, and nowhere else.
+        command.arg("--socket-dir").arg(SOCKETS);
+        self.master = Some(self.spawn(command, "master.log")?);
+        Ok(())
+    }
+
+    fn spawn(&self, mut command: Command, log: &str) -> Finding<Child> {
+        let log = self.log(log).map_err(|error| format!("{log}: {error}"))?;
+        command.env(MARK, self.mark());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        let started = command.spawn();
+        started.map_err(|error| format!("{command:?} does not start: {error}"))
+    }
+
+    /// A file of the run itself, that grows.
+    pub(crate) fn log(&self, name: &str) -> std::io::Result<File> {
+        let path = self.folder.path().join(name);
+        OpenOptions::new().create(true).append(true).open(path)
+    }
+
+    /// Kills the LanManager with -9.
+    pub(crate) fn kill_lan(&mut self) -> Finding<()> {
+        kill(self.lan.take())
+    }
+
+    /// Kills the public process of the master with -9.
+    pub(crate) fn kill_keeper(&mut self) -> Finding<()> {
+        kill(self.master.take())
+    }
+
+    /// Stops the master and the LanManager, in order.
+    pub(crate) fn stop(&mut self) -> Finding<()> {
+        stop("the master", self.master.take())?;
+        stop("the LanManager", self.lan.take())
+    }
+
+    /// Removes the folder.
+    pub(crate) fn remove(self) -> Finding<()> {
+        let removed = self.folder.close();
+        removed.map_err(|error| format!("the folder of the run cannot be removed: {error}"))
+    }
+
+    /// Leaves the folder to whoever looks for a reason.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+}
+
+fn kill(program: Option<Child>) -> Finding<()> {
+    let mut program = program.ok_or("it does not run")?;
+    let killed = program.kill().and_then(|()| program.wait());
+    killed
+        .map(|_| ())
+        .map_err(|error| format!("not to be killed: {error}"))
+}
+
+fn stop(what: &str, program: Option<Child>) -> Finding<()> {
+    let mut program = program.ok_or("it does not run")?;
+    signal(program.id(), Signal::TERM);
+    let status = wait_for(&format!("the end of {what}"), || {
+        program.try_wait().map_err(|error| error.to_string())
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(format!("{what} ended with {status}"))
+}
+
+/// Waits until a process is gone.
+pub(crate) fn gone(process: Identity) -> Finding<()> {
+    wait_for("the end of a killed process", || {
+        Ok((!process.lives()).then_some(()))
+    })
+}
+
+/// What is tortured.
+pub(crate) struct Programs {
+    master: PathBuf,
+    lan_manager: PathBuf,
+}
+
+impl Programs {
+    /// Those of a folder, or those of this build.
+    pub(crate) fn find(folder: Option<PathBuf>) -> Finding<Self> {
+        let Some(folder) = folder else {
+            return Self::built();
+        };
+        let folder = folder.canonicalize();
+        let folder = folder.map_err(|error| format!("the folder of the programs: {error}"))?;
+        Ok(Self {
+            master: folder.join("allexmaster"),
+            lan_manager: folder.join("allexlanmanager"),
+        })
+    }
+
+    /// The LanManager of the same build is built where it is not there yet.
+    fn built() -> Finding<Self> {
+        let master = PathBuf::from(env!("CARGO_BIN_EXE_allexmaster"));
+        let lan_manager = master.with_file_name("allexlanmanager");
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "allexmaster-lanmanager"]);
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
+        match built {
+            Ok(status) if status.success() && lan_manager.is_file() => Ok(Self {
+                master,
+                lan_manager,
+            }),
+            Ok(_) | Err(_) => Err(format!("{} cannot be built", lan_manager.display())),
+        }
+    }
+}
