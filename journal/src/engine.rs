@@ -36,7 +36,8 @@ pub trait Performer<M: Machine> {
     /// What the loop ends with.
     type Exit;
 
-    /// Does one thing, or ends the loop. Everything that led to it is on disk.
+    /// Does one thing, or wants the loop to end, which it does when the whole batch is performed: who
+    /// asked something together with the end is answered, too. Everything that led to it is on disk.
     fn perform(&mut self, effect: M::Effect) -> ControlFlow<Self::Exit>;
 
     /// A batch of events is on disk, the last of which is this one; what they caused follows, and then
@@ -224,11 +225,14 @@ where
 
     fn perform(&mut self, effects: Vec<M::Effect>) -> ControlFlow<P::Exit> {
         self.performer.recorded(self.live.heard());
+        let mut exit = None;
         for effect in effects {
-            self.performer.perform(effect)?;
+            if let ControlFlow::Break(wanted) = self.performer.perform(effect) {
+                exit.get_or_insert(wanted);
+            }
         }
         self.performer.settled(self.live.state());
-        ControlFlow::Continue(())
+        exit.map_or(ControlFlow::Continue(()), ControlFlow::Break)
     }
 
     /// Whether the machine is to be told that its deadline has passed.

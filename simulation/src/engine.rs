@@ -224,7 +224,9 @@ impl World {
         }
     }
 
-    fn perform_all(&mut self, effects: Vec<Effect>) {
+    fn perform_all(&mut self, mut effects: Vec<Effect>) {
+        // The loop ends when the whole batch is performed.
+        effects.sort_by_key(|effect| *effect == Effect::Exit);
         let mut last = None;
         for effect in effects {
             if self.broken.is_some() || self.engine.is_none() {

@@ -144,10 +144,7 @@ impl Performer<Rules> for Hands {
             } => {
                 self.children.signal(incarnation, identity, signal);
             }
-            Effect::Exit => {
-                self.tell_front();
-                return ControlFlow::Break(());
-            }
+            Effect::Exit => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
     }
