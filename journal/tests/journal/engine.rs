@@ -83,7 +83,7 @@ fn no_effect_is_performed_before_its_event_is_durable() {
 }
 
 #[test]
-fn the_performer_ends_the_loop_and_what_came_with_it_is_remembered() {
+fn the_performer_ends_the_loop_and_what_came_with_it_is_performed_and_remembered() {
     let scribe = Scribe::default();
     let ended = run(&scribe, |inbox| {
         for event in [put(1), Event::Stop, put(2)] {
@@ -92,7 +92,8 @@ fn the_performer_ends_the_loop_and_what_came_with_it_is_remembered() {
     });
     assert_eq!(ended.unwrap(), Ended::Exit("stopped"));
     let notes = scribe.notes.lock().unwrap();
-    assert_eq!(notes.effects, [Effect::Tell { sequence: 1 }, Effect::Stop]);
+    let tell = |sequence| Effect::Tell { sequence };
+    assert_eq!(notes.effects, [tell(1), Effect::Stop, tell(3)]);
     assert_eq!(live(&scribe.disk).state().events, 3);
 }
 
