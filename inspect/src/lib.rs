@@ -23,6 +23,8 @@
 // In reading order.
 pub mod rules;
 
+/// States on the way, so that a jump starts from the nearest one.
+pub mod frames;
 pub mod source;
 
 pub mod replay;

@@ -1,8 +1,6 @@
 //! Goes through the life of a machine: any state, any step, forwards from wherever it is nearest.
 
-use std::collections::BTreeMap;
 use std::ops::{ControlFlow, RangeInclusive};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use allexmaster_journal::record::Record;
 use allexmaster_journal::{Error, Machine as _, Position};
@@ -10,15 +8,10 @@ use allexmaster_state::{Effect, Recorded, State, step};
 use uuid::Uuid;
 
 use crate::error::InspectError;
+use crate::frames::{FRAME_EVENTS, SharedFrames};
 use crate::rules::{Rules, recorded};
 use crate::source::{Beginning, Source};
 use crate::time::rfc3339;
-
-/// Every so many events the state is kept, so that a jump replays no more than these: some 20 ms.
-pub const FRAME_EVENTS: u64 = 8192;
-
-/// So many bytes of kept states at most: then every second one is let go, and jumps take longer.
-const FRAME_BYTES_MOST: usize = 64 * 1024 * 1024;
 
 /// One event, what it caused, and the state after it.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +50,11 @@ pub struct Past {
     /// The state that was replayed last, and after which event it holds.
     present: Option<(u64, State)>,
     end: Option<Position>,
+    checkpoint: Option<Checkpoint>,
 }
+
+/// What the journal has of a state that somebody wrote down: nothing, or where it holds and what it is.
+type Checkpoint = Option<(Position, State)>;
 
 impl Past {
     /// Nothing is read yet.
@@ -68,6 +65,7 @@ impl Past {
             frames: SharedFrames::default(),
             present: None,
             end: None,
+            checkpoint: None,
         }
     }
 
@@ -240,6 +238,46 @@ impl Past {
         }
     }
 
+    /// Whether the state that an event meets is at hand, or no further away than kept states are from
+    /// one another: then [`Past::state_after`] takes no time that is felt.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn is_near(&mut self, sequence: u64) -> Result<bool, InspectError> {
+        let met = sequence.saturating_sub(1);
+        let reach = self.frames.spacing();
+        let start = Some(self.source.start().position.sequence);
+        let present = self.present.as_ref().map(|(at, _)| *at);
+        let frame = self.frames.place_before(met);
+        let near = |at: u64| at <= met && met - at <= reach;
+        if [start, present, frame].into_iter().flatten().any(near) {
+            return Ok(true);
+        }
+        let checkpoint = self.checkpoint()?;
+        Ok(checkpoint.is_some_and(|(position, _)| near(position.sequence)))
+    }
+
+    /// An event alone, and the state after it where the journal's own checkpoint is just that. Nothing
+    /// is replayed.
+    ///
+    /// # Errors
+    /// [`InspectError::NoSuchEvent`], or the journal cannot be read there, or a newer version wrote it.
+    pub fn glance(&mut self, sequence: u64) -> Result<(Recorded, Option<State>), InspectError> {
+        self.must_have(sequence)?;
+        let mut found = None;
+        self.source.visit(sequence, &mut |record| {
+            found = Some((read(record), position_of(record)));
+            ControlFlow::Break(())
+        })?;
+        let Some((recorded, position)) = found else {
+            let last = self.end()?.sequence;
+            return Err(self.no_such_event(sequence, last));
+        };
+        let checkpoint = self.checkpoint()?;
+        let after = checkpoint.filter(|(holds, _)| *holds == position);
+        Ok((recorded?, after.map(|(_, state)| state.clone())))
+    }
+
     /// Replays the events of a range under the eyes of `watch`, until it breaks.
     ///
     /// # Errors
@@ -297,12 +335,21 @@ impl Past {
         if sequence.saturating_sub(reached) <= FRAME_EVENTS {
             return Ok(());
         }
-        if let Some((position, state)) = self.source.checkpoint()?
+        if let Some((position, state)) = self.checkpoint()?
             && (reached..=sequence).contains(&position.sequence)
         {
-            self.present = Some((position.sequence, state));
+            self.present = Some((position.sequence, state.clone()));
         }
         Ok(())
+    }
+
+    /// The journal's own checkpoint; looked up once.
+    fn checkpoint(&mut self) -> Result<Option<&(Position, State)>, InspectError> {
+        let found = match self.checkpoint.take() {
+            Some(found) => found,
+            None => self.source.checkpoint()?,
+        };
+        Ok(self.checkpoint.insert(found).as_ref())
     }
 
     /// Replays from `present` up to an event, keeping states on the way.
@@ -375,71 +422,5 @@ pub const fn position_of(record: &Record<'_>) -> Position {
         sequence: record.stamp.sequence,
         checksum: record.checksum,
         at: record.stamp.at,
-    }
-}
-
-/// States on the way, kept by all readers of one journal together.
-#[derive(Clone, Default)]
-pub struct SharedFrames(Arc<Mutex<Frames>>);
-
-impl SharedFrames {
-    fn offer(&self, sequence: u64, state: &State) {
-        if sequence.is_multiple_of(FRAME_EVENTS) {
-            self.lock().offer(sequence, state);
-        }
-    }
-
-    fn before(&self, sequence: u64) -> Option<(u64, State)> {
-        self.lock().before(sequence)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Frames> {
-        // Whoever panicked with it has put in a whole state, or none.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// States on the way, compressed.
-struct Frames {
-    by_sequence: BTreeMap<u64, Vec<u8>>,
-    bytes: usize,
-    every: u64,
-}
-
-impl Default for Frames {
-    fn default() -> Self {
-        Self {
-            by_sequence: BTreeMap::new(),
-            bytes: 0,
-            every: FRAME_EVENTS,
-        }
-    }
-}
-
-impl Frames {
-    fn offer(&mut self, sequence: u64, state: &State) {
-        if !sequence.is_multiple_of(self.every) || self.by_sequence.contains_key(&sequence) {
-            return;
-        }
-        // A state always has a JSON form: the journal's own checkpoints are made so.
-        let Ok(json) = serde_json::to_vec(state) else {
-            return;
-        };
-        let packed = lz4_flex::block::compress_prepend_size(&json);
-        self.bytes += packed.len();
-        self.by_sequence.insert(sequence, packed);
-        if self.bytes > FRAME_BYTES_MOST {
-            self.every *= 2;
-            let every = self.every;
-            self.by_sequence
-                .retain(|sequence, _| sequence.is_multiple_of(every));
-            self.bytes = self.by_sequence.values().map(Vec::len).sum();
-        }
-    }
-
-    fn before(&self, sequence: u64) -> Option<(u64, State)> {
-        let (at, packed) = self.by_sequence.range(..=sequence).next_back()?;
-        let json = lz4_flex::block::decompress_size_prepended(packed).ok()?;
-        Some((*at, serde_json::from_slice(&json).ok()?))
     }
 }

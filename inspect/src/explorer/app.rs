@@ -1,9 +1,11 @@
 //! Where we are, and where we go.
 
+use std::ops::ControlFlow;
+
 use allexmaster_state::ServiceState;
 
 use super::index::{Fact, Index};
-use crate::command::Moment;
+use super::shown::Shown;
 use crate::error::InspectError;
 use crate::replay::Past;
 use crate::time::{self, Zone};
@@ -18,10 +20,12 @@ pub struct App {
     pub zone: Zone,
     /// Where the journal is.
     pub place: String,
-    /// The event that is shown, with all that it led to.
-    pub moment: Moment,
+    /// The event that is shown, with what is known of what it led to.
+    pub shown: Shown,
     /// The last event of the journal.
     pub last: u64,
+    /// The times of the first and the last event, in milliseconds since the Unix epoch.
+    pub span: (u64, u64),
     /// The first line of the services that is shown.
     pub scroll: usize,
     /// What is being typed.
@@ -145,29 +149,37 @@ impl Wanted for Option<String> {
 }
 
 impl App {
-    /// Begins at the last event.
+    /// Begins at the last event, without waiting: see [`Shown`].
     ///
     /// # Errors
-    /// The journal cannot be read, or is empty.
+    /// The journal cannot be read at its beginning or its end, or is empty.
     pub fn new(mut past: Past, zone: Zone) -> Result<Self, InspectError> {
-        let last = past.end()?.sequence;
+        let end = past.end()?;
+        let last = end.sequence;
         if last < past.first() {
             return Err(InspectError::Refused(format!(
                 "{} has no events yet",
                 past.place()
             )));
         }
-        let moment = Moment::at(&mut past, last)?;
+        let shown = Shown::at(&mut past, last, false)?;
+        let first = past.first();
+        let mut begin = end.at;
+        past.source().visit(first, &mut |record| {
+            begin = record.stamp.at;
+            ControlFlow::Break(())
+        })?;
         Ok(Self {
-            index: Index::new(past.first()),
+            index: Index::new(first),
             place: match past.note() {
                 Some(note) => format!("{} ({note})", past.place()),
                 None => past.place(),
             },
             past,
             zone,
-            moment,
+            shown,
             last,
+            span: (begin, end.at.max(begin)),
             scroll: 0,
             typing: None,
             search: String::new(),
@@ -181,7 +193,7 @@ impl App {
     /// The number of the event that is shown.
     #[must_use]
     pub fn at(&self) -> u64 {
-        self.moment.recorded.sequence
+        self.shown.recorded.sequence
     }
 
     /// Goes to an event; to the nearest one that there is.
@@ -190,12 +202,28 @@ impl App {
         if sequence == self.at() {
             return;
         }
-        match Moment::at(&mut self.past, sequence) {
-            Ok(moment) => {
-                self.moment = moment;
-                self.status = Status::Quiet;
+        if self.show(sequence) {
+            self.status = Status::Quiet;
+        }
+    }
+
+    /// More of the journal has been read: completes what is shown, where it now can be.
+    pub fn catch_up(&mut self) {
+        if self.shown.cause.is_none() {
+            self.show(self.at());
+        }
+    }
+
+    fn show(&mut self, sequence: u64) -> bool {
+        match Shown::at(&mut self.past, sequence, self.index.complete) {
+            Ok(shown) => {
+                self.shown = shown;
+                true
             }
-            Err(error) => self.status = Status::Failed(error.to_string()),
+            Err(error) => {
+                self.status = Status::Failed(error.to_string());
+                false
+            }
         }
     }
 
@@ -218,18 +246,18 @@ impl App {
 
     /// Goes to a share of the whole life, in thousandths of its time.
     pub fn go_to_share(&mut self, thousandths: u64) {
-        let (from, to) = self.span();
+        let (from, to) = self.span;
         let at = from + (to - from) * thousandths.min(1000) / 1000;
-        let place = self.index.facts.partition_point(|fact| fact.at <= at);
-        self.go(self.index.first + (place as u64).saturating_sub(1));
-    }
-
-    /// The times of the first and the last event that are known.
-    #[must_use]
-    pub fn span(&self) -> (u64, u64) {
-        let first = self.index.facts.first().map_or(0, |fact| fact.at);
-        let last = self.index.facts.last().map_or(first, |fact| fact.at);
-        (first, last.max(first))
+        if self.index.complete || self.index.facts.last().is_some_and(|fact| fact.at > at) {
+            let place = self.index.facts.partition_point(|fact| fact.at <= at);
+            self.go(self.index.first + (place as u64).saturating_sub(1));
+            return;
+        }
+        // It is not read up to there yet.
+        match self.past.sequence_at(at) {
+            Ok(sequence) => self.go(sequence),
+            Err(error) => self.status = Status::Failed(error.to_string()),
+        }
     }
 
     /// Goes to the next start of the master, or the one before.
@@ -273,7 +301,7 @@ impl App {
                     .became
                     .is_some_and(|state| state.as_str().contains(&wanted))
         };
-        let found = index.search(self.moment.recorded.sequence, backwards, fits);
+        let found = index.search(self.shown.recorded.sequence, backwards, fits);
         let search = self.search.clone();
         self.go_or_tell(found, backwards, &search);
     }

@@ -1,6 +1,8 @@
 //! The screen.
 
-use allexmaster_state::ServiceState;
+use std::ops::Range;
+
+use allexmaster_state::{ServiceState, State};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -9,7 +11,9 @@ use ratatui::widgets::{Block, Borders, Clear, Paragraph, Wrap};
 
 use super::app::{App, Status, TypingFor};
 use super::keys::HELP;
+use super::shown::{Cause, Shown};
 use crate::command::{tone_of, with_times};
+use crate::difference::difference;
 use crate::failure;
 use crate::screen::{Tone, cut};
 use crate::words;
@@ -50,8 +54,7 @@ fn style(tone: Tone) -> Style {
 }
 
 fn draw_heading(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    let state = &app.moment.after;
-    let lan = state.lan_status();
+    let lan = app.shown.after.as_ref().map(State::lan_status);
     let read = if app.index.complete {
         String::new()
     } else {
@@ -62,15 +65,15 @@ fn draw_heading(frame: &mut Frame<'_>, app: &App, area: Rect) {
             format!(" #{} of {} ", app.at(), app.last),
             Style::new().add_modifier(Modifier::REVERSED),
         ),
-        Span::raw(format!("  {}  ", app.zone.moment(app.moment.recorded.at.0))),
-        Span::styled(
-            format!("LanManager {}", lan.state),
-            style(if lan.state == "connected" {
+        Span::raw(format!("  {}  ", app.zone.moment(app.shown.recorded.at.0))),
+        lan.map_or_else(Span::default, |lan| {
+            let tone = if lan.state == "connected" {
                 Tone::Good
             } else {
                 Tone::Bad
-            }),
-        ),
+            };
+            Span::styled(format!("LanManager {}", lan.state), style(tone))
+        }),
         Span::styled(format!("  {}{read}", app.place), style(Tone::Faint)),
     ]);
     frame.render_widget(Paragraph::new(line), area);
@@ -79,21 +82,23 @@ fn draw_heading(frame: &mut Frame<'_>, app: &App, area: Rect) {
 /// The whole life, with the density of events, bad news, and where we are.
 fn draw_scrubber(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let width = usize::from(area.width.saturating_sub(2)).max(1);
-    let (from, to) = app.span();
-    let mut counts = vec![0_u64; width];
-    let mut bad = vec![false; width];
-    let mut starts = vec![false; width];
-    for fact in &app.index.facts {
-        let column = column_of(fact.at, (from, to), width);
-        counts[column] += 1;
-        bad[column] |= fact.bad;
-        starts[column] |= fact.start;
-    }
+    let (from, to) = app.span;
+    // They are in the order of time, so a million need not be looked at one by one.
+    let facts = &app.index.facts;
+    let before =
+        |column| facts.partition_point(|fact| column_of(fact.at, app.span, width) < column);
+    let borders: Vec<usize> = (0..=width).map(before).collect();
+    let columns: Vec<Range<usize>> = borders.windows(2).map(|pair| pair[0]..pair[1]).collect();
+    let counts: Vec<u64> = columns.iter().map(|facts| facts.len() as u64).collect();
     let most = counts.iter().copied().max().unwrap_or(1).max(1);
-    let here = column_of(app.moment.recorded.at.0, (from, to), width);
+    let here = column_of(app.shown.recorded.at.0, app.span, width);
     let density = (0..width).map(|column| {
         let text = LEVELS[level(counts[column], most)];
-        let mut look = style(if bad[column] { Tone::Bad } else { Tone::Good });
+        let mut look = style(if app.index.any_bad(&columns[column]) {
+            Tone::Bad
+        } else {
+            Tone::Good
+        });
         if column == here {
             look = look.add_modifier(Modifier::REVERSED);
         }
@@ -102,7 +107,7 @@ fn draw_scrubber(frame: &mut Frame<'_>, app: &App, area: Rect) {
     let signs = (0..width).map(|column| {
         if column == here {
             Span::styled("▲", style(Tone::Strong))
-        } else if starts[column] {
+        } else if app.index.any_start(&columns[column]) {
             Span::styled("┃", style(Tone::Waiting))
         } else {
             Span::raw(" ")
@@ -142,11 +147,19 @@ fn level(count: u64, most: u64) -> usize {
 }
 
 fn draw_services(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
-    let state = &app.moment.after;
+    let block = Block::new().borders(Borders::TOP);
+    let Some(state) = &app.shown.after else {
+        let block = block.title(" services and needs ");
+        let text = Paragraph::new(to_be_read(app)).wrap(Wrap { trim: false });
+        frame.render_widget(text.block(block), area);
+        return;
+    };
     let total = state.services.len();
     let room = usize::from(area.height.saturating_sub(3));
     app.scroll = app.scroll.min(total.saturating_sub(room));
-    let changed = |name| app.moment.before.status_of(name) != state.status_of(name);
+    let cause = app.shown.cause.as_ref();
+    let changed =
+        |name| cause.is_some_and(|cause| cause.before.status_of(name) != state.status_of(name));
     let mut lines = vec![Line::styled(
         format!("{:<16}{:<12}{:<8}ports", "name", "state", "pid"),
         style(Tone::Faint),
@@ -177,41 +190,67 @@ fn draw_services(frame: &mut Frame<'_>, app: &mut App, area: Rect) {
             lines.push(Line::styled(text, style(Tone::Faint)));
         }
     }
-    let title = format!(" services and needs ({total}): {} ", outline(app));
-    let block = Block::new()
-        .borders(Borders::TOP)
-        .title(cut(&title, usize::from(area.width)));
+    let title = format!(" services and needs ({total}): {} ", outline(state));
+    let block = block.title(cut(&title, usize::from(area.width)));
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
-fn outline(app: &App) -> String {
-    let statuses = app.moment.after.service_statuses();
+/// What stands where a state is not known yet.
+fn to_be_read(app: &App) -> Line<'static> {
+    let text = if app.index.complete {
+        "not known: the journal cannot be read up to here".to_owned()
+    } else {
+        let (read, at) = (app.index.facts.len(), app.at());
+        format!("comes when all before it is read: {read} events, up to {at}")
+    };
+    Line::styled(text, style(Tone::Faint))
+}
+
+fn outline(state: &State) -> String {
+    let statuses = state.service_statuses();
     let running = statuses
         .filter(|status| status.state == ServiceState::Running)
         .count();
-    let cooling = app.moment.after.ports.blocked().count();
-    let leased = app.moment.after.ports.leases().count();
+    let cooling = state.ports.blocked().count();
+    let leased = state.ports.leases().count();
     format!("{running} running; {leased} ports leased, {cooling} cooling down")
 }
 
 fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
-    let moment = &app.moment;
-    let tone = failure::tone(&moment.before, &moment.recorded);
+    let Shown { recorded, .. } = &app.shown;
+    let lines = match (&app.shown.cause, &app.shown.after) {
+        (Some(cause), Some(after)) => lines_of_event(app, cause, after),
+        // Whom it is about, and whether it is bad news, is only known from the state before it.
+        (Some(_) | None, _) => vec![to_be_read(app)],
+    };
+    let title = format!(" {} ", words::kind(&recorded.event));
+    let block = Block::new()
+        .borders(Borders::TOP | Borders::LEFT)
+        .title(Span::styled(title, style(Tone::Strong)));
+    frame.render_widget(
+        Paragraph::new(lines)
+            .wrap(Wrap { trim: false })
+            .block(block),
+        area,
+    );
+}
+
+/// What happened, what it caused, and what it changed.
+fn lines_of_event(app: &App, cause: &Cause, after: &State) -> Vec<Line<'static>> {
+    let recorded = &app.shown.recorded;
+    let tone = failure::tone(&cause.before, recorded);
     let mut lines = vec![
-        Line::styled(words::event(&moment.before, &moment.recorded), style(tone)),
+        Line::styled(words::event(&cause.before, recorded), style(tone)),
         Line::raw(""),
     ];
-    for effect in &moment.effects {
-        lines.push(Line::raw(format!(
-            "→ {}",
-            words::effect(&moment.after, effect)
-        )));
+    for effect in &cause.effects {
+        lines.push(Line::raw(format!("→ {}", words::effect(after, effect))));
     }
-    if moment.effects.is_empty() {
+    if cause.effects.is_empty() {
         lines.push(Line::styled("it caused nothing", style(Tone::Faint)));
     }
     lines.push(Line::raw(""));
-    for change in moment.changes() {
+    for change in difference(&cause.before, after) {
         let old = with_times(&app.zone, change.before.as_deref().unwrap_or("(nothing)"));
         let new = with_times(&app.zone, change.after.as_deref().unwrap_or("(gone)"));
         lines.push(Line::from(vec![
@@ -224,16 +263,7 @@ fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
             Span::styled(new, style(Tone::Good)),
         ]));
     }
-    let title = format!(" {} ", words::kind(&moment.recorded.event));
-    let block = Block::new()
-        .borders(Borders::TOP | Borders::LEFT)
-        .title(Span::styled(title, style(Tone::Strong)));
-    frame.render_widget(
-        Paragraph::new(lines)
-            .wrap(Wrap { trim: false })
-            .block(block),
-        area,
-    );
+    lines
 }
 
 fn draw_bottom(frame: &mut Frame<'_>, app: &App, area: Rect) {

@@ -1,7 +1,7 @@
 //! What is known of every event without replaying it: when, which kind, whom, good or bad.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use allexmaster_state::{InstanceName, Recorded, ServiceState, State};
@@ -39,6 +39,10 @@ pub struct Index {
     pub first: u64,
     /// The events, from the first one on.
     pub facts: Vec<Fact>,
+    /// The places of the bad news in `facts`.
+    bad: Vec<usize>,
+    /// The places of the starts of the master in `facts`.
+    starts: Vec<usize>,
     /// The services; the first place stands for none.
     pub names: Vec<InstanceName>,
     /// Why the reading ended before the end, if it did.
@@ -120,7 +124,27 @@ impl Index {
         }
     }
 
+    /// Whether there is bad news in a range of `facts`.
+    #[must_use]
+    pub fn any_bad(&self, range: &Range<usize>) -> bool {
+        any_in(&self.bad, range)
+    }
+
+    /// Whether the master was started in a range of `facts`.
+    #[must_use]
+    pub fn any_start(&self, range: &Range<usize>) -> bool {
+        any_in(&self.starts, range)
+    }
+
     fn take(&mut self, portion: Portion) {
+        for (place, fact) in (self.facts.len()..).zip(&portion.facts) {
+            if fact.bad {
+                self.bad.push(place);
+            }
+            if fact.start {
+                self.starts.push(place);
+            }
+        }
         self.facts.extend(portion.facts);
         self.names.extend(portion.names);
         if let Some(damage) = portion.end {
@@ -128,6 +152,12 @@ impl Index {
             self.complete = true;
         }
     }
+}
+
+/// Whether a list in ascending order has something of a range.
+fn any_in(list: &[usize], range: &Range<usize>) -> bool {
+    let next = list.partition_point(|place| *place < range.start);
+    list.get(next).is_some_and(|place| *place < range.end)
 }
 
 impl Indexing {

@@ -31,12 +31,18 @@ fn turn(
 ) -> Result<(), InspectError> {
     let mut stale = true;
     while !app.quit {
-        stale |= indexing.take_into(&mut app.index);
+        if indexing.take_into(&mut app.index) {
+            app.catch_up();
+            stale = true;
+        }
         if stale {
             terminal.draw(|frame| draw(frame, app))?;
         }
         stale = false;
-        if event::poll(LOOK_EVERY)? {
+        let mut patience = LOOK_EVERY;
+        // Whatever was typed meanwhile is done before the screen is drawn once.
+        while !app.quit && event::poll(patience)? {
+            patience = Duration::ZERO;
             // Resizing, too, makes the screen stale.
             stale = true;
             if let Event::Key(pressed) = event::read()?

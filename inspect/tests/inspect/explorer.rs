@@ -1,10 +1,16 @@
 //! The time machine: keys are typed, and the screen is read.
 
+use std::path::{Path, PathBuf};
+
 use crate::support::{assert_snapshot, recorded};
 use allexmaster_inspect::explorer::{App, Index, draw, key};
+use allexmaster_inspect::frames::FRAME_EVENTS;
 use allexmaster_inspect::replay::Past;
+use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_inspect::time::Zone;
+use allexmaster_journal::{Live, Options, Restore};
+use allexmaster_state::{Event, StopSource};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -77,7 +83,7 @@ fn starts_failures_and_searches_are_found_in_both_directions() {
         .press(KeyCode::Char('s'))
         .press(KeyCode::Char('s'));
     let second = seat.app.at();
-    assert_eq!(seat.app.moment.recorded.event.kind(), 2);
+    assert_eq!(seat.app.shown.recorded.event.kind(), 2);
     seat.press(KeyCode::Char('S'));
     assert!(seat.app.at() < second);
     seat.press(KeyCode::Char('/'))
@@ -101,7 +107,8 @@ fn a_breakpoint_stops_where_all_of_it_is_met() {
         .press(KeyCode::Enter);
     seat.press(KeyCode::Char(' '));
     let first = seat.app.at();
-    let status = seat.app.moment.after.status_of(&"Reports".into()).unwrap();
+    let after = seat.app.shown.after.as_ref().unwrap();
+    let status = after.status_of(&"Reports".into()).unwrap();
     assert_eq!(status.state.as_str(), "backing-off");
     seat.press(KeyCode::Char(' '));
     assert!(seat.app.at() > first);
@@ -128,4 +135,83 @@ fn one_goes_to_numbers_and_shares_and_is_told_what_is_no_place() {
     assert!(seat.screen().contains("the next failure"));
     seat.press(KeyCode::Char('?')).press(KeyCode::Char('q'));
     assert!(seat.app.quit);
+}
+
+/// So many events of no consequence that the end is not near to the beginning.
+const QUIET: u64 = FRAME_EVENTS + 16;
+
+/// A long journal as a master leaves it, with a checkpoint after its last event: a recorded one, a long
+/// time in which little happens, and an order to stop.
+fn long(folder: &Path) -> PathBuf {
+    let place = folder.join("long");
+    let mut restore = Restore::<Rules>::begin(&place, uuid::Uuid::nil(), None).unwrap();
+    let mut time = 0;
+    let mut source = source::open(&recorded("lost_lanmanager")).unwrap();
+    let visited = source.visit(1, &mut |record| {
+        time = record.stamp.at;
+        let (noise, kind) = (record.stamp.noise, record.kind);
+        restore.push(time, noise, kind, record.payload).unwrap();
+        std::ops::ControlFlow::Continue(())
+    });
+    visited.unwrap();
+    let mut push = |event: &Event| {
+        time += 10;
+        let payload = serde_json::to_vec(event).unwrap();
+        restore.push(time, 0, event.kind(), &payload).unwrap();
+    };
+    for _ in 0..QUIET {
+        push(&Event::ClockJumped { by: 1 });
+    }
+    push(&Event::StopRequested {
+        request: None,
+        source: StopSource::Signal,
+    });
+    restore.finish().unwrap();
+    let (mut live, _) = Live::<Rules>::open(&place, Options::default()).unwrap();
+    live.make_checkpoint().unwrap();
+    live.close().unwrap();
+    place
+}
+
+#[test]
+fn a_long_journal_is_shown_before_it_is_read_and_completed_when_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = long(folder.path());
+    let open = || Past::new(source::open(&place).unwrap());
+    let past = open();
+    let frames = past.frames();
+    let mut app = App::new(past, Zone::utc()).unwrap();
+    app.place = "long".to_owned();
+    let terminal = Terminal::new(TestBackend::new(120, 30)).unwrap();
+    let mut seat = Seat { app, terminal };
+
+    let last = seat.app.last;
+    assert_eq!(seat.app.at(), last);
+    assert!(seat.app.shown.cause.is_none());
+    let from_checkpoint = seat.app.shown.after.clone();
+    assert!(from_checkpoint.is_some());
+    assert_snapshot("explorer_before_it_is_read", seat.screen());
+
+    // Where no state is near, the event is shown alone.
+    let before = last - 4;
+    seat.press(KeyCode::Char('g'))
+        .write(&before.to_string())
+        .press(KeyCode::Enter);
+    assert_eq!(seat.app.at(), before);
+    assert!(seat.app.shown.after.is_none());
+    assert!(seat.screen().contains(&format!("events, up to {before}")));
+    seat.press(KeyCode::Char('0'));
+    assert!(seat.app.at() < before);
+    assert!(seat.app.shown.cause.is_some(), "the beginning is near");
+    seat.press(KeyCode::End);
+    assert!(seat.app.shown.cause.is_none());
+
+    seat.app.index = Index::whole(&mut open().sharing(frames));
+    seat.app.catch_up();
+    assert!(seat.app.shown.cause.is_some());
+    assert_eq!(seat.app.shown.after, from_checkpoint);
+    let completed = seat.screen();
+    assert!(completed.contains("a signal asked the master to stop"));
+    seat.press(KeyCode::Home).press(KeyCode::End);
+    assert_eq!(seat.screen(), completed);
 }
