@@ -175,6 +175,10 @@ impl Front {
         if let Some(wire) = &mut known.wire {
             wire.receive(bytes, &mut items);
         }
+        // An answer of the framing itself: a pong, or what has waited for a handshake.
+        if known.collect() {
+            self.outputs.push_back(Output::Write(line.clone()));
+        }
         self.deliver(now, line, items);
         self.settle(now);
     }
