@@ -92,7 +92,10 @@ impl Peer {
             }
             Speech::WebSocket(rest) => {
                 rest.extend_from_slice(bytes);
-                std::iter::from_fn(|| take_masked_text(rest)).collect()
+                std::iter::from_fn(|| take_masked(rest))
+                    .filter(|(kind, _)| *kind == TEXT)
+                    .map(|(_, text)| String::from_utf8(text).unwrap())
+                    .collect()
             }
             Speech::Texts => vec![String::from_utf8(bytes.to_vec()).unwrap()],
         };
@@ -127,18 +130,22 @@ fn frames(text: &str) -> Vec<Value> {
 
 fn web_socket_frame(text: &str) -> Vec<u8> {
     let mut bytes = match u8::try_from(text.len()) {
-        Ok(length) if length < 126 => vec![0x81, length],
+        Ok(length) if length < 126 => vec![TEXT, length],
         Ok(_) | Err(_) => {
             let length = u16::try_from(text.len()).unwrap().to_be_bytes();
-            vec![0x81, 126, length[0], length[1]]
+            vec![TEXT, 126, length[0], length[1]]
         }
     };
     bytes.extend_from_slice(text.as_bytes());
     bytes
 }
 
-/// The text of the first frame, if that is whole.
-fn take_masked_text(rest: &mut Vec<u8>) -> Option<String> {
+/// A last (and only) part of a text. Pongs and closes are answers to bytes that make no sense.
+const TEXT: u8 = 0x81;
+
+/// The kind and the payload of the first frame, if that is whole.
+fn take_masked(rest: &mut Vec<u8>) -> Option<(u8, Vec<u8>)> {
+    let kind = *rest.first()?;
     let short = usize::from(rest.get(1)? & 0x7f);
     let (length, start) = match short {
         126 => {
@@ -152,7 +159,7 @@ fn take_masked_text(rest: &mut Vec<u8>) -> Option<String> {
     let unmasked = masked.iter().zip(mask.iter().cycle());
     let text: Vec<u8> = unmasked.map(|(byte, mask)| byte ^ mask).collect();
     rest.drain(..start + 4 + length);
-    Some(String::from_utf8(text).unwrap())
+    Some((kind, text))
 }
 
 /// What a LanManager says to a frame of a master.
