@@ -217,6 +217,8 @@ pub(crate) struct Birth<'lists> {
     pub(crate) mark: Option<u64>,
     /// Descriptors, from and to which number, in this order; equal: it is only made to stay open.
     pub(crate) moves: &'lists [(RawFd, RawFd)],
+    /// The number by way of which rings of them go: the program finds nothing open there.
+    pub(crate) spare: Option<RawFd>,
     /// Whether its parent is our parent and not we.
     pub(crate) sibling: bool,
 }
@@ -343,7 +345,8 @@ unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
             let moved = if from == to {
                 libc::fcntl(*from, libc::F_SETFD, 0)
             } else {
-                libc::dup2(*from, *to)
+                let passing = birth.spare == Some(*to);
+                libc::dup3(*from, *to, if passing { libc::O_CLOEXEC } else { 0 })
             };
             if moved < 0 {
                 return errno();

@@ -114,6 +114,7 @@ pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
         folder: folder.first().map(AsRef::as_ref),
         mark: program.mark,
         moves: &moves(&program.descriptors, spare.as_ref()),
+        spare: spare.as_ref().map(AsRawFd::as_raw_fd),
         sibling: program.sibling,
     })
     .map_err(StartError::NoRoom)?;
@@ -178,4 +179,42 @@ fn moves(descriptors: &[(BorrowedFd<'_>, RawFd)], spare: Option<&OwnedFd>) -> Ve
     spare.map_or_else(Vec::new, |spare| {
         moves::in_order(&wanted, spare.as_raw_fd())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Seek as _};
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn a_program_has_no_more_descriptors_open_than_it_was_given() {
+        let mut output = tempfile::tempfile().unwrap();
+        // Each at the number that the other is to have.
+        let [one, other] = [20, 20].map(|least| fcntl_dupfd_cloexec(&output, least).unwrap());
+        let listing = "ls /proc/self/fd; exit 0";
+        let started = start(&Program {
+            path: "sh".into(),
+            arguments: ["sh", "-c", listing].map(OsString::from).to_vec(),
+            environment: std::env::vars_os().collect(),
+            number_variable: None,
+            folder: None,
+            mark: None,
+            descriptors: vec![
+                (output.as_fd(), 1),
+                (one.as_fd(), other.as_raw_fd()),
+                (other.as_fd(), one.as_raw_fd()),
+            ],
+            sibling: false,
+        })
+        .unwrap();
+        waitpid(Some(started.pid), WaitOptions::empty()).unwrap();
+        let mut listed = String::new();
+        output.rewind().unwrap();
+        output.read_to_string(&mut listed).unwrap();
+        let open: Vec<RawFd> = listed.lines().map(|line| line.parse().unwrap()).collect();
+        let given = one.as_raw_fd().max(other.as_raw_fd());
+        assert_eq!(open.iter().copied().max(), Some(given), "{open:?}");
+    }
 }

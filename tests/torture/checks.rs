@@ -26,7 +26,7 @@ pub(crate) struct Known {
 pub(crate) enum Disturbance {
     /// It was killed, or told to start anew: once.
     Once,
-    /// It lost its master, which it does not outlive.
+    /// It lost its master, which it does not outlive: it ends by itself, and is started again.
     Orphaned,
 }
 

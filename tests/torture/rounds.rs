@@ -300,6 +300,17 @@ impl Rounds {
         if let Some(why) = checks::unsettled(status, expected) {
             return Ok(Some(why));
         }
+        let lingers = |name: &String, pid| {
+            self.disturbed.get(name) == Some(&Disturbance::Orphaned)
+                && self.known.get(name).map(|known| known.process.pid) == pid
+        };
+        let mut services = status.services.iter();
+        if let Some(orphan) = services.find(|one| lingers(&one.instancename, one.pid)) {
+            let name = &orphan.instancename;
+            return Ok(Some(format!(
+                "{name} has not noticed that its master was killed"
+            )));
+        }
         let needs = self.tool.ask("needs", json!([]))?;
         if needs != json!([]) {
             return Ok(Some(format!("the LanManager still needs {needs}")));

@@ -46,7 +46,7 @@ pub(crate) struct World {
     pub(crate) master: Option<Child>,
     /// All services that there must be.
     pub(crate) names: Vec<String>,
-    /// Those that end with the socket to their master.
+    /// Those that end when they notice that the socket to their master was closed.
     pub(crate) allexjs: Vec<String>,
 }
 
