@@ -188,24 +188,20 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_program_has_no_more_descriptors_open_than_it_was_given() {
+    /// The descriptors that a program has open which gets these.
+    fn open_in(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> String {
         let mut output = tempfile::tempfile().unwrap();
-        // Each at the number that the other is to have.
-        let [one, other] = [20, 20].map(|least| fcntl_dupfd_cloexec(&output, least).unwrap());
-        let listing = "ls /proc/self/fd; exit 0";
+        let given = descriptors.iter().copied();
         let started = start(&Program {
             path: "sh".into(),
-            arguments: ["sh", "-c", listing].map(OsString::from).to_vec(),
+            arguments: ["sh", "-c", "ls /proc/self/fd; exit 0"]
+                .map(OsString::from)
+                .to_vec(),
             environment: std::env::vars_os().collect(),
             number_variable: None,
             folder: None,
             mark: None,
-            descriptors: vec![
-                (output.as_fd(), 1),
-                (one.as_fd(), other.as_raw_fd()),
-                (other.as_fd(), one.as_raw_fd()),
-            ],
+            descriptors: given.chain([(output.as_fd(), 1)]).collect(),
             sibling: false,
         })
         .unwrap();
@@ -213,8 +209,17 @@ mod tests {
         let mut listed = String::new();
         output.rewind().unwrap();
         output.read_to_string(&mut listed).unwrap();
-        let open: Vec<RawFd> = listed.lines().map(|line| line.parse().unwrap()).collect();
-        let given = one.as_raw_fd().max(other.as_raw_fd());
-        assert_eq!(open.iter().copied().max(), Some(given), "{open:?}");
+        listed
+    }
+
+    #[test]
+    fn descriptors_that_change_places_leave_no_other_one_open() {
+        let file = tempfile::tempfile().unwrap();
+        let [one, other] = [20, 20].map(|least| fcntl_dupfd_cloexec(&file, least).unwrap());
+        let (first, second) = (one.as_raw_fd(), other.as_raw_fd());
+        let staying = open_in(&[(one.as_fd(), first), (other.as_fd(), second)]);
+        let changing = open_in(&[(one.as_fd(), second), (other.as_fd(), first)]);
+        assert!(staying.contains(&first.to_string()), "{staying}");
+        assert_eq!(changing, staying);
     }
 }
