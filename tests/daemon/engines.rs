@@ -199,6 +199,21 @@ fn an_engine_that_dies_at_any_place_of_its_loop_serves_each_need_once() {
     }
 }
 
+#[test]
+fn an_engine_that_dies_between_a_fork_and_its_record_starts_no_child_twice() {
+    for fork in ["forked:1", "forked:2", "forked:3"] {
+        let lan = Lan::start(&clocks(3));
+        let mut master = Master::new(lan.port, json!({}));
+        master.start_kept(&[("ALLEXMASTER_FAILPOINT", fork)]);
+        for name in ["Clock0", "Clock1", "Clock2"] {
+            assert_eq!(master.wait_for(name, "running").restarts, 0, "{fork}");
+        }
+        assert_eq!(master.children().len(), 3, "{fork}");
+        assert!(master.log().contains("started again"), "{fork}");
+        assert!(master.stop().success(), "{fork}");
+    }
+}
+
 /// A file in the master's folder that runs as a program.
 fn program(master: &Master, name: &str, script: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
