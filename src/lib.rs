@@ -1,10 +1,9 @@
 //! THE HANDS of `allexmaster`: the loop, the drivers, the local sockets, the command line.
 //!
 //! ```text
-//!  local ─────┐                                        ┌─► child   spawn, signal, adopt
-//!  lan ───────┤   ┌───────────┐   ┌──────┐   ┌───────┐ ├─► probe   are ports free, do they answer
-//!  child ─────┼──►│  journal  │──►│ step │──►│ hands │─┼─► lan     dial, bid, respond
-//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► local   replies, tables
+//!  front ─────┐   ┌───────────┐   ┌──────┐   ┌───────┐ ┌─► child   spawn, signal, adopt
+//!  child ─────┼──►│  journal  │──►│ step │──►│ hands │─┼─► probe   are ports free, do they answer
+//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► front   local peers, children, the LanManager
 //!  (signals) ─┘    durable         pure                └─► (exit)
 //! ```
 //!
@@ -14,6 +13,9 @@
 //! what happened as events into the loop's inbox, and does what the rules order as
 //! effects; both are plain data. The loop itself stands in `allexmaster-journal`,
 //! the decisions in `allexmaster-state`.
+//!
+//! All conversations are one of these parts: the [`front`] joins what [`local`], [`node`] and [`lan`]
+//! know without sockets. A [`keeper`], another process, holds their sockets, so that they outlive this one.
 
 // In reading order.
 pub mod channel;
