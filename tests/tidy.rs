@@ -40,19 +40,10 @@ fn sources(under: &str) -> Vec<Source> {
 }
 
 fn all_sources() -> Vec<Source> {
-    [
-        "src",
-        "tests",
-        "state",
-        "journal",
-        "protocol",
-        "lanmanager",
-        "inspect",
-        "simulation",
-    ]
-    .into_iter()
-    .flat_map(sources)
-    .collect()
+    ["src", "tests", "state", "journal", "crates"]
+        .into_iter()
+        .flat_map(sources)
+        .collect()
 }
 
 fn assert_none(of: Vec<Source>, what: &str, breaks: impl Fn(&Source) -> bool) {
@@ -88,27 +79,20 @@ fn dependencies_point_one_way() {
             .collect()
     };
     assert_eq!(own("state"), [""; 0]);
-    assert_eq!(own("protocol"), [""; 0]);
+    assert_eq!(own("crates/protocol"), [""; 0]);
     assert_eq!(own("journal"), [""; 0]);
     assert_eq!(
-        own("lanmanager"),
+        own("crates/lanmanager"),
         ["allexmaster-journal", "allexmaster-protocol"]
     );
 }
 
 #[test]
 fn only_the_journal_knows_sled() {
-    let of = [
-        "src",
-        "state",
-        "protocol",
-        "lanmanager",
-        "inspect",
-        "simulation",
-    ]
-    .into_iter()
-    .flat_map(sources)
-    .collect();
+    let of = ["src", "state", "crates"]
+        .into_iter()
+        .flat_map(sources)
+        .collect();
     assert_none(of, "sled is named outside the journal", |source| {
         source.text.contains("sled::")
     });
@@ -116,12 +100,13 @@ fn only_the_journal_knows_sled() {
 
 #[test]
 fn only_the_carriers_of_the_protocol_know_sockets() {
-    let of = sources("protocol/src");
+    let of = sources("crates/protocol/src");
     assert_none(
         of,
-        "tokio is named outside protocol/src/carrier",
+        "tokio is named outside crates/protocol/src/carrier",
         |source| {
-            source.text.contains("tokio::") && !source.path.starts_with("protocol/src/carrier")
+            source.text.contains("tokio::")
+                && !source.path.starts_with("crates/protocol/src/carrier")
         },
     );
 }
@@ -189,7 +174,12 @@ fn nothing_is_left_undone() {
 #[test]
 fn the_readme_maps_every_folder() {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    for under in ["src", "lanmanager/src", "protocol/src", "journal/src"] {
+    for under in [
+        "src",
+        "crates/lanmanager/src",
+        "crates/protocol/src",
+        "journal/src",
+    ] {
         for entry in fs::read_dir(Path::new(ROOT).join(under)).unwrap() {
             let entry = entry.unwrap();
             if entry.path().is_dir() {

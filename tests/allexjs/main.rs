@@ -21,7 +21,7 @@ use serde_json::Value;
 
 /// A recording of the JavaScript programs.
 fn recording(name: &str) -> Vec<Value> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("protocol/tests/data");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crates/protocol/tests/data");
     let text = fs::read_to_string(folder.join(name)).unwrap();
     text.lines()
         .map(|line| serde_json::from_str(line).unwrap())

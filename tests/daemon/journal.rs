@@ -15,7 +15,7 @@ use crate::support::{Lan, Master, PROGRAM, need, wait_for};
 
 fn recorded(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    root.join(format!("inspect/tests/journals/{name}.ndjson"))
+    root.join(format!("crates/inspect/tests/journals/{name}.ndjson"))
 }
 
 /// The program with these words, over this journal.
@@ -129,7 +129,7 @@ fn every_command_that_writes_writes_what_it_says() {
     );
     let told = said(&over(&journal, &["journal", "repair", &repaired]), 0);
     assert!(told.contains("nothing is to be repaired"), "{told}");
-    for inside in ["inspect/tests/journals", "snapshots"] {
+    for inside in ["crates/inspect/tests/journals", "snapshots"] {
         fs::create_dir_all(folder.path().join(inside)).unwrap();
     }
     let repository = folder.path().to_str().unwrap();

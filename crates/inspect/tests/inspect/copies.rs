@@ -172,7 +172,7 @@ fn a_stretch_becomes_a_test_with_what_the_rules_make_of_it() {
     ];
     let refused = said(&whole, None, &words).1.unwrap_err().to_string();
     assert!(refused.contains("is not the repository"), "{refused}");
-    fs::create_dir_all(folder.join("inspect/tests/journals")).unwrap();
+    fs::create_dir_all(folder.join("crates/inspect/tests/journals")).unwrap();
     fs::create_dir_all(folder.join("snapshots")).unwrap();
     assert_eq!(said(&whole, None, &words).1.unwrap(), Answer::Done);
     let snapshot = folder.join("snapshots/cli__journal_test_loop.snap");

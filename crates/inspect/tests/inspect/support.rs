@@ -59,7 +59,7 @@ pub(crate) fn said(
 /// Compares with the accepted snapshot `cli__journal_<name>.snap`.
 pub(crate) fn assert_snapshot(name: &str, text: impl Display) {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     // Where the repository is, is no matter of the output.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// Compares with `snapshots/protocol__<name>.snap`.
 pub(crate) fn assert_snapshot(name: &str, content: impl AsRef<str>) {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     settings.bind(|| insta::assert_snapshot!(format!("protocol__{name}"), content.as_ref()));

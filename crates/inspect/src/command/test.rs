@@ -14,13 +14,13 @@ use crate::source::ExportSource;
 use crate::transcript::transcript;
 
 /// Where the repository keeps journals that are tests.
-const JOURNALS: &str = "inspect/tests/journals";
+const JOURNALS: &str = "crates/inspect/tests/journals";
 /// Where it keeps what they have to lead to.
 const SNAPSHOTS: &str = "snapshots";
 
 /// Turn a stretch of the journal into a test of this program's repository.
 ///
-/// The stretch is written, redacted, as inspect/tests/journals/NAME.ndjson, and what the present rules
+/// The stretch is written, redacted, as crates/inspect/tests/journals/NAME.ndjson, and what the present rules
 /// make of it as snapshots/cli__journal_test_NAME.snap. From then on `cargo test -p
 /// allexmaster-inspect` replays it and compares every effect and every change.
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ impl Test {
         let text = transcript(&mut written)?;
         let snapshot = snapshots.join(format!("cli__journal_test_{}.snap", self.name));
         let content = format!(
-            "---\nsource: inspect/tests/inspect/journals.rs\n---\n{}\n",
+            "---\nsource: crates/inspect/tests/inspect/journals.rs\n---\n{}\n",
             text.trim_end()
         );
         fs::write(&snapshot, content).map_err(|source| InspectError::Io {
