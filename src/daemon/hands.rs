@@ -1,4 +1,4 @@
-//! Each effect to the driver that performs it. One exhaustive match, one call an arm.
+//! The one place where effects are routed to the drivers that perform them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use allexmaster_journal::{CompactionEnd, Error, Heard, Jump, Outage, Performer, Recovery};
-use allexmaster_state::{Effect, Event, Incarnation, InstanceName, Port, State, Timestamp};
+use allexmaster_state::{
+    ChildEffect, Effect, Event, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
+    Timestamp,
+};
 use tracing::{error, info, warn};
 
 use crate::child::Children;
@@ -33,7 +36,7 @@ pub(super) struct Hands {
 #[derive(Default)]
 pub(super) struct ForFront {
     heard: Heard,
-    effects: Vec<Effect>,
+    effects: Vec<SessionEffect>,
 }
 
 /// Reports to the loop, but what the front tells only through the front: it counts.
@@ -100,49 +103,10 @@ impl Performer<Rules> for Hands {
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
         match effect {
-            Effect::Abandon { ref instance, .. }
-            | Effect::ReportDown { ref instance, .. }
-            | Effect::Retract { ref instance } => {
-                self.troubles.touch(instance);
+            Effect::Child(effect) => self.perform_child(effect),
+            Effect::Session(effect) => {
+                self.note(&effect);
                 self.for_front.effects.push(effect);
-            }
-            Effect::Publish { ref record } => {
-                info!(service = %record.need.instance, pid = record.pid.0, "its ports answer");
-                self.for_front.effects.push(effect);
-            }
-            Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::Bid { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. }
-            | Effect::Reply { .. } => self.for_front.effects.push(effect),
-            Effect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
-            Effect::Spawn(order) => {
-                info!(
-                    service = %order.need.instance, module = %order.need.module,
-                    tcp = order.ports.tcp.0, http = order.ports.http.0, ws = order.ports.ws.0,
-                    "starting"
-                );
-                self.children.spawn(order);
-            }
-            Effect::Adopt {
-                incarnation,
-                instance,
-                identity,
-            } => {
-                info!(service = %instance, pid = identity.pid.0, "adopted");
-                self.front.adopted(incarnation, &instance, &identity);
-                self.children.adopt(incarnation, instance, identity);
-            }
-            Effect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
-            Effect::Signal {
-                incarnation,
-                identity,
-                signal,
-            } => {
-                self.children.signal(incarnation, identity, signal);
             }
             Effect::Exit => return ControlFlow::Break(()),
         }
@@ -218,6 +182,50 @@ impl Performer<Rules> for Hands {
 }
 
 impl Hands {
+    fn perform_child(&mut self, effect: ChildEffect) {
+        match effect {
+            ChildEffect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
+            ChildEffect::Spawn(order) => {
+                info!(
+                    service = %order.need.instance, module = %order.need.module,
+                    tcp = order.ports.tcp.0, http = order.ports.http.0, ws = order.ports.ws.0,
+                    "starting"
+                );
+                self.children.spawn(order);
+            }
+            ChildEffect::Adopt {
+                incarnation,
+                instance,
+                identity,
+            } => {
+                info!(service = %instance, pid = identity.pid.0, "adopted");
+                self.front.adopted(incarnation, &instance, &identity);
+                self.children.adopt(incarnation, instance, identity);
+            }
+            ChildEffect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
+            ChildEffect::Signal {
+                incarnation,
+                identity,
+                signal,
+            } => self.children.signal(incarnation, identity, signal),
+        }
+    }
+
+    /// Notes what people should read about in the log.
+    fn note(&mut self, effect: &SessionEffect) {
+        if let SessionEffect::Publish { record } = effect {
+            info!(service = %record.need.instance, pid = record.pid.0, "its ports answer");
+        }
+        // A service whose bid, row or report changes may have a failure to be logged.
+        if let SessionEffect::Retract { instance }
+        | SessionEffect::Lan(
+            LanEffect::Abandon { instance, .. } | LanEffect::ReportDown { instance, .. },
+        ) = effect
+        {
+            self.troubles.touch(instance);
+        }
+    }
+
     fn await_ready(&self, incarnation: Incarnation, ports: Vec<Port>) {
         let gone = self.children.gone(incarnation);
         match self.front.introduction(incarnation) {

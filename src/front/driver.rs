@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use allexmaster_journal::{Heard, Outage, Tail};
 use allexmaster_protocol::carrier::Outgoing;
-use allexmaster_state::{Effect, Identity, Incarnation, InstanceName};
+use allexmaster_state::{Effect, Identity, Incarnation, InstanceName, SessionEffect};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -129,7 +129,10 @@ impl Driver {
             shared.enter(Input::Journaled {
                 sequence: heard.sequence,
                 heard: heard.told,
-                effects,
+                effects: effects
+                    .into_iter()
+                    .filter_map(Effect::into_session)
+                    .collect(),
             });
             // It has just been opened.
             shared.enter(Input::JournalOut { outage: None });
@@ -142,7 +145,7 @@ impl Driver {
 
     /// Events are in the journal, and this is what they caused for the front. Called on the loop's
     /// thread, in order.
-    pub fn journaled(&self, heard: Heard, effects: Vec<Effect>) {
+    pub fn journaled(&self, heard: Heard, effects: Vec<SessionEffect>) {
         self.shared.enter(Input::Journaled {
             sequence: heard.sequence,
             heard: heard.told,

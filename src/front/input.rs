@@ -8,7 +8,7 @@ use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_protocol::framing::wire::WireItem;
 use allexmaster_state::{
-    Connection, Effect, Event, Identity, Incarnation, InstanceName, Reply, RequestId,
+    Connection, Event, Identity, Incarnation, InstanceName, Reply, RequestId, SessionEffect,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +103,7 @@ pub enum Input {
         /// How many events of the front are in the journal by now, since it began.
         heard: u64,
         /// What they caused.
-        effects: Vec<Effect>,
+        effects: Vec<SessionEffect>,
     },
     /// A question about the state was answered.
     Answered {

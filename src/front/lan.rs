@@ -47,7 +47,7 @@ impl Front {
     }
 
     /// The rules want no connection any more.
-    pub(super) fn hang(&mut self, now: u64, connection: Connection) {
+    pub(super) fn hang_up(&mut self, now: u64, connection: Connection) {
         let is_dialed = |dialing: &Dialing| dialing.connection == connection;
         if self.dialing.as_ref().is_some_and(is_dialed) {
             self.dialing = None;

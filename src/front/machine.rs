@@ -10,7 +10,7 @@ use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::server::{ConnectionId, Peer};
 use allexmaster_state::{
-    Connection, Effect, Event, Identity, Incarnation, InstanceName, Pid, RequestId,
+    Connection, Event, Identity, Incarnation, InstanceName, Pid, RequestId, SessionEffect,
 };
 use serde::{Deserialize, Serialize};
 
@@ -390,7 +390,7 @@ impl Front {
         }
     }
 
-    fn journaled(&mut self, now: u64, sequence: u64, heard: u64, effects: Vec<Effect>) {
+    fn journaled(&mut self, now: u64, sequence: u64, heard: u64, effects: Vec<SessionEffect>) {
         self.journaled = sequence;
         self.heard = heard;
         while self
@@ -405,34 +405,21 @@ impl Front {
         }
     }
 
-    /// Does what the rules want of local peers and of the LanManager.
-    fn perform(&mut self, now: u64, effect: Effect) {
+    fn perform(&mut self, now: u64, effect: SessionEffect) {
         match effect {
-            Effect::Publish { record } => self.service.publish(&record),
-            Effect::Retract { instance } => self.service.retract(&instance),
-            Effect::Reply { request, reply } => self.service.reply(request, reply),
-            Effect::Dial {
+            SessionEffect::Publish { record } => self.service.publish(&record),
+            SessionEffect::Retract { instance } => self.service.retract(&instance),
+            SessionEffect::Reply { request, reply } => self.service.reply(request, reply),
+            SessionEffect::Dial {
                 connection,
                 failures,
             } => self.dial(now, connection, failures),
-            Effect::Hang { connection } => self.hang(now, connection),
-            Effect::Bid { .. }
-            | Effect::Abandon { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. } => {
+            SessionEffect::HangUp { connection } => self.hang_up(now, connection),
+            SessionEffect::Lan(effect) => {
                 if let Some(talk) = &mut self.lan {
                     talk.conversation.perform(now, effect);
                 }
             }
-            Effect::ProbePorts { .. }
-            | Effect::Spawn(_)
-            | Effect::Adopt { .. }
-            | Effect::AwaitReady { .. }
-            | Effect::Signal { .. }
-            | Effect::Exit => {}
         }
     }
 

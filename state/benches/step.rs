@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Connection, Effect, Event, Identity, InstanceName, JournalId, Launcher,
-    ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer, Settings, State,
-    Timestamp, step,
+    BidAnswer, BootId, ChildEffect, Connection, Effect, Event, Identity, InstanceName, JournalId,
+    LanEffect, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer,
+    SessionEffect, Settings, State, Timestamp, step,
 };
 use serde_json::{Map, json};
 
@@ -169,13 +169,21 @@ impl Life {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { connection, .. } => self.admit(connection),
-            Effect::Bid { instance, bid, .. } => self.waiting.push_back(Event::BidAnswered {
+            Effect::Child(effect) => self.perform_child(effect),
+            Effect::Session(SessionEffect::Lan(effect)) => self.perform_lan(effect),
+            Effect::Session(SessionEffect::Dial { connection, .. }) => self.admit(connection),
+            Effect::Session(_) | Effect::Exit => {}
+        }
+    }
+
+    fn perform_lan(&mut self, effect: LanEffect) {
+        match effect {
+            LanEffect::Bid { instance, bid, .. } => self.waiting.push_back(Event::BidAnswered {
                 instance,
                 bid,
                 answer: BidAnswer::Challenged,
             }),
-            Effect::Respond { bid, record } => {
+            LanEffect::Respond { bid, record } => {
                 let instance = record.need.instance.clone();
                 if let Some(connection) = self.state.lan.connection() {
                     self.waiting.push_back(Event::NeedWithdrawn {
@@ -189,15 +197,26 @@ impl Life {
                     answer: ResponseAnswer::Approved,
                 });
             }
-            Effect::ReportDown {
+            LanEffect::ReportDown {
                 connection,
                 instance,
             } => self.hear_down(connection, instance),
-            Effect::ProbePorts { incarnation, .. } => self.waiting.push_back(Event::PortsProbed {
-                incarnation,
-                taken: Vec::new(),
-            }),
-            Effect::Spawn(order) => {
+            LanEffect::Abandon { .. }
+            | LanEffect::ReportEngaged { .. }
+            | LanEffect::AddNeed { .. }
+            | LanEffect::RemoveNeed { .. } => {}
+        }
+    }
+
+    fn perform_child(&mut self, effect: ChildEffect) {
+        match effect {
+            ChildEffect::ProbePorts { incarnation, .. } => {
+                self.waiting.push_back(Event::PortsProbed {
+                    incarnation,
+                    taken: Vec::new(),
+                });
+            }
+            ChildEffect::Spawn(order) => {
                 self.next_pid += 1;
                 let identity = Identity {
                     boot: boot(),
@@ -209,20 +228,10 @@ impl Life {
                     identity,
                 });
             }
-            Effect::AwaitReady { incarnation, .. } => {
+            ChildEffect::AwaitReady { incarnation, .. } => {
                 self.waiting.push_back(Event::ChildReady { incarnation });
             }
-            Effect::Hang { .. }
-            | Effect::Abandon { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. }
-            | Effect::Adopt { .. }
-            | Effect::Signal { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. }
-            | Effect::Reply { .. }
-            | Effect::Exit => {}
+            ChildEffect::Adopt { .. } | ChildEffect::Signal { .. } => {}
         }
     }
 

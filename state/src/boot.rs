@@ -8,8 +8,8 @@ use crate::service::{Activity, Next, Process, StopReason};
 use crate::state::Master;
 use crate::step::Turn;
 use crate::{
-    BootId, Deadline, Effect, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome, Pid,
-    Settings, Shutdown, Signal, State, child, lan, requests, resume,
+    BootId, ChildEffect, Deadline, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
+    Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
 };
 
 /// The configuration was read.
@@ -79,7 +79,7 @@ pub(crate) fn adopt(
     let Some(service) = state.services.get(instance) else {
         return;
     };
-    turn.effect(Effect::Adopt {
+    turn.effect(ChildEffect::Adopt {
         incarnation,
         instance: instance.clone(),
         identity: identity.clone(),
@@ -124,7 +124,7 @@ pub(crate) fn adopt(
             } else {
                 Signal::Kill
             };
-            turn.effect(Effect::Signal {
+            turn.effect(ChildEffect::Signal {
                 incarnation,
                 identity: process.identity,
                 signal,

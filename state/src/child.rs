@@ -7,8 +7,8 @@ use crate::claim::{record, served};
 use crate::service::{Activity, Process, Trouble};
 use crate::step::Turn;
 use crate::{
-    Claim, Effect, Identity, Incarnation, InstanceName, PerProtocol, Port, Protocol, Signal,
-    SpawnOrder, State, claim,
+    ChildEffect, Claim, Identity, Incarnation, InstanceName, PerProtocol, Port, Protocol,
+    SessionEffect, Signal, SpawnOrder, State, claim,
 };
 
 pub(crate) use crate::ending::{back_off, deadline, exited, failed, kill, rest, stop};
@@ -28,7 +28,7 @@ pub(crate) fn start(state: &mut State, turn: &mut Turn, instance: &InstanceName)
                     service.activity = Activity::Probing { incarnation, ports };
                 });
             let ports = ports.iter().map(|(_, port)| *port).collect();
-            turn.effect(Effect::ProbePorts { incarnation, ports });
+            turn.effect(ChildEffect::ProbePorts { incarnation, ports });
         }
         Err(shortage) => {
             claim::abandon(state, turn, instance);
@@ -99,7 +99,7 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
                     cancelled: None,
                 };
             });
-        turn.effect(Effect::Spawn(SpawnOrder {
+        turn.effect(ChildEffect::Spawn(SpawnOrder {
             incarnation,
             need,
             ports,
@@ -115,7 +115,7 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
                 .change(&instance, &mut state.deadlines, |service| {
                     service.activity = Activity::Probing { incarnation, ports };
                 });
-            turn.effect(Effect::ProbePorts {
+            turn.effect(ChildEffect::ProbePorts {
                 incarnation,
                 ports: fresh,
             });
@@ -171,7 +171,7 @@ pub(crate) fn spawned(
 ) {
     let Some(instance) = state.services.owner(incarnation).cloned() else {
         // Nobody waits for it: it would be lost.
-        turn.effect(Effect::Signal {
+        turn.effect(ChildEffect::Signal {
             incarnation,
             identity,
             signal: Signal::Kill,
@@ -226,7 +226,7 @@ pub(crate) fn await_ready(
         return;
     };
     let ports = served(state, service, &process.ports);
-    turn.effect(Effect::AwaitReady {
+    turn.effect(ChildEffect::AwaitReady {
         incarnation: process.incarnation,
         ports: ports.iter().filter_map(|(_, port)| *port).collect(),
     });
@@ -307,7 +307,7 @@ pub(crate) fn publish(state: &State, turn: &mut Turn, instance: &InstanceName) {
         return;
     };
     if let Activity::Up { process, .. } = &service.activity {
-        turn.effect(Effect::Publish {
+        turn.effect(SessionEffect::Publish {
             record: record(state, service, process),
         });
     }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::service::{Activity, Next, StopReason, Trouble, Wait};
 use crate::step::Turn;
 use crate::{
-    BidAnswer, Effect, Incarnation, InstanceName, Lan, PerProtocol, Port, Process, ResponseAnswer,
-    Service, ServiceRecord, State, Timestamp, child, needs,
+    BidAnswer, Incarnation, InstanceName, Lan, LanEffect, PerProtocol, Port, Process,
+    ResponseAnswer, Service, ServiceRecord, State, Timestamp, child, needs,
 };
 
 /// Where a service stands with the LanManager.
@@ -98,7 +98,7 @@ pub(crate) fn bid(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
                 service.activity = Activity::Waiting(Wait::Answer);
             }
         });
-    turn.effect(Effect::Bid {
+    turn.effect(LanEffect::Bid {
         connection,
         instance: instance.clone(),
         bid,
@@ -172,7 +172,7 @@ pub(crate) fn respond(state: &mut State, turn: &mut Turn, instance: &InstanceNam
                 relisted: false,
             };
         });
-    turn.effect(Effect::Respond { bid, record });
+    turn.effect(LanEffect::Respond { bid, record });
 }
 
 /// The LanManager answered a response.
@@ -302,7 +302,7 @@ pub(crate) fn abandon(state: &mut State, turn: &mut Turn, instance: &InstanceNam
 }
 
 fn give_up(turn: &mut Turn, instance: &InstanceName, bid: Incarnation) {
-    turn.effect(Effect::Abandon {
+    turn.effect(LanEffect::Abandon {
         instance: instance.clone(),
         bid,
     });

@@ -1,8 +1,10 @@
-//! Every order to the outside. Plain data: no channel, no handle, no closure.
+//! Everything the rules ask of the outside. Plain data: no channel, no handle, no closure.
 //!
-//! Effects are not journaled. After a restart the state says what must be true,
-//! and what is missing is asked for again; so each effect either does no harm
-//! when done twice, or carries an [`Incarnation`] by which a second one is known.
+//! Nested by who performs it: each driver matches its own enum. Their JSON does not show the
+//! nesting.
+//!
+//! Effects are not journaled. After a restart they are derived again from the state, so performing
+//! one twice either does no harm, or is recognised by its [`Incarnation`].
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,10 +17,53 @@ use crate::{
     RequestId,
 };
 
-/// What the hands have to do.
+/// What is to be done, by who performs it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// All is done: end the program.
+    Exit,
+    #[serde(untagged)]
+    Child(ChildEffect),
+    #[serde(untagged)]
+    Session(SessionEffect),
+}
+
+/// What the drivers of child processes perform: spawning, probing and signalling.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
+pub enum ChildEffect {
+    /// Test, by binding, whether ports are free.
+    ProbePorts {
+        incarnation: Incarnation,
+        ports: Vec<Port>,
+    },
+    /// Fork a child.
+    Spawn(SpawnOrder),
+    /// Supervise a process that an earlier run of the master started.
+    Adopt {
+        incarnation: Incarnation,
+        /// Names its log files.
+        instance: InstanceName,
+        identity: Identity,
+    },
+    /// Wait until all of these ports answer, and report it.
+    AwaitReady {
+        incarnation: Incarnation,
+        ports: Vec<Port>,
+    },
+    /// Send a signal to a child and its process group, if it is still the process that it was.
+    Signal {
+        incarnation: Incarnation,
+        identity: Identity,
+        signal: Signal,
+    },
+}
+
+/// What the sessions perform: with the LanManager, and with local peers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
-pub enum Effect {
+pub enum SessionEffect {
     /// Dial the LanManager, introduce ourselves, and follow its tables.
     Dial {
         /// The name that the connection will have.
@@ -27,120 +72,110 @@ pub enum Effect {
         failures: u32,
     },
     /// End the connection to the LanManager.
-    Hang {
-        /// Which one.
-        connection: Connection,
-    },
-    /// Bid for a need.
-    Bid {
-        /// On which connection.
-        connection: Connection,
-        /// Whose need.
-        instance: InstanceName,
-        /// The name of the bid.
-        bid: Incarnation,
-        /// The address that we offer: the one that the LanManager sees us under.
-        address: Arc<str>,
-    },
-    /// Give a bid up, so that somebody else may win the need.
-    Abandon {
-        /// Whose need.
-        instance: InstanceName,
-        /// Which bid.
-        bid: Incarnation,
-    },
-    /// Answer the challenge: the child runs, its ports may be checked.
-    Respond {
-        /// On which bid.
-        bid: Incarnation,
-        /// What runs where.
-        record: ServiceRecord,
-    },
-    /// Tell the LanManager that a service is down.
-    ReportDown {
-        /// On which connection.
-        connection: Connection,
-        /// Which service.
-        instance: InstanceName,
-    },
-    /// Tell the LanManager that a module is in use on this machine.
-    ReportEngaged {
-        /// On which connection.
-        connection: Connection,
-        /// Which module.
-        module: ModuleName,
-    },
-    /// Relay a local `addNeed` to the LanManager.
-    AddNeed {
-        /// On which connection.
-        connection: Connection,
-        /// For which local call.
-        request: RequestId,
-        /// The need.
-        need: Value,
-    },
-    /// Relay a local `removeNeed` to the LanManager.
-    RemoveNeed {
-        /// On which connection.
-        connection: Connection,
-        /// For which local call.
-        request: RequestId,
-        /// Whose need.
-        instance: InstanceName,
-    },
-    /// Test, by binding, whether ports are free.
-    ProbePorts {
-        /// For which child.
-        incarnation: Incarnation,
-        /// Which ports.
-        ports: Vec<Port>,
-    },
-    /// Fork a child.
-    Spawn(SpawnOrder),
-    /// Look after a process that an earlier run of the master started.
-    Adopt {
-        /// Which child.
-        incarnation: Incarnation,
-        /// Which service: its log files are named so.
-        instance: InstanceName,
-        /// The process.
-        identity: Identity,
-    },
-    /// Wait until ports answer, and say so.
-    AwaitReady {
-        /// Which child.
-        incarnation: Incarnation,
-        /// Which ports: all of them must answer.
-        ports: Vec<Port>,
-    },
-    /// Send a signal to a child and its process group, if it is still the process that it was.
-    Signal {
-        /// Which child.
-        incarnation: Incarnation,
-        /// The process that it must be.
-        identity: Identity,
-        /// Which signal.
-        signal: Signal,
-    },
+    #[serde(rename = "hang")]
+    HangUp { connection: Connection },
     /// Show a running child to local tools.
     Publish {
         /// Its row in the master's table.
         record: ServiceRecord,
     },
     /// Take a child out of the table that local tools see.
-    Retract {
-        /// Which one.
+    Retract { instance: InstanceName },
+    /// Answer a local call.
+    Reply { request: RequestId, reply: Reply },
+    #[serde(untagged)]
+    Lan(LanEffect),
+}
+
+/// What the LanManager is asked or informed of. Those of another connection than the present one
+/// are out of date.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "snake_case")]
+pub enum LanEffect {
+    /// Bid for a need.
+    Bid {
+        connection: Connection,
+        instance: InstanceName,
+        bid: Incarnation,
+        /// The address that we offer: the one that the LanManager sees us under.
+        address: Arc<str>,
+    },
+    /// Give a bid up, so that another machine may win the need.
+    Abandon {
+        instance: InstanceName,
+        bid: Incarnation,
+    },
+    /// Answer the challenge: the child runs, its ports may be checked.
+    Respond {
+        bid: Incarnation,
+        record: ServiceRecord,
+    },
+    /// Report that a service is down.
+    ReportDown {
+        connection: Connection,
         instance: InstanceName,
     },
-    /// Answer a local call.
-    Reply {
-        /// Which call.
-        request: RequestId,
-        /// The answer.
-        reply: Reply,
+    /// Report that a module is in use on this machine.
+    ReportEngaged {
+        connection: Connection,
+        module: ModuleName,
     },
-    /// All is done: end the program.
-    Exit,
+    /// Relay a local `addNeed`.
+    AddNeed {
+        connection: Connection,
+        request: RequestId,
+        need: Value,
+    },
+    /// Relay a local `removeNeed`.
+    RemoveNeed {
+        connection: Connection,
+        request: RequestId,
+        instance: InstanceName,
+    },
+}
+
+impl Effect {
+    /// The effect, where it is for the sessions.
+    #[must_use]
+    pub fn into_session(self) -> Option<SessionEffect> {
+        match self {
+            Self::Session(effect) => Some(effect),
+            Self::Child(_) | Self::Exit => None,
+        }
+    }
+}
+
+impl LanEffect {
+    /// The connection it is for. Bids have names of their own, so what follows them needs none.
+    #[must_use]
+    pub const fn connection(&self) -> Option<Connection> {
+        match self {
+            Self::Bid { connection, .. }
+            | Self::ReportDown { connection, .. }
+            | Self::ReportEngaged { connection, .. }
+            | Self::AddNeed { connection, .. }
+            | Self::RemoveNeed { connection, .. } => Some(*connection),
+            Self::Abandon { .. } | Self::Respond { .. } => None,
+        }
+    }
+}
+
+impl From<ChildEffect> for Effect {
+    fn from(effect: ChildEffect) -> Self {
+        Self::Child(effect)
+    }
+}
+
+impl From<SessionEffect> for Effect {
+    fn from(effect: SessionEffect) -> Self {
+        Self::Session(effect)
+    }
+}
+
+impl From<LanEffect> for Effect {
+    fn from(effect: LanEffect) -> Self {
+        Self::Session(SessionEffect::Lan(effect))
+    }
 }
 
 /// A child to be forked.

@@ -5,7 +5,10 @@ use alloc::sync::Arc;
 use crate::restart::Decision;
 use crate::service::{Activity, Next, Process, StopReason, Trouble, Wait};
 use crate::step::Turn;
-use crate::{Effect, Incarnation, InstanceName, Outcome, Signal, State, claim, needs};
+use crate::{
+    ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
+    claim, needs,
+};
 
 /// So long after the master's start, the end of a child that it found alive may still be that of
 /// the master before: a child of AllexJS ends within 250 ms (more on a busy machine) of its master.
@@ -79,7 +82,7 @@ pub(crate) fn exited(
             approved,
             ..
         } => {
-            turn.effect(Effect::Retract {
+            turn.effect(SessionEffect::Retract {
                 instance: instance.clone(),
             });
             if turn.at.since(since) >= state.settings.restart.stable_after {
@@ -146,7 +149,7 @@ fn report_down(state: &mut State, turn: &mut Turn, instance: &InstanceName, list
             service.down_unreported = true;
         });
     if let Some(connection) = state.lan.connection() {
-        turn.effect(Effect::ReportDown {
+        turn.effect(LanEffect::ReportDown {
             connection,
             instance: instance.clone(),
         });
@@ -196,7 +199,7 @@ pub(crate) fn stop(
         Activity::Up {
             process, approved, ..
         } => {
-            turn.effect(Effect::Retract {
+            turn.effect(SessionEffect::Retract {
                 instance: instance.clone(),
             });
             let approved = approved || listed;
@@ -219,7 +222,7 @@ fn terminate(
     approved: bool,
 ) {
     let kill_at = Some(turn.at.plus(state.settings.stop_grace));
-    turn.effect(Effect::Signal {
+    turn.effect(ChildEffect::Signal {
         incarnation: process.incarnation,
         identity: process.identity.clone(),
         signal: Signal::Terminate,
@@ -252,7 +255,7 @@ pub(crate) fn kill(state: &mut State, turn: &mut Turn, instance: &InstanceName) 
             Some((process.incarnation, process.identity.clone()))
         });
     if let Some(Some((incarnation, identity))) = order {
-        turn.effect(Effect::Signal {
+        turn.effect(ChildEffect::Signal {
             incarnation,
             identity,
             signal: Signal::Kill,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::service::Process;
 use crate::step::Turn;
-use crate::{Effect, Ended, Identity, Incarnation, Outcome, Signal, Survivor};
+use crate::{ChildEffect, Ended, Identity, Incarnation, Outcome, Signal, Survivor};
 
 /// The processes that bear a name of ours, and the ends that nobody has heard of yet.
 pub(crate) struct Found {
@@ -73,7 +73,7 @@ impl Found {
     pub(crate) fn end_strays(self, turn: &mut Turn) {
         for (incarnation, strays) in self.alive {
             for identity in strays {
-                turn.effect(Effect::Signal {
+                turn.effect(ChildEffect::Signal {
                     incarnation,
                     identity,
                     signal: Signal::Kill,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Turn;
 use crate::{
-    Claim, Connection, Deadline, Effect, InstanceName, Shutdown, State, Timestamp, needs, requests,
+    Claim, Connection, Deadline, InstanceName, LanEffect, SessionEffect, Shutdown, State,
+    Timestamp, needs, requests,
 };
 
 /// The connection to the LanManager.
@@ -91,7 +92,7 @@ pub(crate) fn dial(state: &mut State, turn: &mut Turn) {
         reason: reason.clone(),
     };
     state.deadlines.clear(&Deadline::Dial);
-    turn.effect(Effect::Dial {
+    turn.effect(SessionEffect::Dial {
         connection,
         failures,
     });
@@ -122,13 +123,13 @@ pub(crate) fn connected(
         listed: false,
     };
     for instance in state.services.unreported() {
-        turn.effect(Effect::ReportDown {
+        turn.effect(LanEffect::ReportDown {
             connection,
             instance: instance.clone(),
         });
     }
     for module in &state.engaged {
-        turn.effect(Effect::ReportEngaged {
+        turn.effect(LanEffect::ReportEngaged {
             connection,
             module: module.clone(),
         });
@@ -216,7 +217,7 @@ pub(crate) fn module_engaged(state: &mut State, turn: &mut Turn, module: crate::
         return;
     }
     if let Some(connection) = state.lan.connection() {
-        turn.effect(Effect::ReportEngaged {
+        turn.effect(LanEffect::ReportEngaged {
             connection,
             module: module.clone(),
         });

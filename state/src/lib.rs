@@ -67,7 +67,9 @@ mod time;
 pub use check::Broken;
 pub use claim::Claim;
 pub use deadline::{Deadline, Deadlines};
-pub use effect::{Effect, ServiceRecord, Signal, SpawnOrder};
+pub use effect::{
+    ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
+};
 pub use event::{
     BidAnswer, Ended, Event, LanAnswer, Outcome, Recorded, ResponseAnswer, StopSource, Survivor,
 };

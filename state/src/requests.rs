@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::service::{Activity, Next, StopReason, Trouble, Wait};
 use crate::step::Turn;
 use crate::{
-    Deadline, Effect, InstanceName, LanAnswer, Rejection, Reply, RequestId, Shutdown, State, child,
-    needs,
+    Deadline, InstanceName, LanAnswer, LanEffect, Rejection, Reply, RequestId, Shutdown, State,
+    child, needs,
 };
 
 /// So many calls may wait for the LanManager at once.
@@ -63,12 +63,12 @@ pub(crate) fn send_all(state: &mut State, turn: &mut Turn) {
         pending.sent = true;
         let request = *request;
         turn.effect(match &pending.call {
-            LanCall::AddNeed(need) => Effect::AddNeed {
+            LanCall::AddNeed(need) => LanEffect::AddNeed {
                 connection,
                 request,
                 need: need.clone(),
             },
-            LanCall::RemoveNeed(instance) => Effect::RemoveNeed {
+            LanCall::RemoveNeed(instance) => LanEffect::RemoveNeed {
                 connection,
                 request,
                 instance: instance.clone(),

@@ -9,8 +9,8 @@ use crate::found::Found;
 use crate::service::Activity;
 use crate::step::Turn;
 use crate::{
-    Effect, Identity, Incarnation, InstanceName, Outcome, PerProtocol, Port, Shutdown, State, boot,
-    child,
+    ChildEffect, Effect, Identity, Incarnation, InstanceName, Outcome, PerProtocol, Port, Shutdown,
+    State, boot, child,
 };
 
 /// The deciding part of the master is back.
@@ -73,7 +73,7 @@ fn look_after(
     incarnation: Incarnation,
     identity: Identity,
 ) {
-    turn.effect(Effect::Adopt {
+    turn.effect(ChildEffect::Adopt {
         incarnation,
         instance: instance.clone(),
         identity,
@@ -149,5 +149,5 @@ fn probe(
             service.activity = Activity::Probing { incarnation, ports };
         });
     let ports = ports.iter().map(|(_, port)| *port).collect();
-    turn.effect(Effect::ProbePorts { incarnation, ports });
+    turn.effect(ChildEffect::ProbePorts { incarnation, ports });
 }

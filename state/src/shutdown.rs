@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::{Activity, Next, StopReason, Trouble, Wait};
 use crate::step::Turn;
-use crate::{Deadline, Effect, State, child, claim, needs, requests};
+use crate::{Deadline, Effect, SessionEffect, State, child, claim, needs, requests};
 
 /// Whether the master is stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ pub(crate) fn finish(state: &mut State, turn: &mut Turn) {
     state.shutdown = Shutdown::Done;
     state.deadlines.clear(&Deadline::Farewell);
     if let Some(connection) = state.lan.connection() {
-        turn.effect(Effect::Hang { connection });
+        turn.effect(SessionEffect::HangUp { connection });
     }
     turn.effect(Effect::Exit);
 }

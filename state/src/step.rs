@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
-    Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, Shutdown, State,
-    Timestamp, boot, child, claim, clock, lan, needs, requests, shutdown,
+    Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, SessionEffect,
+    Shutdown, State, Timestamp, boot, child, claim, clock, lan, needs, requests, shutdown,
 };
 
 /// Takes the next event. Total: no input makes it fail or panic; what is out of
@@ -204,11 +204,11 @@ impl Turn {
         Connection(self.sequence)
     }
 
-    pub(crate) fn effect(&mut self, effect: Effect) {
-        self.effects.push(effect);
+    pub(crate) fn effect(&mut self, effect: impl Into<Effect>) {
+        self.effects.push(effect.into());
     }
 
     pub(crate) fn reply(&mut self, request: RequestId, reply: Reply) {
-        self.effect(Effect::Reply { request, reply });
+        self.effect(SessionEffect::Reply { request, reply });
     }
 }

@@ -2,7 +2,7 @@
 
 use allexmaster::config::{Endpoint, LanProtocol};
 use allexmaster::front::{Front, FrontIdentity, Input, LineName, Mark, Output};
-use allexmaster_state::{Connection, Effect, Pid};
+use allexmaster_state::{Connection, Pid, SessionEffect};
 
 const CONNECTION: Connection = Connection(1);
 
@@ -15,7 +15,7 @@ fn reached(protocol: LanProtocol) -> (Front, LineName) {
     };
     let line = LineName("lan.1".to_owned());
     let mut front = Front::new(identity, 0);
-    let dial = Effect::Dial {
+    let dial = SessionEffect::Dial {
         connection: CONNECTION,
         failures: 0,
     };

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use allexmaster::lan::conversation::{Conversation, News};
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_state::{
-    BidAnswer, Connection, Effect, Event, Incarnation, InstanceName, LanAnswer, Need, PerProtocol,
-    Pid, Port, RequestId, ResponseAnswer, ServiceRecord,
+    BidAnswer, Connection, Event, Incarnation, InstanceName, LanAnswer, LanEffect, Need,
+    PerProtocol, Pid, Port, RequestId, ResponseAnswer, ServiceRecord,
 };
 use serde_json::{Value, json};
 
@@ -155,16 +155,16 @@ impl Play {
         let (connection, request) = (CONNECTION, RequestId(1));
         let instance = || InstanceName::from(argument.as_str().unwrap());
         let effect = match method.as_str() {
-            Some("notifyServiceDown") => Effect::ReportDown {
+            Some("notifyServiceDown") => LanEffect::ReportDown {
                 connection,
                 instance: instance(),
             },
-            Some("removeNeed") => Effect::RemoveNeed {
+            Some("removeNeed") => LanEffect::RemoveNeed {
                 connection,
                 request,
                 instance: instance(),
             },
-            Some("addNeed") => Effect::AddNeed {
+            Some("addNeed") => LanEffect::AddNeed {
                 connection,
                 request,
                 need: argument,
@@ -226,7 +226,7 @@ impl Play {
             sequence: self.bids,
             index: 0,
         };
-        let effect = Effect::Bid {
+        let effect = LanEffect::Bid {
             connection: CONNECTION,
             instance,
             bid,
@@ -254,7 +254,7 @@ impl Play {
             address: Some(Arc::from("127.0.0.1")),
         };
         self.conversation
-            .perform(0, Effect::Respond { bid, record });
+            .perform(0, LanEffect::Respond { bid, record });
     }
 }
 

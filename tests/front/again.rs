@@ -4,8 +4,8 @@ use allexmaster::front::{ChildWire, Input, LineName, Mark};
 use allexmaster_journal::Outage;
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_state::{
-    Connection, Effect, Incarnation, InstanceName, Need, PerProtocol, Pid, Port, Reply, RequestId,
-    ServiceRecord,
+    Connection, Incarnation, InstanceName, LanEffect, Need, PerProtocol, Pid, Port, Reply,
+    RequestId, ServiceRecord, SessionEffect,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -190,7 +190,7 @@ fn child_frame(what: usize) -> Option<Value> {
     }
 }
 
-fn effects(what: usize, which: u64) -> Vec<Effect> {
+fn effects(what: usize, which: u64) -> Vec<SessionEffect> {
     let instance = InstanceName::from("Time");
     let connection = Connection(which);
     let bid = Incarnation {
@@ -216,30 +216,30 @@ fn effects(what: usize, which: u64) -> Vec<Effect> {
     };
     let request = RequestId(which);
     match what {
-        0 => vec![Effect::Publish { record }],
-        1 => vec![Effect::Retract { instance }],
-        2 => vec![Effect::Reply {
+        0 => vec![SessionEffect::Publish { record }],
+        1 => vec![SessionEffect::Retract { instance }],
+        2 => vec![SessionEffect::Reply {
             request,
             reply: Reply::Done(json!(true)),
         }],
-        3 => vec![Effect::Hang { connection }],
-        4 => vec![Effect::Bid {
+        3 => vec![SessionEffect::HangUp { connection }],
+        4 => vec![SessionEffect::Lan(LanEffect::Bid {
             connection,
             instance,
             bid,
             address: "127.0.0.1".into(),
-        }],
-        5 => vec![Effect::Respond { bid, record }],
-        6 => vec![Effect::ReportDown {
+        })],
+        5 => vec![SessionEffect::Lan(LanEffect::Respond { bid, record })],
+        6 => vec![SessionEffect::Lan(LanEffect::ReportDown {
             connection,
             instance,
-        }],
-        7 => vec![Effect::AddNeed {
+        })],
+        7 => vec![SessionEffect::Lan(LanEffect::AddNeed {
             connection,
             request,
             need: json!({}),
-        }],
-        8 => vec![Effect::Abandon { instance, bid }],
+        })],
+        8 => vec![SessionEffect::Lan(LanEffect::Abandon { instance, bid })],
         _ => Vec::new(),
     }
 }

@@ -7,7 +7,9 @@ use allexmaster::config::{Endpoint, LanProtocol};
 use allexmaster::front::{
     ChildWire, Front, FrontIdentity, Input, Item, LineName, Mark, Memory, Output,
 };
-use allexmaster_state::{Connection, Effect, Identity, Incarnation, InstanceName, Pid, RequestId};
+use allexmaster_state::{
+    Connection, Identity, Incarnation, InstanceName, Pid, RequestId, SessionEffect,
+};
 use serde_json::{Value, json};
 
 use super::peers::{Peer, answer_of_a_child, answers_of_a_lan_manager};
@@ -195,7 +197,7 @@ impl World {
     pub(crate) fn dial(&mut self, tls: bool) {
         self.lines_made += 1;
         let connection = Connection(self.lines_made);
-        self.journaled(vec![Effect::Dial {
+        self.journaled(vec![SessionEffect::Dial {
             connection,
             failures: 0,
         }]);
@@ -219,7 +221,7 @@ impl World {
     }
 
     /// Some of what was told is in the journal, with what it caused.
-    pub(crate) fn journaled(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn journaled(&mut self, effects: Vec<SessionEffect>) {
         let untold = (0..).map_while(|after| self.front.untold(self.heard + after));
         let most = untold.last().map_or(self.heard, |(number, _)| number);
         self.heard = (self.heard + 2).min(most);

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use allexmaster_state::{
-    Deadline, Effect, Event, Incarnation, InstanceName, PerProtocol, Pid, Port, Recorded, State,
+    ChildEffect, Deadline, Effect, Event, Incarnation, InstanceName, LanEffect, PerProtocol, Pid,
+    Port, Recorded, SessionEffect, State,
 };
 
 /// Services, ports and processes that an event has to do with.
@@ -124,39 +125,30 @@ impl Subjects {
 
     fn add_effect(&mut self, state: &State, effect: &Effect) {
         match effect {
-            Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::Reply { .. }
-            | Effect::Exit => {}
-            Effect::Bid { instance, .. }
-            | Effect::Abandon { instance, .. }
-            | Effect::ReportDown { instance, .. }
-            | Effect::RemoveNeed { instance, .. }
-            | Effect::Retract { instance } => {
-                self.instances.insert(instance.clone());
-            }
-            Effect::Respond { record, .. } | Effect::Publish { record } => {
-                self.instances.insert(record.need.instance.clone());
-                self.pids.insert(record.pid);
-            }
-            Effect::ProbePorts { incarnation, ports }
-            | Effect::AwaitReady { incarnation, ports } => {
+            Effect::Child(effect) => self.add_child_effect(state, effect),
+            Effect::Session(effect) => self.add_session_effect(effect),
+            Effect::Exit => {}
+        }
+    }
+
+    fn add_child_effect(&mut self, state: &State, effect: &ChildEffect) {
+        match effect {
+            ChildEffect::ProbePorts { incarnation, ports }
+            | ChildEffect::AwaitReady { incarnation, ports } => {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(ports);
             }
-            Effect::Spawn(order) => {
+            ChildEffect::Spawn(order) => {
                 self.instances.insert(order.need.instance.clone());
                 self.add_ports(&order.ports);
             }
-            Effect::Adopt {
+            ChildEffect::Adopt {
                 instance, identity, ..
             } => {
                 self.instances.insert(instance.clone());
                 self.pids.insert(identity.pid);
             }
-            Effect::Signal {
+            ChildEffect::Signal {
                 incarnation,
                 identity,
                 ..
@@ -164,6 +156,29 @@ impl Subjects {
                 self.add_attempt(state, *incarnation);
                 self.pids.insert(identity.pid);
             }
+        }
+    }
+
+    fn add_session_effect(&mut self, effect: &SessionEffect) {
+        match effect {
+            SessionEffect::Retract { instance }
+            | SessionEffect::Lan(
+                LanEffect::Bid { instance, .. }
+                | LanEffect::Abandon { instance, .. }
+                | LanEffect::ReportDown { instance, .. }
+                | LanEffect::RemoveNeed { instance, .. },
+            ) => {
+                self.instances.insert(instance.clone());
+            }
+            SessionEffect::Publish { record }
+            | SessionEffect::Lan(LanEffect::Respond { record, .. }) => {
+                self.instances.insert(record.need.instance.clone());
+                self.pids.insert(record.pid);
+            }
+            SessionEffect::Dial { .. }
+            | SessionEffect::HangUp { .. }
+            | SessionEffect::Reply { .. }
+            | SessionEffect::Lan(LanEffect::ReportEngaged { .. } | LanEffect::AddNeed { .. }) => {}
         }
     }
 

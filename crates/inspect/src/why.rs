@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use allexmaster_state::{
-    Activity, Effect, Event, InstanceName, Pid, Port, Recorded, Service, ServiceState,
-    ServiceStatus, State, Timestamp,
+    Activity, ChildEffect, Effect, Event, InstanceName, LanEffect, Pid, Port, Recorded, Service,
+    ServiceState, ServiceStatus, SessionEffect, State, Timestamp,
 };
 
 use crate::error::InspectError;
@@ -241,14 +241,14 @@ impl Watch for Register {
             }
         }
         for effect in step.effects {
-            if let Effect::ProbePorts { incarnation, ports } = effect
+            if let Effect::Child(ChildEffect::ProbePorts { incarnation, ports }) = effect
                 && let Some(owner) = step.state.services.owner(*incarnation)
             {
                 for port in ports {
                     self.port(*port, owner, sequence);
                 }
             }
-            if let Effect::Spawn(order) = effect {
+            if let Effect::Child(ChildEffect::Spawn(order)) = effect {
                 for (_, port) in order.ports.iter() {
                     self.port(*port, &order.need.instance, sequence);
                 }
@@ -352,28 +352,37 @@ impl Teller {
         let owner = |incarnation| step.state.services.owner(incarnation) == Some(&self.instance);
         for effect in step.effects {
             let question = match effect {
-                Effect::Bid { instance, .. } => (instance == &self.instance).then_some("bid"),
-                Effect::Respond { record, .. } => {
-                    (record.need.instance == self.instance).then_some("respond")
-                }
-                Effect::ReportDown { instance, .. } => {
-                    (instance == &self.instance).then_some("down")
-                }
-                Effect::ProbePorts { incarnation, .. } => owner(*incarnation).then_some("probe"),
-                Effect::AwaitReady { incarnation, .. } => owner(*incarnation).then_some("await"),
-                Effect::Signal { incarnation, .. } => owner(*incarnation).then_some("signal"),
-                Effect::Spawn(order) => (order.need.instance == self.instance).then_some("spawn"),
-                Effect::Dial { .. }
-                | Effect::Hang { .. }
-                | Effect::Abandon { .. }
-                | Effect::ReportEngaged { .. }
-                | Effect::AddNeed { .. }
-                | Effect::RemoveNeed { .. }
-                | Effect::Adopt { .. }
-                | Effect::Publish { .. }
-                | Effect::Retract { .. }
-                | Effect::Reply { .. }
-                | Effect::Exit => None,
+                Effect::Child(effect) => match effect {
+                    ChildEffect::ProbePorts { incarnation, .. } => {
+                        owner(*incarnation).then_some("probe")
+                    }
+                    ChildEffect::AwaitReady { incarnation, .. } => {
+                        owner(*incarnation).then_some("await")
+                    }
+                    ChildEffect::Signal { incarnation, .. } => {
+                        owner(*incarnation).then_some("signal")
+                    }
+                    ChildEffect::Spawn(order) => {
+                        (order.need.instance == self.instance).then_some("spawn")
+                    }
+                    ChildEffect::Adopt { .. } => None,
+                },
+                Effect::Session(SessionEffect::Lan(effect)) => match effect {
+                    LanEffect::Bid { instance, .. } => {
+                        (instance == &self.instance).then_some("bid")
+                    }
+                    LanEffect::Respond { record, .. } => {
+                        (record.need.instance == self.instance).then_some("respond")
+                    }
+                    LanEffect::ReportDown { instance, .. } => {
+                        (instance == &self.instance).then_some("down")
+                    }
+                    LanEffect::Abandon { .. }
+                    | LanEffect::ReportEngaged { .. }
+                    | LanEffect::AddNeed { .. }
+                    | LanEffect::RemoveNeed { .. } => None,
+                },
+                Effect::Session(_) | Effect::Exit => None,
             };
             if let Some(question) = question {
                 self.asked.insert(question, step.recorded.sequence);

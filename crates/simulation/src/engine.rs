@@ -7,12 +7,14 @@ use allexmaster_inspect::rules::{Rules, recorded};
 use allexmaster_inspect::words;
 use allexmaster_journal::store::Fault as DiskFault;
 use allexmaster_journal::{Clock, Live, Options};
-use allexmaster_state::{Effect, Event, Identity, Incarnation, JournalId, Pid, State, step};
+use allexmaster_state::{
+    Effect, Event, Identity, Incarnation, JournalId, Pid, SessionEffect, State, step,
+};
 
 use crate::agenda::Happening;
 use crate::chance::Chance;
 use crate::crash::{Loss, Point};
-use crate::front::{Front, is_for_the_front};
+use crate::front::Front;
 use crate::hands::name_of;
 use crate::network::End;
 use crate::world::World;
@@ -236,13 +238,15 @@ impl World {
             if let Some(loss) = self.passes(Point::Before, name) {
                 return self.lose(loss, 0);
             }
-            if is_for_the_front(&effect) {
-                if let Some(front) = &mut self.front {
-                    front.performed += 1;
+            match effect {
+                Effect::Child(effect) => self.perform(effect),
+                Effect::Session(effect) => {
+                    if let Some(front) = &mut self.front {
+                        front.performed += 1;
+                    }
+                    self.perform_at_front(effect);
                 }
-                self.perform_at_front(effect);
-            } else {
-                self.perform(effect);
+                Effect::Exit => self.exit(),
             }
             last = Some(name);
         }
@@ -306,14 +310,14 @@ impl World {
 }
 
 /// The effects toward the connections that an engine decided on and did not have performed.
-fn late_effects(front: &mut Front, live: &mut Live<Rules>) -> Vec<Effect> {
+fn late_effects(front: &mut Front, live: &mut Live<Rules>) -> Vec<SessionEffect> {
     let mut effects = Vec::new();
     if let Ok(records) = live.journal().records(front.taking.0) {
         for record in records.flatten() {
             let state = std::mem::take(&mut front.before);
             let (after, caused) = step(state, recorded(record.stamp, record.event));
             front.before = after;
-            effects.extend(caused.into_iter().filter(is_for_the_front));
+            effects.extend(caused.into_iter().filter_map(Effect::into_session));
         }
     }
     let late = effects.split_off(front.performed.min(effects.len()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use allexmaster::lan::conversation::{Conversation, News};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
-use allexmaster_state::{Connection, Effect, Event, InstanceName, Pid, RequestId, State};
+use allexmaster_state::{Connection, Event, InstanceName, Pid, RequestId, SessionEffect, State};
 
 use crate::agenda::Happening;
 use crate::network::{End, LinkId, Packet};
@@ -55,30 +55,6 @@ impl Front {
     }
 }
 
-/// Whether an effect is one for the connections. The others are for the children's drivers.
-pub(crate) const fn is_for_the_front(effect: &Effect) -> bool {
-    match effect {
-        Effect::Dial { .. }
-        | Effect::Hang { .. }
-        | Effect::Bid { .. }
-        | Effect::Abandon { .. }
-        | Effect::Respond { .. }
-        | Effect::ReportDown { .. }
-        | Effect::ReportEngaged { .. }
-        | Effect::AddNeed { .. }
-        | Effect::RemoveNeed { .. }
-        | Effect::Publish { .. }
-        | Effect::Retract { .. }
-        | Effect::Reply { .. } => true,
-        Effect::ProbePorts { .. }
-        | Effect::Spawn(_)
-        | Effect::Adopt { .. }
-        | Effect::AwaitReady { .. }
-        | Effect::Signal { .. }
-        | Effect::Exit => false,
-    }
-}
-
 impl World {
     /// The connections tell something.
     pub(crate) fn front_says(&mut self, event: Event) {
@@ -104,50 +80,38 @@ impl World {
     }
 
     /// An effect toward the connections.
-    pub(crate) fn perform_at_front(&mut self, effect: Effect) {
+    pub(crate) fn perform_at_front(&mut self, effect: SessionEffect) {
         let Some(front) = &mut self.front else {
             return;
         };
         match effect {
-            Effect::Dial { connection, .. } => {
+            SessionEffect::Dial { connection, .. } => {
                 front.dialing = Some(connection);
                 let at = self.now + self.chance.between(1, 300);
                 self.agenda.enter(at, Happening::Dialed { connection });
             }
-            Effect::Hang { .. } => {
+            SessionEffect::HangUp { .. } => {
                 front.dialing = None;
                 if let Some(talk) = &mut front.talk {
                     talk.conversation.closed(self.now, CloseReason::ByUs);
                 }
             }
-            Effect::Publish { record } => {
+            SessionEffect::Publish { record } => {
                 let instance = record.need.instance.clone();
                 front.published.insert(instance, record.pid);
             }
-            Effect::Retract { instance } => {
+            SessionEffect::Retract { instance } => {
                 front.published.remove(&instance);
             }
-            Effect::Reply { request, .. } => {
+            SessionEffect::Reply { request, .. } => {
                 let waits = front.asked.remove(&request);
                 self.demand(waits, || format!("call {request} is answered twice"));
             }
-            Effect::Bid { .. }
-            | Effect::Abandon { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. } => {
+            SessionEffect::Lan(effect) => {
                 if let Some(talk) = &mut front.talk {
                     talk.conversation.perform(self.now, effect);
                 }
             }
-            Effect::ProbePorts { .. }
-            | Effect::Spawn(_)
-            | Effect::Adopt { .. }
-            | Effect::AwaitReady { .. }
-            | Effect::Signal { .. }
-            | Effect::Exit => {}
         }
         self.settle_front();
     }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use allexmaster_state::{Effect, Event, Identity, Incarnation, Outcome, Port, Signal, SpawnOrder};
+use allexmaster_state::{
+    ChildEffect, Effect, Event, Identity, Incarnation, LanEffect, Outcome, Port, SessionEffect,
+    Signal, SpawnOrder,
+};
 
 use crate::agenda::{Act, Deed, Happening};
 use crate::crash::Point;
@@ -16,36 +19,23 @@ const NOT_SPAWNED_PERMILLE: u64 = 30;
 
 impl World {
     /// An effect for the drivers of children.
-    pub(crate) fn perform(&mut self, effect: Effect) {
+    pub(crate) fn perform(&mut self, effect: ChildEffect) {
         match effect {
-            Effect::ProbePorts { incarnation, ports } => {
+            ChildEffect::ProbePorts { incarnation, ports } => {
                 self.later(20, Deed::Probe { incarnation, ports });
             }
-            Effect::Spawn(order) => self.later(50, Deed::Fork(order)),
-            Effect::Adopt {
+            ChildEffect::Spawn(order) => self.later(50, Deed::Fork(order)),
+            ChildEffect::Adopt {
                 incarnation,
                 identity,
                 ..
             } => self.adopt(incarnation, identity),
-            Effect::AwaitReady { incarnation, ports } => {
+            ChildEffect::AwaitReady { incarnation, ports } => {
                 self.later(20, Deed::LookReady { incarnation, ports });
             }
-            Effect::Signal {
+            ChildEffect::Signal {
                 identity, signal, ..
             } => self.later(5, Deed::Signal { identity, signal }),
-            Effect::Exit => self.exit(),
-            Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::Bid { .. }
-            | Effect::Abandon { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. }
-            | Effect::Reply { .. } => {}
         }
     }
 
@@ -254,7 +244,7 @@ impl World {
     }
 
     /// The master has done all, and ends.
-    fn exit(&mut self) {
+    pub(crate) fn exit(&mut self) {
         self.check_what_is_left();
         if let Some(engine) = self.engine.take() {
             self.expected = engine.live.state().clone();
@@ -268,26 +258,32 @@ impl World {
     }
 }
 
-/// The name of an effect.
+/// The name of an effect, as a crash point.
 pub(crate) const fn name_of(effect: &Effect) -> &'static str {
     match effect {
-        Effect::Dial { .. } => "dial",
-        Effect::Hang { .. } => "hang",
-        Effect::Bid { .. } => "bid",
-        Effect::Abandon { .. } => "abandon",
-        Effect::Respond { .. } => "respond",
-        Effect::ReportDown { .. } => "report-down",
-        Effect::ReportEngaged { .. } => "report-engaged",
-        Effect::AddNeed { .. } => "add-need",
-        Effect::RemoveNeed { .. } => "remove-need",
-        Effect::ProbePorts { .. } => "probe-ports",
-        Effect::Spawn(_) => "spawn",
-        Effect::Adopt { .. } => "adopt",
-        Effect::AwaitReady { .. } => "await-ready",
-        Effect::Signal { .. } => "signal",
-        Effect::Publish { .. } => "publish",
-        Effect::Retract { .. } => "retract",
-        Effect::Reply { .. } => "reply",
+        Effect::Child(effect) => match effect {
+            ChildEffect::ProbePorts { .. } => "probe-ports",
+            ChildEffect::Spawn(_) => "spawn",
+            ChildEffect::Adopt { .. } => "adopt",
+            ChildEffect::AwaitReady { .. } => "await-ready",
+            ChildEffect::Signal { .. } => "signal",
+        },
+        Effect::Session(effect) => match effect {
+            SessionEffect::Dial { .. } => "dial",
+            SessionEffect::HangUp { .. } => "hang",
+            SessionEffect::Publish { .. } => "publish",
+            SessionEffect::Retract { .. } => "retract",
+            SessionEffect::Reply { .. } => "reply",
+            SessionEffect::Lan(effect) => match effect {
+                LanEffect::Bid { .. } => "bid",
+                LanEffect::Abandon { .. } => "abandon",
+                LanEffect::Respond { .. } => "respond",
+                LanEffect::ReportDown { .. } => "report-down",
+                LanEffect::ReportEngaged { .. } => "report-engaged",
+                LanEffect::AddNeed { .. } => "add-need",
+                LanEffect::RemoveNeed { .. } => "remove-need",
+            },
+        },
         Effect::Exit => "exit",
     }
 }

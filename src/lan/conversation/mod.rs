@@ -21,7 +21,7 @@ use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::mirror::Mirror;
 use allexmaster_state::{
-    Connection, Effect, Event, Incarnation, InstanceName, RequestId, ResponseAnswer,
+    Connection, Event, Incarnation, InstanceName, LanEffect, RequestId, ResponseAnswer,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -295,65 +295,36 @@ impl Conversation {
         self.take_events(now);
     }
 
-    /// Does what the rules want of the LanManager. Effects that are not for it, or not for this
-    /// connection, are ignored: they are late.
-    pub fn perform(&mut self, now: u64, effect: Effect) {
-        if self.client.is_closed() {
+    /// Performs what the rules ask of the LanManager. What is for an earlier connection is ignored.
+    pub fn perform(&mut self, now: u64, effect: LanEffect) {
+        let connection = effect.connection();
+        if self.client.is_closed() || connection.is_some_and(|other| other != self.connection) {
             return;
         }
         match effect {
-            Effect::Bid {
-                connection,
+            LanEffect::Bid {
                 instance,
                 bid,
                 address,
-            } if connection == self.connection => {
-                self.bid(now, instance, bid, address);
-            }
-            Effect::Abandon { instance, bid } => self.abandon(now, &instance, bid),
-            Effect::Respond { bid, record } => {
+                ..
+            } => self.bid(now, instance, bid, address),
+            LanEffect::Abandon { instance, bid } => self.abandon(now, &instance, bid),
+            LanEffect::Respond { bid, record } => {
                 self.respond(now, &record.need.instance, bid, row_from_record(&record));
             }
-            Effect::ReportDown {
-                connection,
-                instance,
-            } if connection == self.connection => {
-                self.report_down(now, instance);
-            }
-            Effect::ReportEngaged { connection, module } if connection == self.connection => {
+            LanEffect::ReportDown { instance, .. } => self.report_down(now, instance),
+            LanEffect::ReportEngaged { module, .. } => {
                 self.call_root(now, "notifyModuleEngaged", json!(module.as_str()), None);
             }
-            Effect::AddNeed {
-                connection,
-                request,
-                need,
-            } if connection == self.connection => {
+            LanEffect::AddNeed { request, need, .. } => {
                 self.call_root(now, "addNeed", need, Some(Purpose::Relay(request)));
             }
-            Effect::RemoveNeed {
-                connection,
-                request,
-                instance,
-            } if connection == self.connection => {
+            LanEffect::RemoveNeed {
+                request, instance, ..
+            } => {
                 let name = json!(instance.as_str());
                 self.call_root(now, "removeNeed", name, Some(Purpose::Relay(request)));
             }
-            Effect::Bid { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. }
-            | Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::ProbePorts { .. }
-            | Effect::Spawn(_)
-            | Effect::Adopt { .. }
-            | Effect::AwaitReady { .. }
-            | Effect::Signal { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. }
-            | Effect::Reply { .. }
-            | Effect::Exit => {}
         }
     }
 

@@ -1,6 +1,8 @@
 //! What the rules promise, beyond the invariants of the state itself.
 
-use allexmaster_state::{Activity, Effect, InstanceName, Recorded, Service, Signal, State, step};
+use allexmaster_state::{
+    Activity, ChildEffect, InstanceName, Recorded, Service, Signal, State, step,
+};
 
 use crate::chaos;
 use crate::world::World;
@@ -90,8 +92,8 @@ fn unneeded(world: &World) -> Option<InstanceName> {
 }
 
 /// SIGKILL is for those who were told to end, and for those whom nobody knows.
-pub(crate) fn nobody_who_serves_is_killed(state: &State, effect: &Effect) {
-    if let Effect::Signal {
+pub(crate) fn nobody_who_serves_is_killed(state: &State, effect: &ChildEffect) {
+    if let ChildEffect::Signal {
         incarnation,
         signal: Signal::Kill,
         ..

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_state::{
-    Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer, Outcome, Pid,
-    Recorded, RequestId, Settings, Signal, State, StopSource, Timestamp, step,
+    ChildEffect, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer,
+    LanEffect, Outcome, Pid, Recorded, RequestId, SessionEffect, Settings, Signal, State,
+    StopSource, Timestamp, step,
 };
 use serde_json::json;
 
@@ -24,9 +25,9 @@ pub(crate) struct World {
     journal: Vec<Recorded>,
     now: u64,
     /// Effects toward the LanManager: it gets them in their order.
-    pub(crate) to_lan: VecDeque<Effect>,
+    pub(crate) to_lan: VecDeque<SessionEffect>,
     /// Other effects: performed in any order.
-    pub(crate) to_machine: Vec<Effect>,
+    pub(crate) to_machine: Vec<ChildEffect>,
     from_lan: VecDeque<Event>,
     from_children: BTreeMap<Incarnation, VecDeque<Event>>,
     heard: Vec<Event>,
@@ -88,28 +89,14 @@ impl World {
 
     fn order(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::Bid { .. }
-            | Effect::Abandon { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. } => self.to_lan.push_back(effect),
-            Effect::ProbePorts { .. }
-            | Effect::Spawn(_)
-            | Effect::Adopt { .. }
-            | Effect::AwaitReady { .. }
-            | Effect::Signal { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. } => {
+            Effect::Child(effect) => {
                 promises::nobody_who_serves_is_killed(&self.state, &effect);
                 self.to_machine.push(effect);
             }
-            Effect::Reply { request, .. } => {
+            Effect::Session(SessionEffect::Reply { request, .. }) => {
                 assert!(self.asked.remove(&request), "call {request} answered twice");
             }
+            Effect::Session(effect) => self.to_lan.push_back(effect),
             Effect::Exit => {
                 assert!(self.asked.is_empty(), "calls are left without an answer");
                 promises::nothing_is_left(self);
@@ -135,51 +122,53 @@ impl World {
             return false;
         };
         let events = match effect {
-            Effect::Dial { connection, .. } if mood == Mood::Deaf => vec![Event::LanClosed {
-                connection,
-                reason: Arc::from("refused"),
-            }],
-            Effect::Dial { connection, .. } => self.lan_manager.admit(connection),
-            Effect::Bid {
+            SessionEffect::Dial { connection, .. } if mood == Mood::Deaf => {
+                vec![Event::LanClosed {
+                    connection,
+                    reason: Arc::from("refused"),
+                }]
+            }
+            SessionEffect::Dial { connection, .. } => self.lan_manager.admit(connection),
+            SessionEffect::Lan(effect) => self.perform_call(effect, mood),
+            SessionEffect::HangUp { .. }
+            | SessionEffect::Publish { .. }
+            | SessionEffect::Retract { .. }
+            | SessionEffect::Reply { .. } => Vec::new(),
+        };
+        self.from_lan.extend(events);
+        true
+    }
+
+    fn perform_call(&mut self, effect: LanEffect, mood: Mood) -> Vec<Event> {
+        match effect {
+            LanEffect::Bid {
                 connection,
                 instance,
                 bid,
                 ..
             } => self.lan_manager.bid(connection, instance, bid, mood),
-            Effect::Abandon { instance, bid } => {
+            LanEffect::Abandon { instance, bid } => {
                 self.lan_manager.abandon(&instance, bid);
                 Vec::new()
             }
-            Effect::Respond { bid, record } => {
+            LanEffect::Respond { bid, record } => {
                 let child = self.machine.children.get(&record.pid);
                 let reachable = child.is_some_and(|child| child.serves);
                 self.lan_manager
                     .respond(bid, &record.need, record.pid, reachable, mood)
             }
-            Effect::ReportDown {
+            LanEffect::ReportDown {
                 connection,
                 instance,
             } => self.lan_manager.hear_down(connection, instance),
-            Effect::AddNeed { request, .. } | Effect::RemoveNeed { request, .. } => {
+            LanEffect::AddNeed { request, .. } | LanEffect::RemoveNeed { request, .. } => {
                 vec![Event::LanCallAnswered {
                     request,
                     answer: LanAnswer::Done(json!(true)),
                 }]
             }
-            Effect::Hang { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::ProbePorts { .. }
-            | Effect::Spawn(_)
-            | Effect::Adopt { .. }
-            | Effect::AwaitReady { .. }
-            | Effect::Signal { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. }
-            | Effect::Reply { .. }
-            | Effect::Exit => Vec::new(),
-        };
-        self.from_lan.extend(events);
-        true
+            LanEffect::ReportEngaged { .. } => Vec::new(),
+        }
     }
 
     /// One of the other effects is performed; `luck` decides how it goes.
@@ -189,11 +178,11 @@ impl World {
         }
         let index = usize::from(which) % self.to_machine.len();
         match self.to_machine.remove(index) {
-            Effect::ProbePorts { incarnation, ports } => {
+            ChildEffect::ProbePorts { incarnation, ports } => {
                 let taken = self.machine.taken(&ports);
                 self.tell(incarnation, Event::PortsProbed { incarnation, taken });
             }
-            Effect::Spawn(order) if luck => {
+            ChildEffect::Spawn(order) if luck => {
                 let incarnation = order.incarnation;
                 let identity = self.machine.fork(&order);
                 self.tell(
@@ -204,7 +193,7 @@ impl World {
                     },
                 );
             }
-            Effect::Spawn(order) => {
+            ChildEffect::Spawn(order) => {
                 let incarnation = order.incarnation;
                 let reason = Arc::from("no such file");
                 self.tell(
@@ -215,32 +204,19 @@ impl World {
                     },
                 );
             }
-            Effect::AwaitReady { incarnation, .. } if luck => {
+            ChildEffect::AwaitReady { incarnation, .. } if luck => {
                 if let Some(child) = self.machine.of(incarnation) {
                     child.serves = true;
                     self.tell(incarnation, Event::ChildReady { incarnation });
                 }
             }
-            Effect::Signal {
+            ChildEffect::Signal {
                 incarnation,
                 identity,
                 signal,
             } => self.signal(incarnation, &identity, signal, luck),
-            Effect::AwaitReady { .. } // its ports will not answer in time
-            | Effect::Adopt { .. }
-            | Effect::Publish { .. }
-            | Effect::Retract { .. }
-            | Effect::Dial { .. }
-            | Effect::Hang { .. }
-            | Effect::Bid { .. }
-            | Effect::Abandon { .. }
-            | Effect::Respond { .. }
-            | Effect::ReportDown { .. }
-            | Effect::ReportEngaged { .. }
-            | Effect::AddNeed { .. }
-            | Effect::RemoveNeed { .. }
-            | Effect::Reply { .. }
-            | Effect::Exit => {}
+            // Its ports will not answer in time.
+            ChildEffect::AwaitReady { .. } | ChildEffect::Adopt { .. } => {}
         }
         true
     }
@@ -416,7 +392,7 @@ impl World {
     fn fork_some(&mut self, forks: u32) {
         let orders = std::mem::take(&mut self.to_machine);
         for (bit, effect) in orders.into_iter().enumerate() {
-            if let Effect::Spawn(order) = effect
+            if let ChildEffect::Spawn(order) = effect
                 && forks >> (bit % 32) & 1 == 1
             {
                 self.machine.fork(&order);

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use allexmaster_state::{
-    Deadline, Effect, Event, Incarnation, Need, PerProtocol, Port, Recorded, ServiceRecord, State,
+    ChildEffect, Deadline, Effect, Event, Incarnation, LanEffect, Need, PerProtocol, Port,
+    Recorded, ServiceRecord, SessionEffect, State,
 };
 use serde_json::{Map, Value, json};
 
@@ -135,54 +136,78 @@ fn event(event: &Event) -> String {
 
 fn effect(effect: &Effect) -> String {
     match effect {
-        Effect::Dial {
+        Effect::Child(effect) => child_effect(effect),
+        Effect::Session(effect) => session_effect(effect),
+        Effect::Exit => "exit".into(),
+    }
+}
+
+fn session_effect(effect: &SessionEffect) -> String {
+    match effect {
+        SessionEffect::Dial {
             connection,
             failures,
         } => format!("dial as {connection} (failed before: {failures})"),
-        Effect::Hang { connection } => format!("end connection {connection}"),
-        Effect::Bid {
+        SessionEffect::HangUp { connection } => format!("end connection {connection}"),
+        SessionEffect::Publish { record } => format!("publish {}", self::record(record)),
+        SessionEffect::Retract { instance } => format!("retract {instance}"),
+        SessionEffect::Reply { request, reply } => {
+            format!("reply to call {request}: {}", json(reply))
+        }
+        SessionEffect::Lan(effect) => lan_effect(effect),
+    }
+}
+
+fn lan_effect(effect: &LanEffect) -> String {
+    match effect {
+        LanEffect::Bid {
             connection,
             instance,
             bid,
             address,
         } => format!("bid {bid} for {instance} on {connection}, offering {address}"),
-        Effect::Abandon { instance, bid } => format!("give up bid {bid} for {instance}"),
-        Effect::Respond { bid, record } => format!("respond on {bid}: {}", self::record(record)),
-        Effect::ReportDown {
+        LanEffect::Abandon { instance, bid } => format!("give up bid {bid} for {instance}"),
+        LanEffect::Respond { bid, record } => format!("respond on {bid}: {}", self::record(record)),
+        LanEffect::ReportDown {
             connection,
             instance,
         } => format!("report on {connection} that {instance} is down"),
-        Effect::ReportEngaged { connection, module } => {
+        LanEffect::ReportEngaged { connection, module } => {
             format!("report on {connection} that {module} is in use")
         }
-        Effect::AddNeed {
+        LanEffect::AddNeed {
             connection,
             request,
             need,
         } => format!("ask on {connection} for call {request} to add need {need}"),
-        Effect::RemoveNeed {
+        LanEffect::RemoveNeed {
             connection,
             request,
             instance,
         } => format!("ask on {connection} for call {request} to remove need {instance}"),
-        Effect::ProbePorts { incarnation, ports } => {
+    }
+}
+
+fn child_effect(effect: &ChildEffect) -> String {
+    match effect {
+        ChildEffect::ProbePorts { incarnation, ports } => {
             format!("probe for {incarnation} the ports {}", list(ports))
         }
-        Effect::Spawn(order) => format!(
+        ChildEffect::Spawn(order) => format!(
             "spawn {} for {} on {}",
             order.incarnation,
             order.need.instance,
             ports(&order.ports)
         ),
-        Effect::Adopt {
+        ChildEffect::Adopt {
             incarnation,
             instance,
             identity,
         } => format!("adopt {incarnation} of {instance}, pid {}", identity.pid),
-        Effect::AwaitReady { incarnation, ports } => {
+        ChildEffect::AwaitReady { incarnation, ports } => {
             format!("await that {incarnation} answers on {}", list(ports))
         }
-        Effect::Signal {
+        ChildEffect::Signal {
             incarnation,
             identity,
             signal,
@@ -191,10 +216,6 @@ fn effect(effect: &Effect) -> String {
             identity.pid,
             json(signal)
         ),
-        Effect::Publish { record } => format!("publish {}", self::record(record)),
-        Effect::Retract { instance } => format!("retract {instance}"),
-        Effect::Reply { request, reply } => format!("reply to call {request}: {}", json(reply)),
-        Effect::Exit => "exit".into(),
     }
 }
 
