@@ -15,7 +15,7 @@
 //! the decisions in `allexmaster-state`.
 //!
 //! All conversations are one of these parts: the [`front`] joins what [`local`], [`node`] and [`lan`]
-//! know without sockets. A [`keeper`], another process, holds their sockets, so that they outlive this one.
+//! know without sockets. A [keeper](allexmaster_keeper), another process, holds their sockets, so that they outlive this one.
 
 // In reading order.
 pub mod channel;
@@ -27,9 +27,6 @@ pub mod daemon;
 pub mod exit_code;
 pub mod front;
 pub mod install;
-pub mod keeper;
-pub mod keeper_link;
-mod kernel;
 pub mod lan;
 pub mod launch;
 pub mod local;
@@ -42,7 +39,6 @@ pub mod relay;
 pub mod rows;
 pub mod sample;
 pub mod sink;
-mod start;
 pub mod status;
 pub mod tables;
 pub mod telemetry;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use allexmaster::keeper::{self, Role};
+use allexmaster_keeper::keeper::{self, Role};
 
 fn main() -> ExitCode {
     // First of all, so that the keeper stays as small as it is.

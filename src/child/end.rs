@@ -1,18 +1,16 @@
 //! The end of a child: waited for, and told as completely as the system can.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use allexmaster_keeper::os::{self, has_ended};
 use allexmaster_state::{BootId, Ended, Identity, Outcome};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tokio::io::Interest;
 use tokio::time::{Instant, sleep};
 
 use super::group;
-use crate::kernel;
-use crate::process::{self, Zombie};
+use crate::process::Zombie;
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
 /// slow init; three are patience enough, and the service is not started again before.
@@ -27,16 +25,16 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
     ended(&pidfd).await;
     // Looked at, not reaped: as long as it is a zombie, its number, which is that of its group,
     // belongs to nobody else.
-    let seen = wait(&pidfd, WaitIdOptions::NOWAIT);
+    let seen = os::peek_status(&pidfd);
     group::end(&pidfd, boot, identity);
     let Some(status) = seen else {
         // A zombie's status is there at once; after that, whoever reaps it makes it known.
-        if let Some(status) = process::status_of_zombie(boot, identity) {
+        if let Some(status) = os::status_of_zombie(identity.pid.0, identity.started) {
             return outcome_of_status(status);
         }
         return outcome_of_adopted(&pidfd).await;
     };
-    wait(&pidfd, WaitIdOptions::empty());
+    os::reap(&pidfd);
     if let Some(code) = status.exit_status() {
         return Outcome::Exited(code);
     }
@@ -48,7 +46,7 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
 
 /// Completes when the process has ended (as a zombie, or altogether).
 async fn ended(pidfd: &Arc<OwnedFd>) {
-    let registered = kernel::watch(Arc::clone(pidfd), Interest::READABLE);
+    let registered = os::watch(Arc::clone(pidfd), Interest::READABLE);
     while !has_ended(pidfd) {
         let Ok(registered) = &registered else {
             sleep(ASKING_PAUSE).await;
@@ -62,25 +60,10 @@ async fn ended(pidfd: &Arc<OwnedFd>) {
     }
 }
 
-fn has_ended(pidfd: &OwnedFd) -> bool {
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut asked = [PollFd::new(pidfd, PollFlags::IN)];
-    matches!(poll(&mut asked, Some(&at_once)), Ok(count) if count > 0)
-}
-
-/// The status of a child of ours that has ended; `None` where it is not ours.
-fn wait(pidfd: &OwnedFd, how: WaitIdOptions) -> Option<WaitIdStatus> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | how;
-    waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten()
-}
-
 async fn outcome_of_adopted(pidfd: &OwnedFd) -> Outcome {
     let patience = Instant::now() + REAPED_WITHIN;
     loop {
-        match kernel::exit_status(pidfd) {
+        match os::exit_status(pidfd) {
             Ok(Some(status)) => return outcome_of_status(status),
             Ok(None) if Instant::now() < patience => sleep(REAPED_PAUSE).await,
             Ok(None) => {

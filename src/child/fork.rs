@@ -9,14 +9,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use allexmaster_keeper::link::KeeperLink;
+use allexmaster_keeper::os;
+use allexmaster_keeper::spawn::{Program, StartError, Started, start};
 use allexmaster_state::{BootId, Identity, Incarnation, Pid};
-use rustix::process::{Signal, pidfd_send_signal};
 use thiserror::Error;
 
-use crate::keeper_link::KeeperLink;
 use crate::launch::{ChannelKind, CommandLine, LaunchError};
 use crate::process;
-use crate::start::{Program, StartError, Started, start};
 
 /// Logs may hold secrets: they are their user's alone.
 const LOG_FILE_MODE: u32 = 0o600;
@@ -136,9 +136,8 @@ pub(crate) fn fork(
             },
         ) = (keeper, &error)
         {
-            let pid = Pid(pid.as_raw_nonzero().get().unsigned_abs());
-            // Where it is not told, the next start finds it.
-            let _ = keeper.reap(pid);
+            // If this fails, the next start finds it.
+            let _ = keeper.reap(*pid);
         }
         not_started(error.into())
     })?;
@@ -182,8 +181,7 @@ fn environment(line: &CommandLine) -> Vec<(OsString, OsString)> {
 
 /// Nobody has reaped it yet, or only its pidfd knows it any more.
 fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Result<Forked> {
-    let pid = Pid(started.pid.as_raw_nonzero().get().unsigned_abs());
-    if let Some(identity) = process::identity(boot, pid) {
+    if let Some(identity) = process::identity(boot, Pid(started.pid)) {
         return Ok(Forked {
             identity,
             pidfd: started.pidfd,
@@ -191,7 +189,7 @@ fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Res
         });
     }
     // It may have ended by itself: either will do.
-    let _ = pidfd_send_signal(&started.pidfd, Signal::KILL);
+    let _ = os::signal_process(&started.pidfd, os::Signal::KILL);
     Err(io::Error::other("it cannot be seen in /proc"))
 }
 

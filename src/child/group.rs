@@ -3,11 +3,9 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use allexmaster_keeper::os::{self, Errno};
 use allexmaster_state::{BootId, Identity, Signal};
-use rustix::io::Errno;
-use rustix::process::{self as system, kill_process_group, pidfd_send_signal};
 
-use crate::kernel;
 use crate::process;
 
 /// Signals the group that the process of `pidfd` leads or led. A group of which nobody is left is
@@ -22,20 +20,17 @@ pub(crate) fn signal(
     signal: Signal,
 ) -> io::Result<()> {
     let number = match signal {
-        Signal::Terminate => system::Signal::TERM,
-        Signal::Kill => system::Signal::KILL,
+        Signal::Terminate => os::Signal::TERM,
+        Signal::Kill => os::Signal::KILL,
     };
-    match kernel::signal_group(pidfd, number) {
+    match os::signal_group(pidfd, number) {
         Ok(()) => Ok(()),
         // No such group: its leader left it, and is then reached alone; or everybody is gone.
-        Err(Errno::SRCH) => allow_gone(pidfd_send_signal(pidfd, number)),
+        Err(Errno::SRCH) => allow_gone(os::signal_process(pidfd, number)),
         // A kernel before 6.9 knows groups only by their number. As long as the leader is there, if
         // only as a zombie, the number is its own.
         Err(Errno::INVAL) if process::exists(boot, identity) => {
-            match kernel::number(identity.pid) {
-                Some(pid) => allow_gone(kill_process_group(pid, number)),
-                None => Ok(()),
-            }
+            allow_gone(os::signal_group_by_number(identity.pid.0, number))
         }
         Err(Errno::INVAL) => Ok(()),
         Err(error) => Err(error.into()),
@@ -49,7 +44,7 @@ pub(crate) fn end(pidfd: &OwnedFd, boot: &BootId, identity: &Identity) {
     }
 }
 
-fn allow_gone(sent: rustix::io::Result<()>) -> io::Result<()> {
+fn allow_gone(sent: Result<(), Errno>) -> io::Result<()> {
     match sent {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),

@@ -38,19 +38,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use allexmaster_keeper::link::KeeperLink;
+use allexmaster_keeper::os;
 use allexmaster_state::{
     BootId, Event, Identity, Incarnation, InstanceName, Outcome, Signal, SpawnOrder,
 };
-use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::channel::{Channel, ChannelEnd, Neighbours};
-use crate::keeper_link::KeeperLink;
 use crate::launch::{ChannelKind, LaunchError, Launchers, MasterFacts};
 use crate::process::Zombie;
 use crate::sink::EventSink;
-use crate::{kernel, logs, process};
+use crate::{logs, process};
 
 pub use end::end_of;
 pub use fork::ForkError;
@@ -357,7 +357,7 @@ impl<Sink: EventSink> Shared<Sink> {
         // Whoever has the number as long as it is this process's can only be this process.
         if process::exists(&self.options.boot, identity)
             && self.sink.recorded(incarnation).await
-            && let Err(error) = keeper.reap(identity.pid)
+            && let Err(error) = keeper.reap(identity.pid.0)
         {
             tracing::warn!(pid = %identity.pid, %error, "a child that has ended stays a zombie until the next start");
         }
@@ -383,7 +383,7 @@ impl<Sink: EventSink> Shared<Sink> {
 
 /// A descriptor of exactly this process.
 fn open(boot: &BootId, identity: &Identity) -> Option<OwnedFd> {
-    let pidfd = pidfd_open(kernel::number(identity.pid)?, PidfdFlags::empty()).ok()?;
+    let pidfd = os::open_process(identity.pid.0).ok()?;
     // Whoever has the number now and is the right one has had it since before the descriptor was
     // opened: so the descriptor means it.
     process::exists(boot, identity).then_some(pidfd)

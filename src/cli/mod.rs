@@ -20,11 +20,10 @@ use serde_json::{Value, json};
 use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
-use crate::keeper::{Role, UnknownRole};
-use crate::keeper_link::Inheritance;
-use crate::kernel;
 use crate::local::sockets::DEFAULT_FOLDER;
 use crate::telemetry::LogFormat;
+use allexmaster_keeper::keeper::{Role, UnknownRole};
+use allexmaster_keeper::link::Inheritance;
 
 /// The machine manager of AllexJS.
 ///
@@ -131,7 +130,7 @@ enum Sample {
 /// Does what the command line says.
 #[must_use]
 pub fn main(role: Option<Role>) -> ExitCode {
-    kernel::use_one_arena();
+    allexmaster_keeper::os::use_one_arena();
     let inheritance = match Inheritance::take() {
         Ok(inheritance) => inheritance,
         Err(error) => {

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 use super::config_check::{one_line, report};
 use super::{Common, complain, runtime};
 use allexmaster_journal::{BadFailpoint, Failpoint};
+use allexmaster_keeper::keeper::{self, Role};
+use allexmaster_keeper::link::Inheritance;
 use tracing::{info, warn};
 
 use crate::child::AbortAfterFork;
 use crate::config::{Config, Loaded, Overrides};
 use crate::daemon::{self, Options, Time};
 use crate::exit_code;
-use crate::keeper::{self, Role};
-use crate::keeper_link::Inheritance;
 use crate::telemetry::{self, LogDestination, LogFormat};
 
 /// The variable that makes a test's master die at a point of the loop.

@@ -12,11 +12,12 @@ use tracing::{info, warn};
 use super::{DaemonError, Options, read_pid};
 use crate::child::{ChildOptions, end_of};
 use crate::front::{Beginning, Front, FrontIdentity, Restored};
-use crate::keeper_link::KeeperLink;
 use crate::launch::MasterFacts;
 use crate::machine::Rules;
 use crate::process::{Found, Zombie};
 use crate::{node, process};
+use allexmaster_keeper::link::KeeperLink;
+use allexmaster_keeper::os;
 
 /// The master's own folder inside its folder.
 pub const OWN_FOLDER: &str = ".allexmaster";
@@ -75,7 +76,7 @@ pub(super) fn look_around(
 ) -> Result<Boot, DaemonError> {
     let tail_after = restored.as_ref().map(|restored| restored.front.heard());
     let (mut live, opened) = open_journal(options, tail_after)?;
-    if let Err(error) = process::raise_descriptor_limit() {
+    if let Err(error) = os::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");
     }
     let journal = JournalId::from(opened.identity.to_string());
@@ -138,7 +139,7 @@ fn find_children(
     keeper: Option<&KeeperLink>,
 ) -> Result<Found, DaemonError> {
     let found = match keeper {
-        Some(keeper) => process::find_kept(journal, recorded, keeper.keeper()),
+        Some(keeper) => process::find_kept(journal, recorded, Pid(keeper.keeper())),
         None => process::find_survivors(journal, recorded).map(|survivors| Found {
             survivors,
             ended: Vec::new(),

@@ -9,8 +9,10 @@ use tracing::warn;
 use super::stops::Stops;
 use super::{Place, Running};
 use crate::front::{self, Inherited, LineName, Store};
-use crate::keeper_link::{FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal};
 use crate::local::sockets::Listener;
+use allexmaster_keeper::link::{
+    FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
+};
 
 /// An engine's way to its keeper.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl Engine {
             inherited.entry(name).or_default().push(descriptor);
         }
         let place = Place {
-            pid: link.keeper().0,
+            pid: link.keeper(),
             store: Some(Arc::new(KeptByKeeper(link.clone()))),
             keeper: Some(link.clone()),
             inherited,

@@ -1,16 +1,16 @@
 //! Local connections: who accepts them, and what they are called.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
+use allexmaster_keeper::os;
 use tokio::io::Interest;
 use tracing::warn;
 
 use super::driver::Driver;
 use super::input::LineName;
 use super::store::LISTENER;
-use crate::kernel;
 
 /// How long a failing listener rests, so that it does not spin (too many open files, say).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub(super) fn socket_of(line: &LineName) -> Option<u32> {
 
 /// Accepts for a front that nobody else accepts for.
 pub(super) async fn accept_all(driver: Driver, name: String, listener: OwnedFd) {
-    let listener = match kernel::watch_socket(listener, Interest::READABLE) {
+    let listener = match os::watch_socket(listener, Interest::READABLE) {
         Ok(listener) => listener,
         Err(error) => return warn!(%error, "the system does not let us listen"),
     };
@@ -38,9 +38,7 @@ pub(super) async fn accept_all(driver: Driver, name: String, listener: OwnedFd) 
     loop {
         let accepted = listener
             .async_io(Interest::READABLE, |listener| {
-                use rustix::net::{SocketFlags, accept_with};
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                Ok::<_, io::Error>(accept_with(listener, flags)?)
+                Ok::<_, io::Error>(os::accept(listener.as_fd())?)
             })
             .await;
         match accepted {

@@ -14,6 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use allexmaster_keeper::os;
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
@@ -22,7 +23,6 @@ use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
 use super::input::Mark;
 use super::line::Progress;
-use crate::kernel;
 
 /// The descriptors of one line.
 #[derive(Debug)]
@@ -67,10 +67,10 @@ impl Kept {
     /// The system has no room for a further watch, or does not know `SO_PEEK_OFF` for this socket.
     pub(super) fn new(socket: OwnedFd, pipe: Option<Pipe>) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&socket, true)?;
-        if pipe.is_some() && kernel::peek_offset(&socket)? < 0 {
-            kernel::set_peek_offset(&socket, 0)?;
+        if pipe.is_some() && os::peek_offset(&socket)? < 0 {
+            os::set_peek_offset(&socket, 0)?;
         }
-        let socket = kernel::watch_socket(socket, Interest::READABLE | Interest::WRITABLE)?;
+        let socket = os::watch_socket(socket, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { socket, pipe })
     }
 
@@ -84,13 +84,13 @@ impl Kept {
     pub(super) fn settle(&self, progress: Progress) -> io::Result<Vec<Mark>> {
         let mut marks = Vec::new();
         let socket = self.socket.get_ref();
-        let peeked = kernel::peek_offset(socket)?;
+        let peeked = os::peek_offset(socket)?;
         if progress.unconsumed > 0 {
             // Zero: they were taken, and only that was not noted.
             self.consume(usize::try_from(peeked).unwrap_or(0))?;
             marks.push(Mark::Consumed);
         }
-        kernel::set_peek_offset(socket, 0)?;
+        os::set_peek_offset(socket, 0)?;
         if let (Some(end), Some(pipe)) = (progress.offered, &self.pipe) {
             let put = pipe.filled()? > 0;
             marks.push(if put {

@@ -1,17 +1,14 @@
 //! The search for the children of earlier runs of the master.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 
 use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid, Survivor};
 
-use super::{boot_id, exists, processes, stat};
-use crate::launch::INCARNATION_VARIABLE;
+use allexmaster_keeper::os;
 
-/// No more of an environment is read than Linux lets a program start with (a quarter of the usual
-/// stack of 8 MiB).
-const LARGEST_ENVIRONMENT: u64 = 2 * 1024 * 1024;
+use super::{boot_id, exists};
+use crate::launch::INCARNATION_VARIABLE;
 
 /// What the search found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +46,7 @@ pub fn find_survivors(
     // Nobody else can have these numbers: the slow look into the environment can be spared.
     let known: BTreeSet<Pid> = children.values().flatten().map(|child| child.pid).collect();
     let mut unrecorded: BTreeMap<Incarnation, Identity> = BTreeMap::new();
-    for pid in processes()?.filter(|pid| !known.contains(pid)) {
+    for pid in os::processes()?.map(Pid).filter(|pid| !known.contains(pid)) {
         let Some((incarnation, identity)) = child_of(journal, &boot, pid) else {
             continue;
         };
@@ -81,10 +78,10 @@ pub fn find_survivors(
 
 /// The incarnation and identity of a process that leads its group and carries our journal's name.
 fn child_of(journal: &JournalId, boot: &BootId, pid: Pid) -> Option<(Incarnation, Identity)> {
-    let before = stat(pid).filter(|stat| stat.group == pid.0 && !stat.zombie)?;
+    let before = os::stat(pid.0).filter(|stat| stat.group == pid.0 && !stat.zombie)?;
     let incarnation = incarnation_of(journal, pid)?;
     // Between the two reads the number may have gone to another process.
-    let after = stat(pid)?;
+    let after = os::stat(pid.0)?;
     let identity = Identity {
         boot: boot.clone(),
         pid,
@@ -94,17 +91,13 @@ fn child_of(journal: &JournalId, boot: &BootId, pid: Pid) -> Option<(Incarnation
 }
 
 fn incarnation_of(journal: &JournalId, pid: Pid) -> Option<Incarnation> {
-    let mut environment = Vec::new();
-    // Other users' processes do not let us read it: they are not ours.
-    fs::File::open(format!("/proc/{pid}/environ"))
-        .ok()?
-        .take(LARGEST_ENVIRONMENT)
-        .read_to_end(&mut environment)
-        .ok()?;
-    environment.split(|byte| *byte == 0).find_map(|variable| {
-        let text = std::str::from_utf8(variable).ok()?;
-        let value = text.strip_prefix(INCARNATION_VARIABLE)?.strip_prefix('=')?;
-        let (of_journal, incarnation) = value.split_once('/')?;
-        (of_journal == journal.as_str()).then(|| incarnation.parse().ok())?
-    })
+    // The environment of another user's process cannot be read: it is no child of ours.
+    os::environment(pid.0)?
+        .split(|byte| *byte == 0)
+        .find_map(|variable| {
+            let text = std::str::from_utf8(variable).ok()?;
+            let value = text.strip_prefix(INCARNATION_VARIABLE)?.strip_prefix('=')?;
+            let (of_journal, incarnation) = value.split_once('/')?;
+            (of_journal == journal.as_str()).then(|| incarnation.parse().ok())?
+        })
 }

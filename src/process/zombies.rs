@@ -2,15 +2,16 @@
 //! born.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid};
 
-use super::{Survivors, find_survivors, identity, processes, stat, status_of_zombie};
-use crate::keeper::{ROLE_VARIABLE, Role};
+use allexmaster_keeper::keeper::{ROLE_VARIABLE, Role};
+use allexmaster_keeper::os;
+
+use super::{Survivors, find_survivors, identity};
 
 /// How many bits of a mark are the place of an attempt among those of the same event: a million, for
 /// as many services of one master. The others are enough for 17 million million events.
@@ -83,16 +84,16 @@ pub fn find_kept(
 /// Those that the keeper keeps, and that were born with a mark.
 fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
     let zombie = |pid| {
-        stat(pid).filter(|stat| stat.zombie)?;
-        // It is reaped by nobody but the keeper, when we say so.
-        let identity = identity(boot, pid)?;
+        os::stat(pid).filter(|stat| stat.zombie)?;
+        // Only the keeper reaps it, and only when this engine asks for it.
+        let identity = identity(boot, Pid(pid))?;
         Some(Zombie {
             incarnation: incarnation_of(pid)?,
-            status: status_of_zombie(boot, &identity)?,
+            status: os::status_of_zombie(pid, identity.started)?,
             identity,
         })
     };
-    let children = children_of(keeper)?;
+    let children = os::children_of(keeper.0)?;
     Ok(children.into_iter().filter_map(zombie).collect())
 }
 
@@ -101,10 +102,10 @@ fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
 /// not come to that.
 fn await_births(keeper: Pid, known: &BTreeSet<Pid>) -> io::Result<bool> {
     let patience = Instant::now() + BIRTH_PATIENCE;
-    let own = Pid(std::process::id());
+    let own = std::process::id();
     loop {
-        let children = children_of(keeper)?.into_iter();
-        let mut others = children.filter(|pid| *pid != own && !known.contains(pid));
+        let children = os::children_of(keeper.0)?.into_iter();
+        let mut others = children.filter(|pid| *pid != own && !known.contains(&Pid(*pid)));
         if !others.any(is_being_born) {
             return Ok(true);
         }
@@ -115,34 +116,19 @@ fn await_births(keeper: Pid, known: &BTreeSet<Pid>) -> io::Result<bool> {
     }
 }
 
-/// The children of the keeper. It has one thread, and none of its children is reaped before an engine
-/// says so: so the kernel's list, where it has one, is complete.
-fn children_of(keeper: Pid) -> io::Result<Vec<Pid>> {
-    if let Ok(list) = fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")) {
-        let pids = list.split_ascii_whitespace();
-        return Ok(pids.filter_map(|pid| pid.parse().ok().map(Pid)).collect());
-    }
-    let is_child = |pid: &Pid| stat(*pid).is_some_and(|stat| stat.parent == keeper.0);
-    Ok(processes()?.filter(is_child).collect())
-}
-
 /// Until it runs its program, a child shares the memory of the engine that started it, and so shows
 /// the engine's environment; no program of a child has the engine's role.
-fn is_being_born(pid: Pid) -> bool {
+fn is_being_born(pid: u32) -> bool {
     let role = format!("{ROLE_VARIABLE}={}", Role::Engine.as_str());
     // A zombie has no environment.
-    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+    os::environment(pid).is_some_and(|environment| {
         let mut variables = environment.split(|byte| *byte == 0);
         variables.any(|variable| variable == role.as_bytes())
     })
 }
 
-fn incarnation_of(pid: Pid) -> Option<Incarnation> {
-    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max file locks"))?;
-    let mark: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+fn incarnation_of(pid: u32) -> Option<Incarnation> {
+    let mark = os::mark(pid)?;
     Some(Incarnation {
         sequence: mark >> INDEX_BITS,
         index: u32::try_from(mark & ((1 << INDEX_BITS) - 1)).ok()?,

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use allexmaster::child::{AbortAfterFork, Children};
 use allexmaster::launch::INCARNATION_VARIABLE;
-use allexmaster::process::{self, Stat, find_survivors};
+use allexmaster::process::{self, find_survivors};
+use allexmaster_keeper::os::{self, Stat};
 use allexmaster_state::{Event, Identity, JournalId, Outcome, Signal, Survivor};
 use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process_group};
 use serde_json::json;
@@ -174,7 +175,7 @@ async fn of_two_group_leaders_of_one_incarnation_the_older_is_the_child() {
     let journal = journal(bench.folder.path());
     let identity = bench.spawn(silent(1, json!({}))).await;
     // The clock that starts are measured with ticks a hundred times a second.
-    let ticks = |pid| process::stat(allexmaster_state::Pid(pid)).map_or(0, |stat| stat.started);
+    let ticks = |pid| os::stat(pid).map_or(0, |stat| stat.started);
     let mut descendants = Vec::new();
     until(|| {
         let descendant = descendant_of(&journal);
@@ -209,7 +210,7 @@ fn descendant_of(journal: &JournalId) -> std::process::Child {
 async fn a_zombie_that_was_recorded_is_found_so_that_its_end_can_be_told() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = allexmaster_state::Pid(child.id());
-    until(|| process::stat(pid).is_some_and(|stat| stat.zombie)).await;
+    until(|| os::stat(pid.0).is_some_and(|stat| stat.zombie)).await;
     let boot = process::boot_id().unwrap();
     let identity = process::identity(&boot, pid).unwrap();
     let recorded = [(incarnation(3), identity.clone())];

@@ -3,6 +3,7 @@
 use std::fs;
 
 use allexmaster::process;
+use allexmaster_keeper::os;
 use allexmaster_state::{Event, Identity, Outcome, Pid, Signal};
 use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process};
 use serde_json::json;
@@ -15,7 +16,7 @@ fn kill(pid: Pid, signal: RawSignal) {
 }
 
 fn has_ended(pid: Pid) -> bool {
-    process::stat(pid).is_none_or(|stat| stat.zombie)
+    os::stat(pid.0).is_none_or(|stat| stat.zombie)
 }
 
 #[tokio::test]
@@ -23,14 +24,11 @@ async fn a_child_leads_its_own_group_and_ends_when_told() {
     let mut bench = Bench::new(launchers([]));
     let identity = bench.spawn(silent(1, json!({}))).await;
     bench.logged("Service", "serves nothing").await;
-    let stat = process::stat(identity.pid).unwrap();
+    let stat = os::stat(identity.pid.0).unwrap();
     assert_eq!(stat.group, identity.pid.0);
     assert_eq!(stat.parent, std::process::id());
     assert!(process::exists(&identity.boot, &identity));
-    assert_eq!(
-        process::user(identity.pid),
-        process::user(Pid(std::process::id()))
-    );
+    assert_eq!(os::user(identity.pid.0), os::user(std::process::id()));
     let input = fs::read_link(format!("/proc/{}/fd/0", identity.pid)).unwrap();
     assert_eq!(input.to_str(), Some("/dev/null"));
 

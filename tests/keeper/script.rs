@@ -11,10 +11,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use allexmaster::child::{Children, end_of};
-use allexmaster::keeper_link::{FromKeeper, Inheritance, KeeperLink, Messages};
 use allexmaster::launch::Template;
 use allexmaster::process;
 use allexmaster::sink::EventSink;
+use allexmaster_keeper::link::{FromKeeper, Inheritance, KeeperLink, Messages};
 use allexmaster_state::{Event, Incarnation, Pid};
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -118,7 +118,7 @@ impl Engine {
                 self.link.store_listener(name, listener.as_fd())
             }
             ["remove", name] => self.link.remove(name),
-            ["reap", pid] => self.link.reap(Pid(pid.parse().unwrap())),
+            ["reap", pid] => self.link.reap(pid.parse().unwrap()),
             ["program", path] => self.link.next_engine(Path::new(path)),
             ["names"] => return self.names(),
             ["read", name] => return self.read(name),
@@ -176,7 +176,7 @@ impl Engine {
         name: &str,
         count: usize,
         text: &str,
-    ) -> Result<(), allexmaster::keeper_link::LinkError> {
+    ) -> Result<(), allexmaster_keeper::link::LinkError> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let descriptors: Vec<BorrowedFd<'_>> = std::iter::repeat_n(file.as_fd(), count).collect();
@@ -276,7 +276,7 @@ impl Engine {
     }
 
     fn kept_children(&self, folder: &Path) -> process::Found {
-        let found = process::find_kept(&journal(folder), &[], self.link.keeper()).unwrap();
+        let found = process::find_kept(&journal(folder), &[], Pid(self.link.keeper())).unwrap();
         assert!(found.complete);
         found
     }

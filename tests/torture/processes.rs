@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use allexmaster::process::stat;
+use allexmaster_keeper::os::stat;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -26,7 +26,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// The process that has this number now, unless it is a zombie.
     pub(crate) fn of(pid: u32) -> Option<Self> {
-        let stat = stat(allexmaster_state::Pid(pid)).filter(|stat| !stat.zombie)?;
+        let stat = stat(pid).filter(|stat| !stat.zombie)?;
         Some(Self {
             pid,
             started: stat.started,
@@ -85,8 +85,7 @@ impl Census {
             }
             return;
         }
-        let leads = stat(allexmaster_state::Pid(identity.pid))
-            .is_some_and(|stat| stat.group == identity.pid);
+        let leads = stat(identity.pid).is_some_and(|stat| stat.group == identity.pid);
         let descriptor = variable(SPAWN)
             .and_then(|(_, text)| serde_json::from_str::<Value>(text).ok())
             .and_then(|value| value["instancename"].as_str().map(str::to_owned));

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::LinkError;
 use crate::keeper::DESCRIPTORS_AT_ONCE;
-use crate::kernel;
+use crate::os;
 
 /// How many messages wait for a keeper that does not read: one for each descriptor that it can keep.
 const WAITING_MOST: usize = 16_384;
@@ -43,7 +43,7 @@ impl Notifications {
     /// Sends over a connected datagram socket.
     pub(super) fn start(socket: OwnedFd) -> io::Result<Arc<Self>> {
         let notifications = Arc::new(Self {
-            socket: Arc::new(kernel::watch(Arc::new(socket), Interest::WRITABLE)?),
+            socket: Arc::new(os::watch(Arc::new(socket), Interest::WRITABLE)?),
             queue: Mutex::default(),
             wake: Arc::default(),
         });

@@ -19,7 +19,7 @@ use rustix::process::Pid;
 
 use super::role::{ENGINE_VARIABLE, ROLE_VARIABLE, Role, own_program};
 use super::store::Store;
-use crate::start::{self, Program, StartError};
+use crate::spawn::{self, Program, StartError};
 
 /// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
 const FIRST_DESCRIPTOR: RawFd = 3;
@@ -116,7 +116,7 @@ impl Plan {
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
         set("LISTEN_FDS", descriptors.len().to_string());
         set("LISTEN_FDNAMES", names);
-        let started = start::start(&Program {
+        let started = spawn::start(&Program {
             path: self.program.clone(),
             arguments: std::env::args_os().collect(),
             environment,
@@ -128,7 +128,9 @@ impl Plan {
         })?;
         // It is a child of this process: its number is its own until it is reaped.
         drop(started.pidfd);
-        Ok(Engine::new(started.pid, link))
+        let pid = i32::try_from(started.pid).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or(StartError::NoRoom(Errno::AGAIN))?;
+        Ok(Engine::new(pid, link))
     }
 }
 

@@ -277,5 +277,5 @@ pub(super) fn stop_text(signal: Signal) -> String {
 
 /// The exit code of a program has eight bits.
 fn exit_code_of(code: i32) -> u8 {
-    u8::try_from(code & 0xff).unwrap_or(crate::exit_code::FAILURE)
+    u8::try_from(code & 0xff).unwrap_or(crate::FAILURE)
 }

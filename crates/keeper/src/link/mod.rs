@@ -28,7 +28,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use allexmaster_state::Pid;
 use rustix::cmsg_space;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use thiserror::Error;
@@ -36,7 +35,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::keeper::{DESCRIPTORS_AT_ONCE, MESSAGE_MOST, is_name};
-use crate::kernel;
+use crate::os;
 use notifications::Notifications;
 
 pub use inheritance::{BadInheritance, Inheritance};
@@ -53,7 +52,7 @@ const SIGNS_OF_LIFE: u32 = 4;
 #[derive(Clone, Debug)]
 pub struct KeeperLink {
     notifications: Arc<Notifications>,
-    keeper: Pid,
+    keeper: u32,
     watchdog: Duration,
 }
 
@@ -69,7 +68,7 @@ pub enum FromKeeper {
     },
     /// A hint: this child of the keeper has ended, and is a zombie. Ends that come at the same time
     /// may be told as one, so whoever needs to know watches the process itself.
-    Exited(Pid),
+    Exited(u32),
     /// The keeper was told to stop.
     Signal(StopSignal),
     /// The keeper was killed. Nothing comes after it.
@@ -130,7 +129,7 @@ impl KeeperLink {
         } = inheritance;
         let notifications = Notifications::start(notify)?;
         let messages = Messages {
-            link: kernel::watch(Arc::new(link), Interest::READABLE)?,
+            link: os::watch(Arc::new(link), Interest::READABLE)?,
             notifications: Arc::clone(&notifications),
             gone: false,
         };
@@ -142,9 +141,9 @@ impl KeeperLink {
         Ok((link, messages, kept))
     }
 
-    /// The keeper's process: the master, as others see it.
+    /// The keeper's process number: the public one of the master.
     #[must_use]
-    pub const fn keeper(&self) -> Pid {
+    pub const fn keeper(&self) -> u32 {
         self.keeper
     }
 
@@ -242,7 +241,7 @@ impl KeeperLink {
     ///
     /// # Errors
     /// The keeper could not be told.
-    pub fn reap(&self, child: Pid) -> Result<(), LinkError> {
+    pub fn reap(&self, child: u32) -> Result<(), LinkError> {
         self.notifications
             .send(&format!("X_ALLEX_REAP={child}"), &[])
     }
@@ -344,7 +343,7 @@ fn read(text: &str, descriptor: Option<OwnedFd>) -> Option<FromKeeper> {
             name: name.to_owned(),
             connection: descriptor?,
         }),
-        ("EXITED", child) => Some(FromKeeper::Exited(Pid(child.parse().ok()?))),
+        ("EXITED", child) => Some(FromKeeper::Exited(child.parse().ok()?)),
         ("SIGNAL", "TERM") => Some(FromKeeper::Signal(StopSignal::Terminate)),
         ("SIGNAL", "INT") => Some(FromKeeper::Signal(StopSignal::Interrupt)),
         ("SIGNAL", "HUP") => Some(FromKeeper::Signal(StopSignal::HangUp)),
@@ -370,7 +369,7 @@ mod tests {
         }
         assert!(matches!(
             read("EXITED=7", None),
-            Some(FromKeeper::Exited(Pid(7)))
+            Some(FromKeeper::Exited(7))
         ));
     }
 }

@@ -2,17 +2,15 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
-use allexmaster_state::Pid;
-use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use thiserror::Error;
 
 use super::Inherited;
 use crate::keeper::{ENGINE_VARIABLE, KEEPER_NAME, NAMES_NAME, ROLE_VARIABLE};
-use crate::kernel;
+use crate::os;
 
 /// More names than fit into the store; a longer file is not from a keeper.
 const NAMES_FILE_MOST: u64 = 16 * 1024 * 1024;
@@ -22,7 +20,7 @@ const NAMES_FILE_MOST: u64 = 16 * 1024 * 1024;
 pub struct Inheritance {
     pub(super) link: OwnedFd,
     pub(super) notify: OwnedFd,
-    pub(super) keeper: Pid,
+    pub(super) keeper: u32,
     pub(super) watchdog: Duration,
     pub(super) kept: Inherited,
 }
@@ -57,7 +55,7 @@ impl Inheritance {
     /// What is there does not fit together.
     pub fn take() -> Result<Option<Self>, BadInheritance> {
         let taken = Self::read();
-        kernel::forget_variables(&[
+        os::forget_variables(&[
             ROLE_VARIABLE,
             ENGINE_VARIABLE,
             "NOTIFY_SOCKET",
@@ -68,7 +66,7 @@ impl Inheritance {
     }
 
     fn read() -> Result<Option<Self>, BadInheritance> {
-        let Some(descriptors) = kernel::handed_over().map_err(io::Error::from)? else {
+        let Some(descriptors) = os::handed_over().map_err(io::Error::from)? else {
             return Ok(None);
         };
         let notify_address = variable("NOTIFY_SOCKET")?;
@@ -92,10 +90,10 @@ impl Inheritance {
             .collect();
         let link = kept.iter().position(|(name, _)| name == KEEPER_NAME);
         let (_, link) = kept.remove(link.ok_or(BadInheritance::NoLink)?);
-        let keeper = socket_peercred(&link).map_err(io::Error::from)?.pid;
+        let keeper = os::peer(link.as_fd())?.pid;
         Ok(Some(Self {
             notify: connected(&notify_address)?,
-            keeper: Pid(keeper.as_raw_nonzero().get().unsigned_abs()),
+            keeper,
             watchdog: watchdog.map_err(|_| BadInheritance::Variable {
                 variable: "WATCHDOG_USEC",
             })?,

@@ -62,7 +62,7 @@ use rustix::net::{
 };
 use rustix::process::Signal;
 
-use crate::{exit_code, kernel, process};
+use crate::{FAILURE, os};
 use engine::{Engine, Plan};
 use hear::stop_text;
 use log::Log;
@@ -99,7 +99,7 @@ const SIGNAL_EXIT_CODE: i32 = 128;
 /// Runs the keeper until there is nothing left to keep.
 #[must_use]
 pub fn run() -> ExitCode {
-    kernel::keep_descriptors_from_children();
+    os::keep_descriptors_from_children();
     let log = Log::from_environment();
     let ended = Keeper::new(log).and_then(|mut keeper| keeper.run());
     match ended {
@@ -108,7 +108,7 @@ pub fn run() -> ExitCode {
             log.error(format_args!(
                 "the system refused what the keeper needs: {error}"
             ));
-            ExitCode::from(exit_code::FAILURE)
+            ExitCode::from(FAILURE)
         }
     }
 }
@@ -137,8 +137,8 @@ struct Keeper {
 impl Keeper {
     fn new(log: Log) -> Result<Self, Errno> {
         let signals = [Signal::CHILD, Signal::TERM, Signal::INT, Signal::HUP];
-        let signals = kernel::signals_in_descriptor(&signals)?;
-        let open_most = process::raise_descriptor_limit();
+        let signals = os::signals_in_descriptor(&signals)?;
+        let open_most = os::raise_descriptor_limit();
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let notify = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
         set_socket_passcred(&notify, true)?;

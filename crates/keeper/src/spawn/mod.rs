@@ -7,7 +7,7 @@
 //! The new process shares our memory until it runs its program, and the thread that started it
 //! sleeps so long (`CLONE_VM | CLONE_VFORK`, as glibc's `posix_spawn` does it). So a start costs the
 //! same whatever the memory of this process is, and a failure is told through that memory. All that
-//! the new process needs is prepared here; the few calls that it makes are in `kernel.rs`.
+//! the new process needs is prepared here; the few calls that it makes are in `os`.
 
 mod moves;
 
@@ -18,10 +18,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
-use rustix::process::{Pid, WaitOptions, waitpid};
 use thiserror::Error;
 
-use crate::kernel::{self, Birth};
+use crate::os::{self, Birth};
 
 use moves::Move;
 
@@ -32,35 +31,35 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// A program, and how it is to be started. It gets a process group of its own, the default action
 /// of every signal but those that are ignored on purpose, and no blocked signal.
 #[derive(Debug)]
-pub(crate) struct Program<'descriptors> {
+pub struct Program<'descriptors> {
     /// A path, or a name that is looked for in the `PATH` of its environment.
-    pub(crate) path: OsString,
+    pub path: OsString,
     /// From its own name on.
-    pub(crate) arguments: Vec<OsString>,
+    pub arguments: Vec<OsString>,
     /// All of its environment.
-    pub(crate) environment: Vec<(OsString, OsString)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// A variable, as `NAME=`, that has the new process's own number.
-    pub(crate) number_variable: Option<&'static str>,
+    pub number_variable: Option<&'static str>,
     /// Where it runs; `None`: where this process does.
-    pub(crate) folder: Option<OsString>,
-    /// A number that `/proc` tells of the process until it is reaped: see [`kernel::bear`].
-    pub(crate) mark: Option<u64>,
+    pub folder: Option<OsString>,
+    /// A number that `/proc` tells of the process until it is reaped: see [`os::bear`].
+    pub mark: Option<u64>,
     /// What it has open, and at which numbers; beside those, what this process let stay open.
-    pub(crate) descriptors: Vec<(BorrowedFd<'descriptors>, RawFd)>,
+    pub descriptors: Vec<(BorrowedFd<'descriptors>, RawFd)>,
     /// Whether it becomes a child of this process's parent, who then has to take its exit status.
-    pub(crate) sibling: bool,
+    pub sibling: bool,
 }
 
 /// A program that runs.
 #[derive(Debug)]
-pub(crate) struct Started {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: OwnedFd,
+pub struct Started {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
 }
 
 /// A program that could not be started.
 #[derive(Debug, Error)]
-pub(crate) enum StartError {
+pub enum StartError {
     /// A name, an argument or a variable has a zero byte in it, which no program can be given.
     #[error("{what} has a zero byte in it; take it out of the configuration")]
     ZeroByte {
@@ -77,7 +76,7 @@ pub(crate) enum StartError {
         error: Errno,
         /// The process that was to run it, and is a zombie: its parent, which is not this process, has
         /// to take its exit status.
-        left_behind: Option<Pid>,
+        left_behind: Option<u32>,
     },
 }
 
@@ -94,7 +93,7 @@ impl From<StartError> for io::Error {
 ///
 /// # Errors
 /// See [`StartError`]; nothing runs then.
-pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
+pub fn start(program: &Program<'_>) -> Result<Started, StartError> {
     let candidates = texts("the program's name", candidates(program))?;
     let arguments = texts("an argument", program.arguments.iter().cloned())?;
     let variables = program.environment.iter().map(|(name, value)| {
@@ -106,7 +105,7 @@ pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
     let environment = texts("a variable", variables)?;
     let folder = texts("its folder", program.folder.iter().cloned())?;
     let spare = spare(&program.descriptors).map_err(StartError::NoRoom)?;
-    let born = kernel::bear(&Birth {
+    let born = os::bear(&Birth {
         programs: &candidates,
         arguments: &arguments,
         environment: &environment,
@@ -118,22 +117,22 @@ pub(crate) fn start(program: &Program<'_>) -> Result<Started, StartError> {
         sibling: program.sibling,
     })
     .map_err(StartError::NoRoom)?;
-    // The system gives out no other numbers.
-    let pid = Pid::from_raw(born.pid).ok_or(StartError::NoRoom(Errno::AGAIN))?;
     let Some(error) = born.failure else {
-        let pidfd = born.pidfd;
-        return Ok(Started { pid, pidfd });
+        return Ok(Started {
+            pid: born.pid,
+            pidfd: born.pidfd,
+        });
     };
     // It is about to end; whoever has to take its exit status can do so then.
     let ended = || poll(&mut [PollFd::new(&born.pidfd, PollFlags::IN)], None);
     // Where the system cannot say when that is, the next start finds it.
     let _ = retry_on_intr(ended);
     if !program.sibling {
-        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+        os::reap(&born.pidfd);
     }
     Err(StartError::NotRun {
         error,
-        left_behind: program.sibling.then_some(pid),
+        left_behind: program.sibling.then_some(born.pid),
     })
 }
 
@@ -205,7 +204,9 @@ mod tests {
             sibling: false,
         })
         .unwrap();
-        waitpid(Some(started.pid), WaitOptions::empty()).unwrap();
+        while os::reap(&started.pidfd).is_none() {
+            std::thread::yield_now();
+        }
         let mut listed = String::new();
         output.rewind().unwrap();
         output.read_to_string(&mut listed).unwrap();

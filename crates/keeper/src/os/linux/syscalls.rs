@@ -1,4 +1,4 @@
-//! The calls that no safe library has yet. The only unsafe code of the package.
+//! The calls that no safe library has yet. The only unsafe code of the workspace.
 #![expect(
     unsafe_code,
     reason = "PIDFD_GET_INFO, the flags of pidfd_send_signal, the registration of a shared descriptor, mallopt, SO_PEEK_OFF, \
@@ -9,7 +9,6 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use allexmaster_state::Pid;
 use rustix::io::{Errno, Result};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::process::Signal;
@@ -44,7 +43,7 @@ const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 ///
 /// # Errors
 /// The kernel does not know the question, or does not have the answer.
-pub(crate) fn exit_status(pidfd: &OwnedFd) -> Result<Option<i32>> {
+pub fn exit_status(pidfd: &OwnedFd) -> Result<Option<i32>> {
     let mut info = PidfdInfo {
         mask: PIDFD_INFO_EXIT,
         ..PidfdInfo::default()
@@ -60,7 +59,7 @@ pub(crate) fn exit_status(pidfd: &OwnedFd) -> Result<Option<i32>> {
 ///
 /// # Errors
 /// `SRCH`: nobody is in it. `INVAL`: the kernel is older than 6.9. `PERM`: not allowed.
-pub(crate) fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
+pub fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
     // SAFETY: the call takes three numbers and a null pointer, which it allows; it touches no
     // memory of ours.
     let answer = unsafe {
@@ -82,7 +81,7 @@ pub(crate) fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
 ///
 /// # Errors
 /// The system has no room for a further watch.
-pub(crate) fn watch(
+pub fn watch(
     descriptor: Arc<OwnedFd>,
     interest: Interest,
 ) -> std::io::Result<AsyncFd<Arc<OwnedFd>>> {
@@ -96,25 +95,17 @@ pub(crate) fn watch(
 ///
 /// # Errors
 /// The system has no room for a further watch.
-pub(crate) fn watch_socket(
-    socket: OwnedFd,
-    interest: Interest,
-) -> std::io::Result<AsyncFd<OwnedFd>> {
+pub fn watch_socket(socket: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is the same open descriptor as long as it lives, and the `AsyncFd` owns it.
     let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     Ok(registered?)
-}
-
-/// A process number as the kernel's calls want it; `None` for those that no process has.
-pub(crate) fn number(pid: Pid) -> Option<rustix::process::Pid> {
-    rustix::process::Pid::from_raw(i32::try_from(pid.0).ok()?)
 }
 
 /// Has the allocator keep all memory in one arena. By default glibc gives each thread its own,
 /// eight for each core, and each keeps what its thread once needed: with a thousand children
 /// that is a third of a master's memory. Its threads allocate little, so they hardly wait for
 /// one another. Call it before the first thread is started.
-pub(crate) fn use_one_arena() {
+pub fn use_one_arena() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call takes two numbers, and no other thread exists that could allocate.
     unsafe {
@@ -129,7 +120,7 @@ pub(crate) fn use_one_arena() {
 ///
 /// # Errors
 /// The system has no room for the descriptor.
-pub(crate) fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
+pub fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
     let mut set = no_signals();
     for signal in signals {
         // SAFETY: the set was initialised; a number that is none is refused, and only then nothing is added.
@@ -150,7 +141,7 @@ pub(crate) fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
 
 /// Keeps from all children what this process was started with beside its three standard descriptors:
 /// whoever started it may have left something open by mistake.
-pub(crate) fn keep_descriptors_from_children() {
+pub fn keep_descriptors_from_children() {
     // SAFETY: the call takes three numbers; it closes nothing. A kernel before 5.11 refuses it: then
     // children inherit those descriptors, as they always did.
     unsafe {
@@ -172,7 +163,7 @@ const FIRST_HANDED_OVER: RawFd = 3;
 ///
 /// # Errors
 /// One of them is not open: then none is taken.
-pub(crate) fn handed_over() -> Result<Option<Vec<OwnedFd>>> {
+pub fn handed_over() -> Result<Option<Vec<OwnedFd>>> {
     let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
     let (receiver, count) = (number("LISTEN_PID"), number("LISTEN_FDS"));
     forget_variables(&["LISTEN_PID", "LISTEN_FDS"]);
@@ -194,7 +185,7 @@ pub(crate) fn handed_over() -> Result<Option<Vec<OwnedFd>>> {
 
 /// Takes variables out of the environment, so that no child inherits them. Call it before the first
 /// thread is started.
-pub(crate) fn forget_variables(names: &[&str]) {
+pub fn forget_variables(names: &[&str]) {
     for name in names {
         // SAFETY: no other thread exists that could read the environment meanwhile.
         unsafe { std::env::remove_var(name) };
@@ -202,32 +193,32 @@ pub(crate) fn forget_variables(names: &[&str]) {
 }
 
 /// What a new process does between its birth and its program.
-pub(crate) struct Birth<'lists> {
+pub struct Birth<'lists> {
     /// The files that the program may be, tried in this order.
-    pub(crate) programs: &'lists [CString],
-    pub(crate) arguments: &'lists [CString],
+    pub programs: &'lists [CString],
+    pub arguments: &'lists [CString],
     /// `NAME=value`.
-    pub(crate) environment: &'lists [CString],
+    pub environment: &'lists [CString],
     /// A further variable, as `NAME=`: its value will be the new process's own number.
-    pub(crate) number_variable: Option<&'lists str>,
+    pub number_variable: Option<&'lists str>,
     /// Where it runs; `None`: where its parent does.
-    pub(crate) folder: Option<&'lists CStr>,
+    pub folder: Option<&'lists CStr>,
     /// A number that can be read of the process, and of its children, for as long as they exist,
     /// if only as zombies.
-    pub(crate) mark: Option<u64>,
+    pub mark: Option<u64>,
     /// Descriptors, from and to which number, in this order; equal: it is only made to stay open.
-    pub(crate) moves: &'lists [(RawFd, RawFd)],
+    pub moves: &'lists [(RawFd, RawFd)],
     /// The number by way of which rings of them go: the program finds nothing open there.
-    pub(crate) spare: Option<RawFd>,
+    pub spare: Option<RawFd>,
     /// Whether its parent is our parent and not we.
-    pub(crate) sibling: bool,
+    pub sibling: bool,
 }
 
 /// A process that was born, and what kept it from becoming its program.
-pub(crate) struct Born {
-    pub(crate) pid: c_int,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) failure: Option<Errno>,
+pub struct Born {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+    pub failure: Option<Errno>,
 }
 
 /// The stack of a new process until it runs its program; it makes a few calls, none of them deep.
@@ -253,7 +244,7 @@ struct Shared<'birth, 'lists> {
 ///
 /// # Errors
 /// There is no new process: the system has no room for one.
-pub(crate) fn bear(birth: &Birth<'_>) -> Result<Born> {
+pub fn bear(birth: &Birth<'_>) -> Result<Born> {
     let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
     let mut shared = Shared {
         birth,
@@ -299,7 +290,7 @@ pub(crate) fn bear(birth: &Birth<'_>) -> Result<Born> {
         // The compiler cannot know that the child wrote it.
         let failure = std::ptr::read_volatile(&raw const shared.failure);
         Ok(Born {
-            pid,
+            pid: pid.unsigned_abs(),
             pidfd: OwnedFd::from_raw_fd(pidfd),
             failure: (failure != 0).then(|| Errno::from_raw_os_error(failure)),
         })
@@ -445,7 +436,7 @@ fn last_error() -> Errno {
 ///
 /// # Errors
 /// The kernel does not count it for this kind of socket (TCP: before Linux 6.9).
-pub(crate) fn peek_offset(socket: &OwnedFd) -> std::io::Result<i32> {
+pub fn peek_offset(socket: &OwnedFd) -> std::io::Result<i32> {
     let mut offset: libc::c_int = -1;
     let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: both pointers are to values of the sizes that the call is told, and live until it
@@ -470,7 +461,7 @@ pub(crate) fn peek_offset(socket: &OwnedFd) -> std::io::Result<i32> {
 ///
 /// # Errors
 /// As [`peek_offset`].
-pub(crate) fn set_peek_offset(socket: &OwnedFd, offset: i32) -> std::io::Result<()> {
+pub fn set_peek_offset(socket: &OwnedFd, offset: i32) -> std::io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
     // SAFETY: the pointer is to a value of the size that the call is told, which lives until it
     // returns.

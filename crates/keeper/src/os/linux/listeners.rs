@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use allexmaster_state::{Identity, Pid, Port};
-
 use super::{processes, stat};
 
 /// The state of a listening socket in `/proc/net/tcp`.
@@ -12,13 +10,13 @@ const LISTENING: &str = "0A";
 /// The kernel's lists: one for each version of IP.
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// The first of `ports` on which somebody listens who does not belong to the group of `child`; none
-/// where all listeners do. A port without a listener is nobody's.
+/// The first of `ports` on which a process listens that is not in the group led by `leader`; `None`
+/// where all listeners are. A port without a listener is skipped.
 #[must_use]
-pub fn foreign_listener(child: &Identity, ports: &[Port]) -> Option<Port> {
+pub fn foreign_listener(leader: u32, ports: &[u16]) -> Option<u16> {
     let listeners = listeners(ports);
-    // Nearly always the child itself listens: its group is only looked for where it does not.
-    let mut own = sockets_of(child.pid);
+    // Nearly always the leader itself listens: its group is searched only if it does not.
+    let mut own = sockets_of(leader);
     let is_foreign = |own: &BTreeSet<u64>| {
         listeners
             .iter()
@@ -26,12 +24,12 @@ pub fn foreign_listener(child: &Identity, ports: &[Port]) -> Option<Port> {
             .map(|(port, _)| *port)
     };
     is_foreign(&own)?;
-    own.extend(group_of(child.pid).into_iter().flat_map(sockets_of));
+    own.extend(group_of(leader).into_iter().flat_map(sockets_of));
     is_foreign(&own)
 }
 
 /// The listening sockets on some ports, by their inodes.
-fn listeners(ports: &[Port]) -> Vec<(Port, u64)> {
+fn listeners(ports: &[u16]) -> Vec<(u16, u64)> {
     let texts = LISTS
         .iter()
         .filter_map(|list| fs::read_to_string(list).ok());
@@ -44,7 +42,7 @@ fn listeners(ports: &[Port]) -> Vec<(Port, u64)> {
 }
 
 /// Reads a line of the kernel's list: `sl local_address rem_address st … inode …`.
-fn listener(line: &str) -> Option<(Port, u64)> {
+fn listener(line: &str) -> Option<(u16, u64)> {
     let mut fields = line.split_ascii_whitespace();
     let (_, port) = fields.nth(1)?.rsplit_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -53,11 +51,11 @@ fn listener(line: &str) -> Option<(Port, u64)> {
     }
     // Between them: queues, timer, retransmissions, user and timeout.
     let inode = fields.nth(5)?.parse().ok()?;
-    Some((Port(port), inode))
+    Some((port, inode))
 }
 
 /// The inodes of a process's sockets; none where it is gone, or belongs to another user.
-fn sockets_of(pid: Pid) -> BTreeSet<u64> {
+fn sockets_of(pid: u32) -> BTreeSet<u64> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else {
         return BTreeSet::new();
     };
@@ -73,25 +71,24 @@ fn sockets_of(pid: Pid) -> BTreeSet<u64> {
 }
 
 /// The processes of the group that a process leads.
-fn group_of(leader: Pid) -> Vec<Pid> {
+fn group_of(leader: u32) -> Vec<u32> {
     let Ok(all) = processes() else {
         return Vec::new();
     };
-    all.filter(|pid| stat(*pid).is_some_and(|stat| stat.group == leader.0))
+    all.filter(|pid| stat(*pid).is_some_and(|stat| stat.group == leader))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use allexmaster_state::BootId;
     use std::net::TcpListener;
 
     #[test]
     fn a_line_of_the_list_is_read() {
         let line = "   0: 0100007F:5C00 00000000:0000 0A 00000000:00000000 00:00000000 00000000  \
                     1000        0 123456 1 0000000000000000 100 0 0 10 0";
-        assert_eq!(listener(line), Some((Port(23_552), 123_456)));
+        assert_eq!(listener(line), Some((23_552, 123_456)));
         let connected = line.replace(" 0A ", " 01 ");
         assert_eq!(listener(&connected), None);
         assert_eq!(listener("nonsense"), None);
@@ -101,16 +98,10 @@ mod tests {
     #[test]
     fn a_listener_is_foreign_to_everybody_but_its_own_process() {
         let socket = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = Port(socket.local_addr().unwrap().port());
-        let identity = |pid| Identity {
-            boot: BootId::from("boot"),
-            pid: Pid(pid),
-            started: 0,
-        };
-        let own = identity(std::process::id());
-        assert_eq!(foreign_listener(&own, &[port]), None);
-        assert_eq!(foreign_listener(&identity(u32::MAX), &[port]), Some(port));
+        let port = socket.local_addr().unwrap().port();
+        assert_eq!(foreign_listener(std::process::id(), &[port]), None);
+        assert_eq!(foreign_listener(u32::MAX, &[port]), Some(port));
         drop(socket);
-        assert_eq!(foreign_listener(&identity(u32::MAX), &[port]), None);
+        assert_eq!(foreign_listener(u32::MAX, &[port]), None);
     }
 }

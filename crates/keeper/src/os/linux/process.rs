@@ -1,0 +1,172 @@
+//! Facts about processes, from `/proc`, and what is done to one process.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, WaitIdStatus, getrlimit,
+    kill_process_group, pidfd_open, pidfd_send_signal, set_child_subreaper, setrlimit, waitid,
+};
+
+use super::Stat;
+
+/// No more of an environment is read than Linux lets a program start with (a quarter of the usual
+/// stack of 8 MiB).
+const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
+
+/// The identity of this boot of the machine.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn boot_id() -> io::Result<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(text.trim().to_owned())
+}
+
+/// What `/proc` says about a process; `None` if there is none with this number.
+#[must_use]
+pub fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    Stat::parse(&text).ok()
+}
+
+/// The effective user of a process.
+#[must_use]
+pub fn user(pid: u32) -> Option<u32> {
+    Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
+}
+
+/// The wait status of a process that has ended and was not reaped yet, and that started at `started`.
+/// `None` if it was reaped, or belongs to another user (the kernel then shows 0).
+#[must_use]
+pub fn status_of_zombie(pid: u32, started: u64) -> Option<i32> {
+    let same_user = user(pid) == Some(rustix::process::geteuid().as_raw());
+    let stat = stat(pid)?;
+    (stat.zombie && stat.started == started && same_user).then_some(stat.status)
+}
+
+/// The environment that a process was started with, variables separated by zero bytes; at most
+/// [`MAX_ENVIRONMENT`] of it. `None` for a zombie and for a process of another user.
+#[must_use]
+pub fn environment(pid: u32) -> Option<Vec<u8>> {
+    let mut environment = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(MAX_ENVIRONMENT)
+        .read_to_end(&mut environment)
+        .ok()?;
+    Some(environment)
+}
+
+/// The mark that a process was started with (its limit of file locks); kept until it is reaped.
+#[must_use]
+pub fn mark(pid: u32) -> Option<u64> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max file locks"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The numbers of all processes of the machine.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn processes() -> io::Result<impl Iterator<Item = u32>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// The children of a process with one thread. Complete if none of them is reaped meanwhile.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn children_of(parent: u32) -> io::Result<Vec<u32>> {
+    if let Ok(list) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
+        let pids = list.split_ascii_whitespace();
+        return Ok(pids.filter_map(|pid| pid.parse().ok()).collect());
+    }
+    let is_child = |pid: &u32| stat(*pid).is_some_and(|stat| stat.parent == parent);
+    Ok(processes()?.filter(is_child).collect())
+}
+
+/// Raises the soft limit of open descriptors to the hard limit (the usual soft limit of 1,024 would
+/// end at a few hundred children). Returns the limit that now holds; `None`: there is none.
+///
+/// # Errors
+/// The system refuses.
+pub fn raise_descriptor_limit() -> io::Result<Option<u64>> {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit)?;
+    }
+    Ok(limit.current)
+}
+
+/// Orphaned descendants of this process become its children.
+///
+/// # Errors
+/// The kernel is older than 3.4.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// A descriptor of the process that has this number now.
+///
+/// # Errors
+/// There is none, or the system has no room for another descriptor.
+pub fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or(io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+/// Signals exactly this process.
+///
+/// # Errors
+/// It is gone (`SRCH`), or belongs to another user.
+pub fn signal_process(pidfd: &OwnedFd, signal: Signal) -> rustix::io::Result<()> {
+    pidfd_send_signal(pidfd, signal)
+}
+
+/// Signals the process group with this number, which can be another one than was meant unless its
+/// leader still exists. For kernels before 6.9, where [`super::signal_group`] is refused.
+///
+/// # Errors
+/// It is empty (`SRCH`), or belongs to another user.
+pub fn signal_group_by_number(leader: u32, signal: Signal) -> rustix::io::Result<()> {
+    let group = i32::try_from(leader).ok().and_then(Pid::from_raw);
+    kill_process_group(group.ok_or(Errno::SRCH)?, signal)
+}
+
+/// Whether the process has ended, reaped or not.
+#[must_use]
+pub fn has_ended(pidfd: &OwnedFd) -> bool {
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut asked = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut asked, Some(&at_once)), Ok(count) if count > 0)
+}
+
+/// How a child of this process ended, which stays a zombie; `None` if it has not ended or is not a
+/// child of this process.
+#[must_use]
+pub fn peek_status(pidfd: &OwnedFd) -> Option<WaitIdStatus> {
+    wait(pidfd, WaitIdOptions::NOWAIT)
+}
+
+/// The same, and releases the process number.
+pub fn reap(pidfd: &OwnedFd) -> Option<WaitIdStatus> {
+    wait(pidfd, WaitIdOptions::empty())
+}
+
+fn wait(pidfd: &OwnedFd, how: WaitIdOptions) -> Option<WaitIdStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | how;
+    waitid(WaitId::PidFd(pidfd.as_fd()), options).ok().flatten()
+}

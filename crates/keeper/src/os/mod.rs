@@ -1,0 +1,36 @@
+//! What the program asks of the operating system: a narrow interface with one implementation per system.
+//!
+//! Another system gets a folder beside `linux` with these functions; nothing else of the program changes.
+//! Process numbers are `u32`, as in the standard library. "Unsupported" means an error of kind
+//! `Unsupported` (`ENOSYS`).
+//!
+//! | function | contract | a system without it |
+//! |---|---|---|
+//! | `bear` | starts a program in its own process group, with descriptors at chosen numbers; memory cost does not depend on the caller | `fork` and `exec` |
+//! | `handed_over`, `forget_variables` | takes inherited descriptors (sd_listen_fds(3)) and removes variables; before any thread | no descriptors: there is no keeper |
+//! | `keep_descriptors_from_children` | marks all descriptors from 3 on close-on-exec | nothing |
+//! | `signals_in_descriptor` | blocks signals and makes them readable from a descriptor | unsupported: there is no keeper |
+//! | `become_subreaper` | orphaned descendants become children of this process | unsupported: they go to the system's first process |
+//! | `open_process` | a descriptor of this process, never of a later one with the same number; readable once it has ended | unsupported |
+//! | `signal_process`, `signal_group` | signals exactly the process or its group by that descriptor | unsupported |
+//! | `has_ended`, `peek_status`, `reap` | the end of a child, without and with taking its exit status | unsupported |
+//! | `exit_status` | the exit status of a process that somebody else has reaped | unsupported: the status is lost |
+//! | `boot_id` | changes with every start of the machine | a constant: a process is then identified by its start time alone |
+//! | `stat` | parent, group, start time and state of a process; start time and boot identify it | `None`: no process is ever recognised |
+//! | `status_of_zombie`, `user`, `environment`, `mark` | facts about a process | `None` |
+//! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
+//! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
+//! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |
+//! | `peek_offset`, `set_peek_offset` | how many bytes of a socket were peeked and not read; survives the process | unsupported: a killed engine loses its connections |
+//! | `peer` | user and process at the other end of a local socket, from the kernel | unsupported: every peer is refused |
+//! | `accept` | a connection of a listener, non-blocking and close-on-exec | required |
+//! | `memory_file` | a file without a name in memory | an unlinked temporary file |
+//! | `monotonic` | milliseconds of a clock that is never set, the same for all processes of a boot | required |
+//! | `watch`, `watch_socket` | registers a descriptor with the async runtime | required |
+//! | `use_one_arena` | one memory arena for all threads | nothing |
+
+#[cfg(target_os = "linux")]
+mod linux;
+
+#[cfg(target_os = "linux")]
+pub use linux::*;
