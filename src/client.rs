@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::daemon::{PID_FILE, read_pid};
 use crate::exit_code;
-use crate::local::sockets::Socket;
+use allexmaster_sessions::Socket;
 
 /// How long the master may take: a call that it relays waits 30 s for the LanManager.
 const PATIENCE: Duration = Duration::from_secs(40);

@@ -7,9 +7,10 @@ use allexmaster_state::{Protocol, Settings};
 use super::document::{Findings, did_you_mean};
 use super::error::Mistake;
 use super::schema::Values;
-use super::{Config, Endpoint, LAN_MANAGER_PORTS, LanProtocol, Overrides, SIGNALR_PORTS};
+use super::{Config, LAN_MANAGER_PORTS, Overrides, SIGNALR_PORTS};
 use crate::install::Patterns;
 use crate::launch::Launchers;
+use allexmaster_sessions::{Endpoint, LanProtocol};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1";
 const DEFAULT_RUNTIME_DIRECTORY: &str = ".";

@@ -11,13 +11,14 @@ use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
 use crate::child::{ChildOptions, end_of};
-use crate::front::{Beginning, Front, FrontIdentity, Restored};
+use crate::front::{Beginning, Restored};
 use crate::launch::MasterFacts;
 use crate::machine::Rules;
 use crate::process::{Found, Zombie};
 use crate::{node, process};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
+use allexmaster_sessions::{Front, FrontIdentity};
 
 /// The master's own folder inside its folder.
 pub const OWN_FOLDER: &str = ".allexmaster";
@@ -74,7 +75,13 @@ pub(super) fn look_around(
     keeper: Option<KeeperLink>,
     restored: Option<Restored>,
 ) -> Result<Boot, DaemonError> {
-    let tail_after = restored.as_ref().map(|restored| restored.front.heard());
+    let tail_after = restored.as_ref().map(|restored| {
+        let ack = restored.front.heard();
+        Heard {
+            sequence: ack.sequence,
+            told: ack.acked,
+        }
+    });
     let (mut live, opened) = open_journal(options, tail_after)?;
     if let Err(error) = os::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");

@@ -8,11 +8,12 @@ use tracing::warn;
 
 use super::stops::Stops;
 use super::{Place, Running};
-use crate::front::{self, Inherited, LineName, Store};
+use crate::front::{self, Inherited, Store};
 use crate::local::sockets::Listener;
 use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
+use allexmaster_sessions::LineName;
 
 /// An engine's way to its keeper.
 #[derive(Debug)]

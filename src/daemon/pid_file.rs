@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use crate::local::sockets::{self, Socket};
+use crate::local::sockets;
+use allexmaster_sessions::Socket;
 
 /// The name of the file.
 pub const PID_FILE: &str = "allexmaster.pid";

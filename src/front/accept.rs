@@ -9,8 +9,8 @@ use tokio::io::Interest;
 use tracing::warn;
 
 use super::driver::Driver;
-use super::input::LineName;
 use super::store::LISTENER;
+use allexmaster_sessions::LineName;
 
 /// How long a failing listener rests, so that it does not spin (too many open files, say).
 const ACCEPT_REST: Duration = Duration::from_millis(100);

@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::driver::Shared;
-use super::input::{Input, LineName, Mark};
 use super::kept::Kept;
+use allexmaster_sessions::{Input, LineName, Mark};
 
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 16 * 1_024;

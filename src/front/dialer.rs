@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::driver::{Inner, Shared};
-use super::input::{Input, Item, LineName};
 use super::store::LAN;
 use crate::lan::dial::{self, Dialed, Reached};
 use crate::node;
 use crate::process;
+use allexmaster_sessions::{Input, Item, LineName};
 
 /// How many texts may wait between the socket and the front; then the LanManager waits.
 const TEXTS_MOST: usize = 1_024;

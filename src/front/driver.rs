@@ -16,16 +16,16 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use super::carry::Hold;
-use super::input::{ChildWire, Input, LineName, Mark, Output};
-use super::machine::Front;
 use super::memory::Memory;
 use super::resume::Restored;
 use super::store::{CHANNEL, Inherited, LOG, Store};
 use super::{accept, dialer, looks, narrate};
 use crate::channel::{Channel, ChannelEnd};
-use crate::config::Endpoint;
 use crate::machine::EventInbox;
 use crate::node;
+use allexmaster_sessions::Endpoint;
+use allexmaster_sessions::Front;
+use allexmaster_sessions::{ChildWire, Input, LineName, Mark, Output};
 
 /// How long the last words may take to leave at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -156,7 +156,9 @@ impl Driver {
 
     /// The journal cannot be written, or can be again.
     pub fn journal_is_out(&self, outage: Option<Outage>) {
-        self.shared.enter(Input::JournalOut { outage });
+        self.shared.enter(Input::JournalOut {
+            outage: outage.map(|outage| outage.reason),
+        });
     }
 
     /// A child can be spoken to.

@@ -21,8 +21,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use super::input::Mark;
-use super::line::Progress;
+use allexmaster_sessions::Mark;
+use allexmaster_sessions::Progress;
 
 /// The descriptors of one line.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use tracing::warn;
 
 use super::carry::{self, Hold};
 use super::driver::{Shared, channel_name};
-use super::input::{ChildWire, Input, LineName};
 use super::kept::{Kept, Pipe};
+use allexmaster_sessions::{ChildWire, Input, LineName};
 
 impl Shared {
     pub(super) fn open_child(

@@ -2,26 +2,26 @@
 
 use std::sync::Arc;
 
-use allexmaster_inspect::source::Page;
+use allexmaster_inspect::source::{Page, PageWish};
 use allexmaster_journal::{Compaction, Stopped, Wish};
 use allexmaster_state::{Reply, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::driver::Shared;
-use super::input::Input;
 use super::upgrade;
-use crate::local::asked::Asked;
 use crate::machine::EventInbox;
 use crate::status;
+use allexmaster_sessions::Input;
+use allexmaster_sessions::{CompactionRequest, LocalRequest};
 
 /// Has a question answered, on the loop's thread.
-pub(super) fn look(shared: &Arc<Shared>, request: RequestId, asked: Asked) {
+pub(super) fn look(shared: &Arc<Shared>, request: RequestId, asked: LocalRequest) {
     let answering = Arc::clone(shared);
     shared.runtime.spawn(async move {
         let inbox = &answering.inbox;
         let answer = match asked {
-            Asked::Status => {
+            LocalRequest::Status => {
                 let endpoint = answering.endpoints.first().map(ToString::to_string);
                 let endpoint = endpoint.unwrap_or_default();
                 let keeper = answering.keeper();
@@ -31,21 +31,30 @@ pub(super) fn look(shared: &Arc<Shared>, request: RequestId, asked: Asked) {
                 });
                 look.await
             }
-            Asked::Needs => inbox.look(|state| json(&status::needs(state))).await,
+            LocalRequest::Needs => inbox.look(|state| json(&status::needs(state))).await,
             // The loop is the only user of the journal.
-            Asked::Journal(wish) => {
-                let page = inbox.read(move |journal| Page::read(journal, wish));
+            LocalRequest::Journal(wish) => {
+                let page = inbox.read(move |journal| {
+                    Page::read(
+                        journal,
+                        PageWish {
+                            from: wish.from,
+                            most: wish.most,
+                            base: wish.base,
+                        },
+                    )
+                });
                 page.await.map(|page| json(&page))
             }
-            Asked::Compact(wish) => compact(inbox, wish).await.map(|done| json(&done)),
-            Asked::Upgrade(program) => return upgrade::begin(&answering, request, program),
+            LocalRequest::Compact(wish) => compact(inbox, wish).await.map(|done| json(&done)),
+            LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
-            Asked::Stop
-            | Asked::Restart(_)
-            | Asked::Kill(_)
-            | Asked::AddNeed(_)
-            | Asked::RemoveNeed(_)
-            | Asked::ModuleEngaged(_) => return,
+            LocalRequest::Stop
+            | LocalRequest::Restart(_)
+            | LocalRequest::Kill(_)
+            | LocalRequest::AddNeed(_)
+            | LocalRequest::RemoveNeed(_)
+            | LocalRequest::ModuleEngaged(_) => return,
         };
         // Where the loop has ended, the program ends.
         if let Ok(value) = answer {
@@ -66,7 +75,12 @@ pub enum Compacted {
 }
 
 /// A compaction, which goes on beside the loop.
-async fn compact(inbox: &EventInbox, wish: Wish) -> Result<Compacted, Stopped> {
+async fn compact(inbox: &EventInbox, wish: CompactionRequest) -> Result<Compacted, Stopped> {
+    let wish = Wish {
+        keep: wish.keep,
+        most_bytes: wish.most_bytes,
+        dry_run: wish.dry_run,
+    };
     let begun = inbox.read(move |journal| journal.compact_in_background(wish));
     Ok(match begun.await?.await {
         Ok(Ok(told)) => Compacted::Done(told),

@@ -19,8 +19,8 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::input::{Input, LineName, Mark};
-use super::machine::Front;
+use allexmaster_sessions::Front;
+use allexmaster_sessions::{Input, LineName, Mark};
 
 /// The version of the image and of the inputs. A front of another version cannot be made again.
 ///

@@ -27,17 +27,11 @@
 
 mod accept;
 mod carry;
-mod children;
 mod dialer;
 mod driver;
-mod input;
 mod kept;
-mod lan;
-mod leftover;
-mod line;
 mod lines;
 mod looks;
-mod machine;
 mod memory;
 mod narrate;
 mod resume;
@@ -46,10 +40,7 @@ mod upgrade;
 
 pub use accept::listener_name;
 pub use driver::{Beginning, Driver, FrontOptions, channel_name};
-pub use input::{ChildWire, Input, Item, LineName, Mark, Output};
-pub use line::Progress;
 pub use looks::Compacted;
-pub use machine::{Dialing, Front, FrontIdentity};
 pub use memory::{FRONT_VERSION, Memory, MemoryError};
 pub use resume::{Restored, restore};
 pub use store::{Inherited, Store};

@@ -9,13 +9,13 @@ use tracing::error;
 
 use super::carry::Hold;
 use super::driver::Shared;
-use super::input::{Input, LineName, Mark};
 use super::kept::{Kept, Pipe};
-use super::line::Progress;
-use super::machine::Front;
 use super::memory::Memory;
 use super::store::{CHANNEL, Inherited, LOG};
 use super::{accept, dialer, looks, upgrade};
+use allexmaster_sessions::Front;
+use allexmaster_sessions::Progress;
+use allexmaster_sessions::{Input, LineName, Mark};
 
 /// A front that was made again.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tracing::{info, warn};
 
 use super::driver::Shared;
-use super::input::Input;
+use allexmaster_sessions::Input;
 
 /// The program of this process, also where its file was replaced or removed.
 const OWN_PROGRAM: &str = "/proc/self/exe";

@@ -4,7 +4,7 @@ use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
 use allexmaster_protocol::carrier::{Inbox, Outgoing, signalr, web_socket};
 use tokio::net::TcpStream;
 
-use crate::config::{Endpoint, LanProtocol};
+use allexmaster_sessions::{Endpoint, LanProtocol};
 
 /// A connection that was made.
 #[derive(Debug)]

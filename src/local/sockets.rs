@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use allexmaster_sessions::Socket;
 use interprocess::local_socket::{
     GenericFilePath, Listener as SocketListener, ListenerNonblockingMode, ListenerOptions,
     ToFsName as _,
@@ -14,56 +15,6 @@ use tracing::{debug, warn};
 
 /// The folder of the JavaScript master's sockets; tools look nowhere else.
 pub const DEFAULT_FOLDER: &str = "/tmp";
-
-/// One of the three services.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Socket {
-    /// The master itself.
-    MachineManager,
-    /// The copy of the LanManager's services.
-    LanServices,
-    /// The copy of the LanManager's address translations.
-    Translations,
-}
-
-impl Socket {
-    /// All three.
-    pub const ALL: [Self; 3] = [Self::MachineManager, Self::LanServices, Self::Translations];
-
-    /// Its number among the listeners.
-    #[must_use]
-    pub const fn number(self) -> u32 {
-        match self {
-            Self::MachineManager => 0,
-            Self::LanServices => 1,
-            Self::Translations => 2,
-        }
-    }
-
-    /// The socket of a number.
-    #[must_use]
-    pub fn from_number(number: u32) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|socket| socket.number() == number)
-    }
-
-    /// Its file name without the process number.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::MachineManager => "allexmachinemanager",
-            Self::LanServices => "availablelanservices",
-            Self::Translations => "nat",
-        }
-    }
-
-    /// The file of a master's socket.
-    #[must_use]
-    pub fn path(self, folder: &Path, pid: u32) -> PathBuf {
-        folder.join(format!("{}.{pid}", self.name()))
-    }
-}
 
 /// Why a socket could not be opened.
 #[derive(Debug, Error)]

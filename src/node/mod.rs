@@ -1,14 +1,11 @@
-//! Children of AllexJS: what is said with each of them, and the sockets that they open.
+//! Children of AllexJS: the sockets that they open.
 //!
 //! A child of AllexJS says on its channel when its service is there (`child_init`); the master
 //! introduces itself in a session whose name is its own process number, and is told the service's
 //! state from then on, for ever. A reader that stopped would stop the child: so whatever comes is
 //! read at once, and what nobody here wants to know is dropped.
 //!
-//! [`session`] knows what is said, without sockets. A child written for .NET has no channel of
-//! Node's but opens a socket, where the same is said.
-
-pub mod session;
+//! A child written for .NET has no channel of Node's but opens a socket, where the same is said.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use allexmaster::channel::Neighbours;
 use allexmaster::child::{ChildOptions, Children};
-use allexmaster::front::{Beginning, Driver, Front, FrontIdentity, FrontOptions, Inherited};
+use allexmaster::front::{Beginning, Driver, FrontOptions, Inherited};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, Template};
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::node::{child_socket, remove_left_behind};
 use allexmaster::process;
 use allexmaster_inspect::source::{Page, PageWish};
 use allexmaster_journal::{Error, Live, Options, Performer, SystemClock, engine};
+use allexmaster_sessions::{Front, FrontIdentity};
 use allexmaster_state::{
     Effect, Event, Incarnation, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder, State,
 };

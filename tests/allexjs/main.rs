@@ -6,24 +6,5 @@
     reason = "a test that cannot go on fails"
 )]
 
-mod answers;
 mod channels;
 mod launch;
-mod looks;
-mod recorded;
-mod relays;
-mod sessions;
-
-use std::fs;
-use std::path::PathBuf;
-
-use serde_json::Value;
-
-/// A recording of the JavaScript programs.
-fn recording(name: &str) -> Vec<Value> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("crates/protocol/tests/data");
-    let text = fs::read_to_string(folder.join(name)).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}

@@ -1,8 +1,7 @@
 //! Whatever goes in: the log makes the front again, and that one goes on as the first one would.
 
-use allexmaster::front::{ChildWire, Input, LineName, Mark};
-use allexmaster_journal::Outage;
 use allexmaster_protocol::close::CloseReason;
+use allexmaster_sessions::{ChildWire, Input, LineName, Mark};
 use allexmaster_state::{
     Connection, Incarnation, InstanceName, LanEffect, Need, PerProtocol, Pid, Port, Reply,
     RequestId, ServiceRecord, SessionEffect,
@@ -254,12 +253,7 @@ fn other(what: usize, which: u64) -> Input {
             reason: "its ports do not answer".to_owned(),
         },
         1 => Input::JournalOut {
-            outage: which.is_multiple_of(2).then(|| Outage {
-                since: 1,
-                reason: "no room".to_owned(),
-                failed_tries: 1,
-                waiting: 2,
-            }),
+            outage: which.is_multiple_of(2).then(|| "no room".to_owned()),
         },
         2 => Input::DialFailed {
             connection: Connection(which),

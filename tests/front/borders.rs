@@ -9,11 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use allexmaster::front::{
-    Beginning, Driver, Front, FrontOptions, Inherited, LineName, Mark, Memory, Store, restore,
-};
-use allexmaster_journal::{Tail, engine};
+use allexmaster::front::{Beginning, Driver, FrontOptions, Inherited, Memory, Store, restore};
+use allexmaster_journal::{Heard, Tail, engine};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_sessions::{Front, LineName, Mark};
 use allexmaster_state::Event;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
@@ -140,7 +139,10 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
             Some(restored) => {
                 let tail = Tail {
                     effects: Vec::new(),
-                    heard: restored.front.heard(),
+                    heard: Heard {
+                        sequence: restored.front.heard().sequence,
+                        told: restored.front.heard().acked,
+                    },
                 };
                 Beginning::Again(Box::new(restored), tail)
             }

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use allexmaster::front::{ChildWire, FRONT_VERSION, Memory};
+use allexmaster::front::{FRONT_VERSION, Memory};
+use allexmaster_sessions::ChildWire;
 use serde_json::json;
 
 use super::torn::{bytes_of, file_of};
@@ -73,7 +74,7 @@ fn the_log_of_version_1_is_read_for_ever() {
     assert!(introduced, "the master has its session with {identity:?}");
     assert_eq!(front.looks().len(), 1, "the question for the status waits");
     let told: Vec<String> = (0..)
-        .map_while(|after| front.untold(front.heard().told + after))
+        .map_while(|after| front.untold(front.heard().acked + after))
         .map(|(number, event)| {
             let event = serde_json::to_value(event).unwrap();
             format!("{number}: {event}")

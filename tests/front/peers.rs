@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use allexmaster::front::ChildWire;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_sessions::ChildWire;
 use serde_json::{Value, json};
 
 /// How bytes are made of texts.

@@ -72,7 +72,7 @@ fn what_is_noted_after_a_torn_record_takes_its_place() {
     let (bytes, was) = short_life();
     let (torn, whole) = (bytes.len() - 1, was[was.len() - 2].0);
     let (mut memory, mut front) = Memory::open(file_of(&bytes[..torn])).unwrap();
-    let input = allexmaster::front::Input::Timeout;
+    let input = allexmaster_sessions::Input::Timeout;
     memory.input(2_000, &input).unwrap();
     front.handle(2_000, input);
     while front.poll().is_some() {}

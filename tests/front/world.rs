@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
-use allexmaster::config::{Endpoint, LanProtocol};
-use allexmaster::front::{
-    ChildWire, Front, FrontIdentity, Input, Item, LineName, Mark, Memory, Output,
+use allexmaster::front::Memory;
+use allexmaster_sessions::{
+    ChildWire, Endpoint, Front, FrontIdentity, Input, Item, LanProtocol, LineName, Mark, Output,
 };
 use allexmaster_state::{
     Connection, Identity, Incarnation, InstanceName, Pid, RequestId, SessionEffect,
@@ -44,7 +44,7 @@ pub(crate) fn identity() -> FrontIdentity {
 pub(crate) fn all_of(front: &Front) -> String {
     let image = serde_json::to_string(front).unwrap();
     let untold: Vec<_> = (0..)
-        .map_while(|after| front.untold(front.heard().told + after))
+        .map_while(|after| front.untold(front.heard().acked + after))
         .collect();
     let lines = front.lines();
     let chunks: Vec<_> = lines

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use allexmaster::lan::conversation::{Conversation, News};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_sessions::lan::conversation::{Conversation, News};
 use allexmaster_state::{Connection, Event, InstanceName, Pid, RequestId, SessionEffect, State};
 
 use crate::agenda::Happening;

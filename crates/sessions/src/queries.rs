@@ -2,18 +2,26 @@
 
 use std::path::PathBuf;
 
-use allexmaster_journal::Heard;
 use allexmaster_state::{Event, Identity, Incarnation, RequestId};
 
-use super::input::LineName;
-use super::line::{Line, Owner, Progress};
-use super::machine::{Dialing, Front, FrontIdentity};
-use crate::local::asked::Asked;
+use crate::connection::{Line, Owner, Progress};
+use crate::input::LineName;
+use crate::local::request::LocalRequest;
+use crate::machine::{Dialing, Front, FrontIdentity};
 
 /// So many events may wait for the journal; then nothing more is read from anybody but local peers.
 const UNTOLD_MOST: usize = 4_096;
 /// And so many until nothing is read from them either.
 const UNTOLD_LOCAL_MOST: usize = 8_192;
+
+/// Up to where the rules' journal is known to the sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxAck {
+    /// The number of the journal's last event whose effects have come.
+    pub sequence: u64,
+    /// How many events of the sessions are in the journal up to there.
+    pub acked: u64,
+}
 
 impl Front {
     /// Whose master it is.
@@ -25,10 +33,10 @@ impl Front {
     /// The last event of the journal whose effects have come, and how many of the events up to it the
     /// front has told.
     #[must_use]
-    pub const fn heard(&self) -> Heard {
-        Heard {
+    pub const fn heard(&self) -> OutboxAck {
+        OutboxAck {
             sequence: self.journaled,
-            told: self.heard,
+            acked: self.heard,
         }
     }
 
@@ -55,7 +63,7 @@ impl Front {
 
     /// The questions about the state that are not answered.
     #[must_use]
-    pub fn looks(&self) -> Vec<(RequestId, Asked)> {
+    pub fn looks(&self) -> Vec<(RequestId, LocalRequest)> {
         let answered_elsewhere = self.upgrading.as_ref().map(|(request, _)| request);
         let looks = self.looks.iter();
         let looks = looks.filter(|(request, _)| Some(*request) != answered_elsewhere);

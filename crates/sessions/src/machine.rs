@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use allexmaster_journal::Outage;
-use allexmaster_protocol::carrier::MAX_QUEUED_BYTES;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_protocol::framing::MAX_QUEUED_BYTES;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::server::{ConnectionId, Peer};
 use allexmaster_state::{
@@ -14,12 +13,12 @@ use allexmaster_state::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::input::{ChildWire, Input, LineName, Mark, Output};
-use super::lan::Talk;
-use super::line::{Line, Owner};
-use crate::local::asked::Asked;
+use crate::children::session::Session;
+use crate::connection::{Line, Owner};
+use crate::input::{ChildWire, Input, LineName, Mark, Output};
+use crate::lan::Talk;
+use crate::local::request::LocalRequest;
 use crate::local::service::{self, Service};
-use crate::node::session::Session;
 use crate::relay::ToChild;
 
 /// All conversations. Deterministic: the same inputs at the same times make the same outputs, byte
@@ -46,9 +45,9 @@ pub struct Front {
     /// The program that the engine is being replaced by, and who asked.
     pub(super) upgrading: Option<(RequestId, PathBuf)>,
     /// Why the journal cannot be written, while it cannot.
-    outage: Option<Outage>,
+    outage: Option<String>,
     /// The questions about the state that are not answered.
-    pub(super) looks: BTreeMap<RequestId, Asked>,
+    pub(super) looks: BTreeMap<RequestId, LocalRequest>,
     /// Tools that want a session with a child that is not there yet, each with when it gives up.
     pub(super) expecting: VecDeque<(u64, ToChild)>,
     /// When the sessions with children want to be looked at; most never do.
@@ -487,7 +486,7 @@ impl Front {
     }
 
     /// Questions about the state are answered from it; all else is an event.
-    fn ask(&mut self, request: RequestId, asked: Asked) {
+    fn ask(&mut self, request: RequestId, asked: LocalRequest) {
         let refusal = self
             .outage
             .as_ref()

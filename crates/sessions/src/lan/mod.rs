@@ -1,5 +1,7 @@
 //! The LanManager's part of the front.
 
+pub mod conversation;
+
 use std::sync::Arc;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -11,12 +13,12 @@ use allexmaster_state::{Connection, Event};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::input::{LineName, Output};
-use super::line::{Line, Owner};
-use super::machine::{Dialing, Front};
-use crate::config::{Endpoint, LanProtocol};
+use crate::connection::{Line, Owner};
+use crate::input::{LineName, Output};
 use crate::lan::conversation::{Conversation, News};
+use crate::machine::{Dialing, Front};
 use crate::tables::TableChange;
+use crate::{Endpoint, LanProtocol};
 
 /// The conversation with the LanManager, and what it is carried over.
 #[derive(Debug, Serialize, Deserialize)]

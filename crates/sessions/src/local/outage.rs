@@ -1,15 +1,14 @@
 //! What is refused while the journal cannot be written.
 
-use allexmaster_journal::Outage;
 use allexmaster_protocol::frame::RemoteError;
 
-use super::asked::Asked;
+use super::request::LocalRequest;
 
-impl Asked {
+impl LocalRequest {
     /// The refusal of what cannot be done, or not be answered, while the journal cannot be written.
     /// What was answered already, as AllexJS wants it, waits for the journal.
     #[must_use]
-    pub fn refused_in(&self, outage: &Outage) -> Option<RemoteError> {
+    pub fn refused_in(&self, outage: &str) -> Option<RemoteError> {
         let way_out = match self {
             Self::Status | Self::Needs | Self::Kill(_) | Self::ModuleEngaged(_) => return None,
             Self::Journal { .. } => "--offline reads its files meanwhile",
@@ -25,7 +24,7 @@ impl Asked {
         };
         let text = format!(
             "the journal cannot be written, so nothing new can be done ({}): {way_out}",
-            outage.reason
+            outage
         );
         Some(RemoteError::new("JOURNAL_UNWRITABLE", text))
     }

@@ -1,15 +1,17 @@
 //! The children's part of the front.
 
+pub mod session;
+
+use std::sync::Arc;
+
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::frame::RemoteError;
 use allexmaster_state::{Event, Incarnation, InstanceName};
 
-use std::sync::Arc;
-
-use super::input::{LineName, Output};
-use super::machine::Front;
-use crate::node::session::{self, News};
+use crate::input::{LineName, Output};
+use crate::machine::Front;
 use crate::relay::{FromChild, ToChild};
+use session::News;
 
 /// How many tools may wait for sessions with children that are not there yet.
 const EXPECTING_MOST: usize = 1_024;

@@ -2,23 +2,21 @@
 
 use std::path::PathBuf;
 
-use allexmaster_inspect::source::PageWish;
-use allexmaster_journal::Wish;
 use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, StopSource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// What a local peer asks for, that is not answered here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Asked {
+pub enum LocalRequest {
     /// The state of all services.
     Status,
     /// The unsatisfied needs.
     Needs,
     /// A page of the journal.
-    Journal(PageWish),
+    Journal(PageRequest),
     /// That old history is removed from the journal.
-    Compact(Wish),
+    Compact(CompactionRequest),
     /// That the engine is replaced by another build of the program.
     Upgrade(PathBuf),
     /// That the master stops.
@@ -35,7 +33,7 @@ pub enum Asked {
     ModuleEngaged(ModuleName),
 }
 
-impl Asked {
+impl LocalRequest {
     /// What the rules are told of it.
     ///
     /// # Errors
@@ -58,4 +56,27 @@ impl Asked {
             Self::ModuleEngaged(module) => Event::ModuleEngaged { module },
         })
     }
+}
+
+/// Which records of the journal are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRequest {
+    /// The number of the first record.
+    pub from: u64,
+    /// At most so many records.
+    pub most: u64,
+    /// The offset of the first byte of the base that is wanted; none: no bytes of the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<u64>,
+}
+
+/// What a compaction may remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactionRequest {
+    /// Events of the last so many milliseconds before the newest event are kept.
+    pub keep: u64,
+    /// The most bytes of sealed history that are kept, however new they are; none: no limit.
+    pub most_bytes: Option<u64>,
+    /// Nothing is removed; the answer says what would be.
+    pub dry_run: bool,
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use allexmaster::node::session::{News, Session};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
+use allexmaster_sessions::child::{News, Session};
 use allexmaster_state::Pid;
 use serde_json::{Value, json};
 

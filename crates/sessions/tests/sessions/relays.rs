@@ -1,11 +1,11 @@
 //! A tool's session with a child, carried by the master: the tool's frames go in at the local
 //! socket, and come out on the child's channel under names of their own; and back.
 
-use allexmaster::local::service::{Output, Service};
-use allexmaster::node::session::{News, Session};
-use allexmaster::relay::FromChild;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::server::{ConnectionId, Peer};
+use allexmaster_sessions::FromChild;
+use allexmaster_sessions::child::{News, Session};
+use allexmaster_sessions::local::service::{Output, Service};
 use allexmaster_state::{InstanceName, Pid};
 use serde_json::{Value, json};
 

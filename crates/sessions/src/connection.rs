@@ -5,7 +5,7 @@ use allexmaster_protocol::server::ConnectionId;
 use allexmaster_state::Incarnation;
 use serde::{Deserialize, Serialize};
 
-use super::input::Mark;
+use crate::input::Mark;
 
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use allexmaster::lan::conversation::{Conversation, News};
 use allexmaster_protocol::close::CarrierKind;
+use allexmaster_sessions::lan::conversation::{Conversation, News};
 use allexmaster_state::{
     BidAnswer, Connection, Event, Incarnation, InstanceName, LanAnswer, LanEffect, Need,
     PerProtocol, Pid, Port, RequestId, ResponseAnswer, ServiceRecord,

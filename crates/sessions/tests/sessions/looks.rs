@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use allexmaster::lan::conversation::{
+use allexmaster_protocol::close::CarrierKind;
+use allexmaster_sessions::lan::conversation::{
     Conversation, FIRST_LOOK_MS, LOOK_INTERVAL_MS, News, SECOND_LOOK_MS,
 };
-use allexmaster_protocol::close::CarrierKind;
 use allexmaster_state::{Connection, Event};
 use serde_json::{Value, json};
 

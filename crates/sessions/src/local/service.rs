@@ -23,9 +23,9 @@ use allexmaster_state::{InstanceName, ModuleName, Pid, Reply, RequestId, Service
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::asked::Asked;
 use super::relays::Relays;
-use super::sockets::Socket;
+use super::request::LocalRequest;
+use super::socket::Socket;
 use crate::relay::{FromChild, ToChild};
 use crate::rows::{NAME_BYTES_MOST, NEED_BYTES_MOST, row_from_record};
 use crate::tables::TableChange;
@@ -54,7 +54,7 @@ pub enum Output {
         /// The name of the call.
         request: RequestId,
         /// For what.
-        asked: Asked,
+        asked: LocalRequest,
     },
 }
 
@@ -70,7 +70,7 @@ pub struct Service {
     columns: BTreeMap<InstanceName, (Pid, Map<String, Value>)>,
     waiting: BTreeMap<RequestId, Token>,
     requests: u64,
-    asked: VecDeque<(RequestId, Asked)>,
+    asked: VecDeque<(RequestId, LocalRequest)>,
 }
 
 const CHILD_FIELDS: [&str; 16] = [
@@ -395,19 +395,23 @@ impl Service {
     fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>) {
         let argument = arguments.into_iter().next().unwrap_or(Value::Null);
         let asked = match method {
-            "status" => Ok(Asked::Status),
+            "status" => Ok(LocalRequest::Status),
             "journal" => page(argument),
             "compact" => compact(argument),
-            "needs" => Ok(Asked::Needs),
-            "upgrade" => program(&argument).map(Asked::Upgrade),
-            "stop" => Ok(Asked::Stop),
+            "needs" => Ok(LocalRequest::Needs),
+            "upgrade" => program(&argument).map(LocalRequest::Upgrade),
+            "stop" => Ok(LocalRequest::Stop),
             // In AllexJS a killed child comes back as well, since its need does.
-            "kill" => name(&argument).map(|name| Asked::Kill(InstanceName::from(name))),
-            "restart" => name(&argument).map(|name| Asked::Restart(InstanceName::from(name))),
-            "addNeed" => need(argument).map(Asked::AddNeed),
-            "removeNeed" => name(&argument).map(|name| Asked::RemoveNeed(InstanceName::from(name))),
+            "kill" => name(&argument).map(|name| LocalRequest::Kill(InstanceName::from(name))),
+            "restart" => {
+                name(&argument).map(|name| LocalRequest::Restart(InstanceName::from(name)))
+            }
+            "addNeed" => need(argument).map(LocalRequest::AddNeed),
+            "removeNeed" => {
+                name(&argument).map(|name| LocalRequest::RemoveNeed(InstanceName::from(name)))
+            }
             "notifyModuleEngaged" => {
-                name(&argument).map(|name| Asked::ModuleEngaged(ModuleName::from(name)))
+                name(&argument).map(|name| LocalRequest::ModuleEngaged(ModuleName::from(name)))
             }
             _ => Err(RemoteError::method_does_not_exist(method)),
         };
@@ -415,7 +419,10 @@ impl Service {
             Ok(asked) => {
                 self.requests += 1;
                 let request = RequestId(self.requests);
-                if matches!(asked, Asked::ModuleEngaged(_) | Asked::Kill(_)) {
+                if matches!(
+                    asked,
+                    LocalRequest::ModuleEngaged(_) | LocalRequest::Kill(_)
+                ) {
                     self.server.answer(token, Ok(json!(true)));
                 } else {
                     self.waiting.insert(request, token);
@@ -449,15 +456,15 @@ fn name(argument: &Value) -> Result<&str, RemoteError> {
     Ok(text)
 }
 
-fn page(argument: Value) -> Result<Asked, RemoteError> {
-    let wish = serde_json::from_value(argument).map(Asked::Journal);
+fn page(argument: Value) -> Result<LocalRequest, RemoteError> {
+    let wish = serde_json::from_value(argument).map(LocalRequest::Journal);
     wish.map_err(|_| {
         RemoteError::wrong_argument("expected an object with the numbers `from` and `most`")
     })
 }
 
-fn compact(argument: Value) -> Result<Asked, RemoteError> {
-    let wish = serde_json::from_value(argument).map(Asked::Compact);
+fn compact(argument: Value) -> Result<LocalRequest, RemoteError> {
+    let wish = serde_json::from_value(argument).map(LocalRequest::Compact);
     wish.map_err(|_| {
         RemoteError::wrong_argument(
             "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",

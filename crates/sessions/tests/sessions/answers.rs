@@ -1,7 +1,8 @@
 //! What a framing answers by itself leaves at once, not with the next text.
 
-use allexmaster::config::{Endpoint, LanProtocol};
-use allexmaster::front::{Front, FrontIdentity, Input, LineName, Mark, Output};
+use allexmaster_sessions::{
+    Endpoint, Front, FrontIdentity, Input, LanProtocol, LineName, Mark, Output,
+};
 use allexmaster_state::{Connection, Pid, SessionEffect};
 
 const CONNECTION: Connection = Connection(1);

@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 /// The longest name of an instance or a module, in bytes: names become file names and log lines.
-pub const NAME_BYTES_MOST: usize = 200;
+pub(crate) const NAME_BYTES_MOST: usize = 200;
 
 /// The largest row that is taken for a need, as JSON text: a hundred times an ordinary one. A
 /// need becomes an event, and an event must not be larger than the journal takes.
-pub const NEED_BYTES_MOST: usize = 256 * 1_024;
+pub(crate) const NEED_BYTES_MOST: usize = 256 * 1_024;
 /// The longest reason that is kept, in characters: a few lines of a screen.
 const REASON_CHARACTERS_MOST: usize = 1_000;
 
@@ -43,11 +43,11 @@ const DETAILS: [&str; 10] = [
 
 /// The fields of a service's state that are columns of its row in the master's table. Its names,
 /// its ports and its process are not its own to tell.
-pub const STATE_COLUMNS: [&str; 10] = DETAILS;
+pub(crate) const STATE_COLUMNS: [&str; 10] = DETAILS;
 
 /// Why a row is no need.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RowError {
+pub(crate) enum RowError {
     /// A name is absent, empty, or not a text.
     #[error("it has no {0}")]
     Missing(&'static str),
@@ -67,7 +67,7 @@ pub enum RowError {
 
 /// What somebody else says as a reason, cut to what people read.
 #[must_use]
-pub fn brief(text: &str) -> Arc<str> {
+pub(crate) fn brief(text: &str) -> Arc<str> {
     match text.char_indices().nth(REASON_CHARACTERS_MOST) {
         Some((end, _)) => Arc::from(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Arc::from(text),
@@ -79,7 +79,7 @@ pub fn brief(text: &str) -> Arc<str> {
 /// # Errors
 ///
 /// What is wrong with it. Such a need cannot be satisfied by anybody.
-pub fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> {
+pub(crate) fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> {
     if serde_json::to_string(row).is_ok_and(|text| text.len() > NEED_BYTES_MOST) {
         return Err(RowError::TooLarge);
     }
@@ -129,7 +129,7 @@ fn port(row: &Map<String, Value>, column: &'static str) -> Result<Option<Port>, 
 
 /// The row of a running service, as the LanManager and local tools get it.
 #[must_use]
-pub fn row_from_record(record: &ServiceRecord) -> Map<String, Value> {
+pub(crate) fn row_from_record(record: &ServiceRecord) -> Map<String, Value> {
     let need = &record.need;
     let mut row = Map::new();
     for column in DETAILS {

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use allexmaster_journal::Outage;
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_protocol::framing::wire::WireItem;
@@ -12,8 +11,8 @@ use allexmaster_state::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::Endpoint;
-use crate::local::asked::Asked;
+use crate::Endpoint;
+use crate::local::request::LocalRequest;
 
 /// One connection, by the name under which its descriptors are stored. Never used twice in the life
 /// of a front.
@@ -44,7 +43,7 @@ pub enum Input {
     Accepted {
         /// The name of the connection.
         line: LineName,
-        /// Over which socket: [`Socket::number`](crate::local::sockets::Socket::number).
+        /// Over which socket: [`Socket::number`](crate::local::socket::Socket::number).
         socket: u32,
         /// The process at the other end, as the kernel says.
         process: Option<u32>,
@@ -129,9 +128,9 @@ pub enum Input {
     /// The journal cannot be written, or can be again.
     JournalOut {
         /// Since when, and why not.
-        outage: Option<Outage>,
+        outage: Option<String>,
     },
-    /// The time of [`Front::poll_timeout`](super::Front::poll_timeout) has come.
+    /// The time of [`Front::poll_timeout`](crate::Front::poll_timeout) has come.
     Timeout,
 }
 
@@ -161,7 +160,7 @@ pub enum Mark {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub enum Output {
-    /// There are bytes to be sent: [`Front::chunk`](super::Front::chunk).
+    /// There are bytes to be sent: [`Front::chunk`](crate::Front::chunk).
     Write(LineName),
     /// Something is to be sent over a line whose bytes somebody else makes.
     Carry(LineName, String),
@@ -169,11 +168,11 @@ pub enum Output {
     Finish(LineName),
     /// A line is to be closed now; nothing more is wanted of it.
     Cut(LineName),
-    /// There are events for the rules: [`Front::untold`](super::Front::untold).
+    /// There are events for the rules: [`Front::untold`](crate::Front::untold).
     Tell,
     /// A question about the state: answer with [`Input::Answered`].
-    Look(RequestId, Asked),
-    /// The LanManager is to be dialed: [`Front::dialing`](super::Front::dialing).
+    Look(RequestId, LocalRequest),
+    /// The LanManager is to be dialed: [`Front::dialing`](crate::Front::dialing).
     Dial,
     /// The LanManager is no longer to be dialed.
     StopDialing,

@@ -1,0 +1,23 @@
+//! The conversations of the master without sockets, against recordings of the JavaScript programs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod answers;
+mod looks;
+mod recorded;
+mod relays;
+mod sessions;
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+/// A recording of the JavaScript programs.
+fn recording(name: &str) -> Vec<Value> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../protocol/tests/data");
+    let text = fs::read_to_string(folder.join(name)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
