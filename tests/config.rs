@@ -12,6 +12,7 @@ use std::path::Path;
 
 use allexmaster::config::{
     CONFIG_FILE, Config, ConfigError, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE, Overrides, Report,
+    key_table,
 };
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use proptest::prelude::*;
@@ -349,6 +350,39 @@ fn a_file_of_nothing_but_mistakes_is_cut_short() {
         .collect();
     let error = parse(&format!("{{{}}}", keys.join(","))).unwrap_err();
     assert_eq!(error.reports().len(), 50);
+}
+
+/// What `docs/configuration.md` says besides the table of keys.
+const CONFIGURATION_HEAD: &str = "\
+# Configuration
+
+The master reads `allexmasterconfig.json` in its folder when it starts (`.allexmasterconfig.json`, the name of
+the JavaScript master, where only that exists), and writes a default where there is none. It is strict JSON. A
+file with a mistake is never changed: `allexmaster config check` shows every mistake with line and column, and
+a start is refused with exit code 3.
+
+Every key is optional. Flags and variables win over the file: `--lanmanager-address`
+(`ALLEXMASTER_LANMANAGER_ADDRESS`), `--lanmanager-port`, `--lanmanager-protocol`,
+`--lanmanager-port-correction` and `--runtime-directory`.
+
+`allexmaster config keys` prints this table, with `--json` for programs. Numbers are whole numbers.
+
+";
+
+#[test]
+fn the_documentation_has_every_key() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let expected = format!("{CONFIGURATION_HEAD}{}", key_table());
+    if std::env::var_os("ALLEXMASTER_WRITE_DOCS").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        written == expected,
+        "{} is not what the table of keys says; \
+         ALLEXMASTER_WRITE_DOCS=1 cargo test --test config writes it",
+        path.display()
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

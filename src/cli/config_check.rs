@@ -1,4 +1,4 @@
-//! `allexmaster config check`, and how mistakes of the configuration are told.
+//! `allexmaster config`, and how mistakes of the configuration are told.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Common, complain, print, print_json};
 use crate::config::{
     CONFIG_FILE, Config, ConfigError, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE, Loaded, Overrides,
-    Report,
+    Report, key_list, key_table,
 };
 use crate::exit_code;
 
@@ -22,11 +22,27 @@ pub(super) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print all keys with their ranges, units and defaults, as a table in Markdown
+    Keys {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl ConfigCommand {
     pub(super) fn run(&self, common: &Common, overrides: &Overrides) -> ExitCode {
-        let Self::Check { json } = self;
+        let json = match self {
+            Self::Check { json } => json,
+            Self::Keys { json: true } => {
+                print_json(&key_list());
+                return ExitCode::from(exit_code::OK);
+            }
+            Self::Keys { json: false } => {
+                print(&key_table());
+                return ExitCode::from(exit_code::OK);
+            }
+        };
         let exists = [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE]
             .iter()
             .any(|name| common.directory.join(name).exists());

@@ -6,14 +6,12 @@ use allexmaster_state::{Protocol, Settings};
 
 use super::document::{Findings, did_you_mean};
 use super::error::Mistake;
-use super::schema::Values;
+use super::schema::{DEFAULT_ADDRESS, DEFAULT_PROTOCOL, DEFAULT_RUNTIME_DIRECTORY, Values};
 use super::{Config, LAN_MANAGER_PORTS, Overrides, SIGNALR_PORTS};
 use crate::install::Patterns;
 use crate::launch::Launchers;
 use allexmaster_sessions::{Endpoint, LanProtocol};
 
-const DEFAULT_ADDRESS: &str = "127.0.0.1";
-const DEFAULT_RUNTIME_DIRECTORY: &str = ".";
 const PROTOCOLS: [&str; 3] = ["ws", "wss", "signalr"];
 /// The ports that the system gives to outgoing connections.
 const EPHEMERAL_PORTS_FILE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
@@ -65,12 +63,12 @@ fn endpoints(values: &Values, overrides: &Overrides, findings: &mut Findings) ->
         overrides.lanmanager_protocol.clone(),
         values.protocol.clone(),
         "lanmanagerprotocol",
-        "ws".to_owned(),
+        DEFAULT_PROTOCOL.to_owned(),
     );
     let protocol = lan_protocol(&protocol, findings);
     let port = choose(
         overrides.lanmanager_port.map(Some),
-        values.port.map(Some),
+        (values.port != 0).then_some(Some(values.port)),
         "lanmanagerport",
         None,
     );

@@ -84,34 +84,25 @@ impl<'doc, 'run> Section<'doc, 'run> {
         Some(located)
     }
 
-    /// A text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
         let located = self.value(key)?;
         text(&located, self.findings)
     }
 
-    /// A whole number within limits, put where it belongs.
-    pub(super) fn number<Number: TryFrom<i64>>(
+    /// A whole number within limits.
+    pub(super) fn number(
         &mut self,
         key: &'static str,
-        allowed: RangeInclusive<i64>,
-        into: &mut Number,
-    ) {
-        let Some(located) = self.value(key) else {
-            return;
-        };
+        allowed: &RangeInclusive<i64>,
+    ) -> Option<i64> {
+        let located = self.value(key)?;
         let number = whole_number(located.value).filter(|number| allowed.contains(number));
-        match number.and_then(|number| Number::try_from(number).ok()) {
-            Some(number) => *into = number,
-            None => {
-                let expected = format!(
-                    "a whole number from {} to {}",
-                    allowed.start(),
-                    allowed.end()
-                );
-                self.findings.mistake(unexpected(&located, &expected));
-            }
+        if number.is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            let expected = format!("a whole number from {least} to {most}");
+            self.findings.mistake(unexpected(&located, &expected));
         }
+        number
     }
 
     /// An object below this one.

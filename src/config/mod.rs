@@ -13,33 +13,7 @@
 //! was expected and, for a mistyped key, what was probably meant. A file with a mistake is never
 //! changed. Where there is none, the default is written, so that there is something to edit.
 //!
-//! # Keys
-//!
-//! Times are milliseconds. All keys are optional.
-//!
-//! | key | default | meaning |
-//! |---|---|---|
-//! | `lanmanageraddress` | `127.0.0.1` | host name or address of the LanManager |
-//! | `lanmanagerport` | 23552, then 23451; 22451 for `signalr` | its port |
-//! | `lanmanagerprotocol` | `ws` | `ws`, `wss`, or `signalr` (over HTTP, as the JavaScript master) |
-//! | `lanmanagerportcorrection` | 0 | added to its ports |
-//! | `runtimedirectory` | `.` | the folder that services of AllexJS change to |
-//! | `portrangestart` | 15000, 16000, 17000 | the first port for `tcp`, `http` and `ws` |
-//! | `launchers` | none | the programs that needs may ask for, see [`crate::launch`] |
-//! | `installmodules` | none | the packages that npm may install when a need asks for them; `*` stands for any letters |
-//! | `limits` | | see below |
-//! | `restart` | | see below |
-//!
-//! `limits`: `startsatonce`, `bidsatonce`, `readytimeout`, `stopgrace`, `portrangesize`,
-//! `portcooldown`, `portretry`, `checkattempts`, `checkretry`, `dialretry`, `dialretrymost`,
-//! `requesttimeout`, `forgetafter`, `farewelltimeout`, `logfilesize` (bytes), `logfilecount`,
-//! `journalkeep`, `journalsize` (bytes).
-//!
-//! The master compacts its journal by itself: when sealed history is a quarter older than `journalkeep`
-//! (14 days; 0 keeps it whatever its age), or larger than `journalsize` (256 MiB, compressed; 0: as large
-//! as it gets), which counts more. What is removed leaves the state that it led to.
-//!
-//! `restart`: `delay`, `delaymost`, `stableafter`, `attempts` (0: without end), `jitter` (thousandths).
+//! All keys stand in one table in `schema`: it reads them, and `docs/configuration.md` is printed from it.
 
 mod check;
 mod document;
@@ -77,6 +51,18 @@ const JOURNAL_BOUNDS: Bounds = Bounds {
     keep: 14 * 24 * 60 * 60 * 1000,
     most_bytes: 256 * 1024 * 1024,
 };
+
+/// All keys with their ranges, units and defaults: a table in Markdown.
+#[must_use]
+pub fn key_table() -> String {
+    schema::table()
+}
+
+/// The same for programs.
+#[must_use]
+pub fn key_list() -> serde_json::Value {
+    schema::list()
+}
 
 /// What the configuration says.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,51 +1,210 @@
-//! The keys of the configuration, their types and their limits.
+//! The keys of the configuration: one table, from which they are read, checked and documented.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use allexmaster_journal::Bounds;
-use allexmaster_state::{RestartPolicy, Settings};
+use allexmaster_state::Settings;
 use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+use serde_json::{Value, json};
 
-use super::document::{Findings, Section, elements, text};
+use super::document::{Findings, Located, Section, elements, text};
 use super::error::Mistake;
 use super::{JOURNAL_BOUNDS, file, launchers};
 use crate::launch::Launcher;
 use crate::logs::LogLimits;
 
+pub(super) const DEFAULT_ADDRESS: &str = "127.0.0.1";
+pub(super) const DEFAULT_PROTOCOL: &str = "ws";
+pub(super) const DEFAULT_RUNTIME_DIRECTORY: &str = ".";
+
 /// A port that a server can have.
 const PORTS: RangeInclusive<i64> = 1..=65_535;
 /// The distance between two ports.
 const CORRECTIONS: RangeInclusive<i64> = -65_535..=65_535;
-/// A pause that may be none: no longer than a day, which nobody waits for.
+/// Milliseconds, up to a day; 0 is no pause.
 const PAUSES: RangeInclusive<i64> = 0..=86_400_000;
-/// A time that must pass.
+/// Milliseconds of a time that has to pass, up to a day.
 const TIMES: RangeInclusive<i64> = 1..=86_400_000;
-/// How many of something may happen at once: as many as there are ports.
+/// Up to as many as there are ports.
 const AT_ONCE: RangeInclusive<i64> = 1..=65_535;
-/// How often something is tried.
 const ATTEMPTS: RangeInclusive<i64> = 1..=1_000;
-/// As often as one likes; 0 is without end.
 const ATTEMPTS_OR_ENDLESS: RangeInclusive<i64> = 0..=1_000_000;
-/// Thousandths.
 const THOUSANDTHS: RangeInclusive<i64> = 0..=1_000;
-/// The size of a log file: at least some blocks of the file system, at most 1 TiB.
+/// From some blocks of a file system to 1 TiB.
 const LOG_SIZES: RangeInclusive<i64> = 65_536..=1_099_511_627_776;
-/// How old something may get: ten years at most; 0 is without end.
-const AGES: RangeInclusive<i64> = 0..=315_360_000_000;
-/// The size of a journal: at most 1 TiB; 0 is without end.
-const JOURNAL_SIZES: RangeInclusive<i64> = 0..=1_099_511_627_776;
-/// Old log files.
 const LOG_COUNTS: RangeInclusive<i64> = 0..=1_000;
+/// Milliseconds, up to ten years.
+const AGES: RangeInclusive<i64> = 0..=315_360_000_000;
+/// Up to 1 TiB.
+const JOURNAL_SIZES: RangeInclusive<i64> = 0..=1_099_511_627_776;
 
-/// The packages that may be installed.
 const INSTALLABLE: &str = "a list of names of packages, as in [\"allex_*\"]";
+
+/// A key of the file.
+struct Key {
+    /// With the sections it stands in: `limits.stopgrace`.
+    path: &'static str,
+    kind: Kind,
+    /// What it decides, in Markdown.
+    help: &'static str,
+}
+
+enum Kind {
+    /// An object that holds the keys whose paths begin with this one.
+    Section,
+    /// Its default is what [`Values::default`] has.
+    Number {
+        range: RangeInclusive<i64>,
+        unit: &'static str,
+        get: fn(&Values) -> i64,
+        set: fn(&mut Values, i64),
+    },
+    Other {
+        what: &'static str,
+        default: &'static str,
+        /// `None`: it is read with the section of its launcher.
+        read: Option<fn(&Located<'_>, &mut Values, &mut Findings)>,
+    },
+}
+
+impl Kind {
+    /// `None` where there is no value unless one is configured.
+    fn default_number(&self) -> Option<i64> {
+        let Self::Number { range, get, .. } = self else {
+            return None;
+        };
+        Some(get(&Values::default())).filter(|number| range.contains(number))
+    }
+}
+
+macro_rules! number {
+    ($path:literal, $range:expr, $unit:literal, $($field:ident).+, $help:literal) => {
+        Key {
+            path: $path,
+            kind: Kind::Number {
+                range: $range,
+                unit: $unit,
+                get: |values| whole(values.$($field).+),
+                set: |values, number| put(&mut values.$($field).+, number),
+            },
+            help: $help,
+        }
+    };
+}
+
+macro_rules! other {
+    ($path:literal, $what:literal, $default:expr, $read:expr, $help:literal) => {
+        Key {
+            path: $path,
+            kind: Kind::Other {
+                what: $what,
+                default: $default,
+                read: $read,
+            },
+            help: $help,
+        }
+    };
+}
+
+macro_rules! section {
+    ($path:literal, $help:literal) => {
+        Key {
+            path: $path,
+            kind: Kind::Section,
+            help: $help,
+        }
+    };
+}
+
+#[rustfmt::skip]
+static KEYS: [Key; 40] = [
+    other!("lanmanageraddress", "text", DEFAULT_ADDRESS,
+        Some(|located, values, findings| values.address = text(located, findings)),
+        "Host name or address of the LanManager."),
+    number!("lanmanagerport", PORTS, "port", port,
+        "Port of the LanManager. Without it 23552 and then 23451 are dialed, with `signalr` 22451."),
+    other!("lanmanagerprotocol", "`ws`, `wss` or `signalr`", DEFAULT_PROTOCOL,
+        Some(|located, values, findings| values.protocol = text(located, findings)),
+        "What the LanManager is spoken to in: WebSocket, WebSocket over TLS, or SignalR over HTTP as the JavaScript master does."),
+    number!("lanmanagerportcorrection", CORRECTIONS, "ports", correction,
+        "Added to the LanManager's port."),
+    other!("runtimedirectory", "text", DEFAULT_RUNTIME_DIRECTORY,
+        Some(|located, values, findings| values.runtime_directory = text(located, findings)),
+        "Folder that services of AllexJS change to and where their packages are looked for; relative to the master's folder."),
+    section!("portrangestart", "First port of the range for each protocol. Each range has `limits.portrangesize` ports."),
+    number!("portrangestart.tcp", PORTS, "port", settings.port_range_start.tcp, "First port for raw TCP."),
+    number!("portrangestart.http", PORTS, "port", settings.port_range_start.http, "First port for HTTP and SignalR."),
+    number!("portrangestart.ws", PORTS, "port", settings.port_range_start.ws, "First port for WebSocket."),
+    other!("launchers", "object", "none",
+        Some(|located, values, findings| values.launchers = launchers::read(located, findings)),
+        "Programs that a need may ask for, by name: `exec:NAME`. `node` and `dotnet` replace the programs that run services of AllexJS."),
+    other!("launchers.NAME.command", "list of texts", "required", None,
+        "Program and arguments, without a shell. Arguments may have `{instancename}`, `{tcpport}`, `{httpport}`, `{wsport}` and `{propertyhash.X}`; a brace itself is written twice."),
+    other!("launchers.NAME.cwd", "text", "the master's folder", None,
+        "Folder in which the program starts."),
+    other!("launchers.NAME.environment", "object of texts", "none", None,
+        "Variables added to the environment, with the same placeholders."),
+    other!("launchers.NAME.ready", "list of `tcp`, `http`, `ws`", "the ports that the command mentions, else all", None,
+        "The service is ready when these ports answer. They are told to the LanManager."),
+    other!("installmodules", "list of names", "none",
+        Some(read_install_modules),
+        "Packages that npm may install when a need asks for them; `*` stands for any letters. Installing runs foreign code."),
+    section!("limits", "How much of everything, and for how long."),
+    number!("limits.startsatonce", AT_ONCE, "children", settings.starts_at_once,
+        "Children that may be starting at once; further ones wait."),
+    number!("limits.bidsatonce", AT_ONCE, "bids", settings.bids_at_once,
+        "Bids that may be open at the LanManager at once."),
+    number!("limits.readytimeout", TIMES, "ms", settings.ready_timeout,
+        "Time a child has until its ports answer; then it is stopped and counts as failed."),
+    number!("limits.stopgrace", PAUSES, "ms", settings.stop_grace,
+        "Time a child has to end after SIGTERM; then it gets SIGKILL."),
+    number!("limits.portrangesize", PORTS, "ports", settings.port_range_size,
+        "Ports of each range."),
+    number!("limits.portcooldown", PAUSES, "ms", settings.port_cooldown,
+        "Time for which a freed port is not given out again."),
+    number!("limits.portretry", TIMES, "ms", settings.port_retry,
+        "Pause before a need that found no free port is tried again."),
+    number!("limits.checkattempts", ATTEMPTS, "attempts", settings.check_attempts,
+        "Times the LanManager is asked again, on the same bid, when it reached no port of a child."),
+    number!("limits.checkretry", TIMES, "ms", settings.check_retry,
+        "Pause between two of these."),
+    number!("limits.dialretry", TIMES, "ms", settings.dial_retry,
+        "First pause before the LanManager is dialed again; doubled each time, with up to a quarter more at random."),
+    number!("limits.dialretrymost", TIMES, "ms", settings.dial_retry_most,
+        "Longest such pause."),
+    number!("limits.requesttimeout", TIMES, "ms", settings.request_timeout,
+        "Time a local call that needs the LanManager waits for it."),
+    number!("limits.forgetafter", PAUSES, "ms", settings.forget_after,
+        "Time for which a service that ended is remembered while no need asks for it."),
+    number!("limits.farewelltimeout", PAUSES, "ms", settings.farewell_timeout,
+        "Time a stopping master waits until the LanManager has heard that its services ended."),
+    number!("limits.logfilesize", LOG_SIZES, "bytes", logs.file_size,
+        "A child's log file that is larger is rotated."),
+    number!("limits.logfilecount", LOG_COUNTS, "files", logs.old_files,
+        "Old log files that are kept for each child."),
+    number!("limits.journalkeep", AGES, "ms", journal.keep,
+        "Age from which history is removed, leaving the state it led to; 0 keeps it whatever its age. Removed when a quarter older."),
+    number!("limits.journalsize", JOURNAL_SIZES, "bytes", journal.most_bytes,
+        "Size of the sealed, compressed history from which the oldest is removed, whatever its age; 0 for no limit."),
+    section!("restart", "How a service that failed is started again."),
+    number!("restart.delay", TIMES, "ms", settings.restart.delay,
+        "First pause; doubled with each failure in a row. A service that had been approved is first started again at once."),
+    number!("restart.delaymost", TIMES, "ms", settings.restart.delay_most, "Longest pause."),
+    number!("restart.stableafter", PAUSES, "ms", settings.restart.stable_after,
+        "A child that was up for this long has no failures in a row."),
+    number!("restart.attempts", ATTEMPTS_OR_ENDLESS, "failures", settings.restart.attempts,
+        "Failures in a row after which the service stays `failed`; 0: it is always tried again."),
+    number!("restart.jitter", THOUSANDTHS, "thousandths", settings.restart.jitter,
+        "How far a pause may be off at random, up or down, so that services that failed together do not return together."),
+];
 
 /// What the file says, with the defaults where it says nothing.
 pub(super) struct Values {
     pub(super) address: Option<String>,
-    pub(super) port: Option<u16>,
+    /// 0 where none is configured.
+    pub(super) port: u16,
     pub(super) protocol: Option<String>,
     pub(super) correction: i32,
     pub(super) runtime_directory: Option<String>,
@@ -60,7 +219,7 @@ impl Default for Values {
     fn default() -> Self {
         Self {
             address: None,
-            port: None,
+            port: 0,
             protocol: None,
             correction: 0,
             runtime_directory: None,
@@ -71,6 +230,92 @@ impl Default for Values {
             journal: JOURNAL_BOUNDS,
         }
     }
+}
+
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+/// Each range fits its field, which a test holds.
+fn put<Number: TryFrom<i64>>(field: &mut Number, number: i64) {
+    if let Ok(number) = Number::try_from(number) {
+        *field = number;
+    }
+}
+
+fn read_install_modules(located: &Located<'_>, values: &mut Values, findings: &mut Findings) {
+    let patterns = elements(located, INSTALLABLE, findings);
+    let texts = patterns
+        .iter()
+        .filter_map(|pattern| text(pattern, findings));
+    values.install_modules = texts.collect();
+}
+
+fn read_section(mut section: Section<'_, '_>, prefix: &str, values: &mut Values) {
+    for key in &KEYS {
+        let Some(name) = key.path.strip_prefix(prefix) else {
+            continue;
+        };
+        if name.contains('.') {
+            continue;
+        }
+        match &key.kind {
+            Kind::Section => {
+                if let Some(inner) = section.section(name) {
+                    read_section(inner, &format!("{}.", key.path), values);
+                }
+            }
+            Kind::Number { range, set, .. } => {
+                if let Some(number) = section.number(name, range) {
+                    set(values, number);
+                }
+            }
+            Kind::Other { read, .. } => {
+                if let (Some(read), Some(located)) = (read, section.value(name)) {
+                    read(&located, values, section.findings());
+                }
+            }
+        }
+    }
+    section.finish();
+}
+
+/// All keys as a table in Markdown.
+pub(super) fn table() -> String {
+    let mut table =
+        "| key | value | unit | default | meaning |\n|---|---|---|---|---|\n".to_owned();
+    for Key { path, kind, help } in &KEYS {
+        let (value, unit, default) = match kind {
+            Kind::Section => ("object".to_owned(), "", String::new()),
+            Kind::Number { range, unit, .. } => {
+                let value = format!("{} to {}", range.start(), range.end());
+                let default = kind.default_number();
+                let default =
+                    default.map_or_else(|| "none".to_owned(), |number| number.to_string());
+                (value, *unit, default)
+            }
+            Kind::Other { what, default, .. } => ((*what).to_owned(), "", (*default).to_owned()),
+        };
+        table.push_str(&format!(
+            "| `{path}` | {value} | {unit} | {default} | {help} |\n"
+        ));
+    }
+    table
+}
+
+/// All keys for programs.
+pub(super) fn list() -> Value {
+    let one = |Key { path, kind, help }: &Key| match kind {
+        Kind::Section => json!({"key": path, "type": "object", "meaning": help}),
+        Kind::Number { range, unit, .. } => json!({
+            "key": path, "type": "number", "from": range.start(), "to": range.end(), "unit": unit,
+            "default": kind.default_number(), "meaning": help,
+        }),
+        Kind::Other { what, default, .. } => {
+            json!({"key": path, "type": what, "default": default, "meaning": help})
+        }
+    };
+    KEYS.iter().map(one).collect()
 }
 
 /// Reads the text.
@@ -93,10 +338,10 @@ pub(super) fn read(text: &str) -> (Values, Findings) {
     };
     let object = root.as_ref().and_then(|value| value.as_object());
     match object {
-        Some(object) => read_root(
-            Section::new(String::new(), object, &mut findings),
-            &mut values,
-        ),
+        Some(object) => {
+            let root = Section::new(String::new(), object, &mut findings);
+            read_section(root, "", &mut values);
+        }
         None => {
             let place = root.as_ref().map(super::document::place_of).or(Some(0..0));
             let mistake = Mistake::new(
@@ -111,81 +356,6 @@ pub(super) fn read(text: &str) -> (Values, Findings) {
         }
     }
     (values, findings)
-}
-
-fn read_root(mut root: Section<'_, '_>, values: &mut Values) {
-    values.address = root.text("lanmanageraddress");
-    let mut port = 0;
-    root.number("lanmanagerport", PORTS, &mut port);
-    values.port = (port != 0).then_some(port);
-    values.protocol = root.text("lanmanagerprotocol");
-    root.number(
-        "lanmanagerportcorrection",
-        CORRECTIONS,
-        &mut values.correction,
-    );
-    values.runtime_directory = root.text("runtimedirectory");
-    let settings = &mut values.settings;
-    if let Some(mut starts) = root.section("portrangestart") {
-        starts.number("tcp", PORTS, &mut settings.port_range_start.tcp);
-        starts.number("http", PORTS, &mut settings.port_range_start.http);
-        starts.number("ws", PORTS, &mut settings.port_range_start.ws);
-        starts.finish();
-    }
-    if let Some(located) = root.value("launchers") {
-        values.launchers = launchers::read(&located, root.findings());
-    }
-    if let Some(located) = root.value("installmodules") {
-        let findings = root.findings();
-        let patterns = elements(&located, INSTALLABLE, findings);
-        let texts = patterns
-            .iter()
-            .filter_map(|pattern| text(pattern, findings));
-        values.install_modules = texts.collect();
-    }
-    if let Some(limits) = root.section("limits") {
-        read_limits(limits, settings, &mut values.logs, &mut values.journal);
-    }
-    if let Some(restart) = root.section("restart") {
-        read_restart(restart, &mut settings.restart);
-    }
-    root.finish();
-}
-
-fn read_limits(
-    mut limits: Section<'_, '_>,
-    settings: &mut Settings,
-    logs: &mut LogLimits,
-    journal: &mut Bounds,
-) {
-    limits.number("startsatonce", AT_ONCE, &mut settings.starts_at_once);
-    limits.number("bidsatonce", AT_ONCE, &mut settings.bids_at_once);
-    limits.number("readytimeout", TIMES, &mut settings.ready_timeout);
-    limits.number("stopgrace", PAUSES, &mut settings.stop_grace);
-    limits.number("portrangesize", PORTS, &mut settings.port_range_size);
-    limits.number("portcooldown", PAUSES, &mut settings.port_cooldown);
-    limits.number("portretry", TIMES, &mut settings.port_retry);
-    limits.number("checkattempts", ATTEMPTS, &mut settings.check_attempts);
-    limits.number("checkretry", TIMES, &mut settings.check_retry);
-    limits.number("dialretry", TIMES, &mut settings.dial_retry);
-    limits.number("dialretrymost", TIMES, &mut settings.dial_retry_most);
-    limits.number("requesttimeout", TIMES, &mut settings.request_timeout);
-    limits.number("forgetafter", PAUSES, &mut settings.forget_after);
-    limits.number("farewelltimeout", PAUSES, &mut settings.farewell_timeout);
-    limits.number("logfilesize", LOG_SIZES, &mut logs.file_size);
-    limits.number("logfilecount", LOG_COUNTS, &mut logs.old_files);
-    limits.number("journalkeep", AGES, &mut journal.keep);
-    limits.number("journalsize", JOURNAL_SIZES, &mut journal.most_bytes);
-    limits.finish();
-}
-
-fn read_restart(mut restart: Section<'_, '_>, policy: &mut RestartPolicy) {
-    restart.number("delay", TIMES, &mut policy.delay);
-    restart.number("delaymost", TIMES, &mut policy.delay_most);
-    restart.number("stableafter", PAUSES, &mut policy.stable_after);
-    restart.number("attempts", ATTEMPTS_OR_ENDLESS, &mut policy.attempts);
-    restart.number("jitter", THOUSANDTHS, &mut policy.jitter);
-    restart.finish();
 }
 
 /// JSON as its standard has it: the JavaScript programs read the same file.
@@ -224,4 +394,29 @@ fn syntax_help(kind: &ParseErrorKind) -> Option<&'static str> {
         return Some("write \" instead of '");
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_range_fits_its_field_and_has_the_default() {
+        for key in &KEYS {
+            let Kind::Number {
+                range, get, set, ..
+            } = &key.kind
+            else {
+                continue;
+            };
+            // Without a configured port the usual ones are dialed.
+            let has_default = key.kind.default_number().is_some();
+            assert!(has_default || key.path == "lanmanagerport", "{}", key.path);
+            for number in [*range.start(), *range.end()] {
+                let mut values = Values::default();
+                set(&mut values, number);
+                assert_eq!(get(&values), number, "{}", key.path);
+            }
+        }
+    }
 }

@@ -213,7 +213,7 @@ pub(crate) fn down_acknowledged(
 
 /// A module is in use on this machine: told now, and after each connect.
 pub(crate) fn module_engaged(state: &mut State, turn: &mut Turn, module: crate::ModuleName) {
-    if state.engaged.len() >= MODULES_ENGAGED_MOST && !state.engaged.contains(&module) {
+    if state.engaged.len() >= MAX_ENGAGED_MODULES && !state.engaged.contains(&module) {
         return;
     }
     if let Some(connection) = state.lan.connection() {
@@ -225,8 +225,9 @@ pub(crate) fn module_engaged(state: &mut State, turn: &mut Turn, module: crate::
     state.engaged.insert(module);
 }
 
-/// So many modules are remembered: far above what a machine has installed.
-const MODULES_ENGAGED_MOST: usize = 1_024;
+/// Most modules that are listed as in use; reports of further ones are dropped. The LanManager's
+/// limit is the same.
+pub const MAX_ENGAGED_MODULES: usize = 10_000;
 
 /// Whether a service could be bid for at all: nothing of the last child is unreported.
 pub(crate) fn may_bid(state: &State, instance: &InstanceName) -> bool {

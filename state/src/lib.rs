@@ -77,7 +77,7 @@ pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
     RequestId, UnreadableIncarnation,
 };
-pub use lan::Lan;
+pub use lan::{Lan, MAX_ENGAGED_MODULES};
 pub use need::{Need, PerProtocol, Protocol};
 pub use ports::Ports;
 pub use rejection::{Rejection, Reply};

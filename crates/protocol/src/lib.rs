@@ -69,6 +69,8 @@ pub mod frame;
 
 pub mod framing;
 
+pub mod limits;
+
 pub mod state_stream;
 
 pub mod filter;

@@ -10,8 +10,8 @@ use crate::filter::{Filter, Row};
 use crate::packed::PackedRow;
 use crate::table::{DataEvent, DataEventError, RowKey};
 
-/// The most rows that a copy takes; a hundred times what one network is expected to have.
-pub const MAX_MIRROR_ROWS: usize = 100_000;
+/// Most rows of a copy: a table has a row for each need at most.
+pub const MAX_MIRROR_ROWS: usize = crate::limits::MAX_NEEDS;
 
 /// What changed in the copy.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,7 +25,7 @@ pub mod local;
 mod machine;
 mod queries;
 mod relay;
-mod rows;
+pub mod rows;
 mod tables;
 
 pub use children::session as child;

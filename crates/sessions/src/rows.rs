@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use allexmaster_protocol::limits::{
+    MAX_ENGAGED_MODULES, MAX_NAME_BYTES, MAX_ROW_BYTES, NameError, check_name,
+};
 use allexmaster_state::{InstanceName, ModuleName, Need, PerProtocol, Port, ServiceRecord};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-/// The longest name of an instance or a module, in bytes: names become file names and log lines.
-pub(crate) const NAME_BYTES_MOST: usize = 200;
-
-/// The largest row that is taken for a need, as JSON text: a hundred times an ordinary one. A
-/// need becomes an event, and an event must not be larger than the journal takes.
-pub(crate) const NEED_BYTES_MOST: usize = 256 * 1_024;
 /// The longest reason that is kept, in characters: a few lines of a screen.
 const REASON_CHARACTERS_MOST: usize = 1_000;
+
+// The rules depend on no wire, so they have a constant of their own.
+const _: () = assert!(allexmaster_state::MAX_ENGAGED_MODULES == MAX_ENGAGED_MODULES);
 
 /// The columns of a need that the rules know; all others are handed on as they came.
 const KNOWN: [&str; 7] = [
@@ -52,7 +52,7 @@ pub(crate) enum RowError {
     #[error("it has no {0}")]
     Missing(&'static str),
     /// A name is too long.
-    #[error("its {0} is longer than {NAME_BYTES_MOST} bytes")]
+    #[error("its {0} is longer than {MAX_NAME_BYTES} bytes")]
     TooLong(&'static str),
     /// A name has characters that break logs and terminals.
     #[error("its {0} has control characters")]
@@ -61,7 +61,7 @@ pub(crate) enum RowError {
     #[error("its {0} is not a port number")]
     Port(&'static str),
     /// It is too large.
-    #[error("it is larger than {NEED_BYTES_MOST} bytes")]
+    #[error("it is larger than {MAX_ROW_BYTES} bytes")]
     TooLarge,
 }
 
@@ -79,8 +79,8 @@ pub(crate) fn brief(text: &str) -> Arc<str> {
 /// # Errors
 ///
 /// What is wrong with it. Such a need cannot be satisfied by anybody.
-pub(crate) fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> {
-    if serde_json::to_string(row).is_ok_and(|text| text.len() > NEED_BYTES_MOST) {
+pub fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> {
+    if serde_json::to_string(row).is_ok_and(|text| text.len() > MAX_ROW_BYTES) {
         return Err(RowError::TooLarge);
     }
     let details = row
@@ -103,15 +103,11 @@ pub(crate) fn need_from_row(row: &Map<String, Value>) -> Result<Need, RowError> 
 
 fn name<'row>(row: &'row Map<String, Value>, column: &'static str) -> Result<&'row str, RowError> {
     let text = row.get(column).and_then(Value::as_str).unwrap_or_default();
-    if text.is_empty() {
-        return Err(RowError::Missing(column));
-    }
-    if text.len() > NAME_BYTES_MOST {
-        return Err(RowError::TooLong(column));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(RowError::ControlCharacters(column));
-    }
+    check_name(text).map_err(|error| match error {
+        NameError::Empty => RowError::Missing(column),
+        NameError::TooLong(_) => RowError::TooLong(column),
+        NameError::ControlCharacters => RowError::ControlCharacters(column),
+    })?;
     Ok(text)
 }
 
@@ -129,7 +125,7 @@ fn port(row: &Map<String, Value>, column: &'static str) -> Result<Option<Port>, 
 
 /// The row of a running service, as the LanManager and local tools get it.
 #[must_use]
-pub(crate) fn row_from_record(record: &ServiceRecord) -> Map<String, Value> {
+pub fn row_from_record(record: &ServiceRecord) -> Map<String, Value> {
     let need = &record.need;
     let mut row = Map::new();
     for column in DETAILS {
@@ -185,7 +181,7 @@ mod tests {
         let long = brief(&"é".repeat(5_000));
         assert_eq!(long.chars().count(), 1_001);
         let huge = json!({
-            "instancename": "a", "modulename": "m", "propertyhash": { "x": "y".repeat(300_000) },
+            "instancename": "a", "modulename": "m", "propertyhash": { "x": "y".repeat(MAX_ROW_BYTES) },
         });
         assert_eq!(need_from_row(&row(&huge)), Err(RowError::TooLarge));
     }
@@ -206,7 +202,7 @@ mod tests {
                 RowError::Missing("modulename"),
             ),
             (
-                json!({"instancename": "x".repeat(201), "modulename": "m"}),
+                json!({"instancename": "x".repeat(MAX_NAME_BYTES + 1), "modulename": "m"}),
                 RowError::TooLong("instancename"),
             ),
             (

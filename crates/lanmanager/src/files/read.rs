@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use allexmaster_protocol::limits::{MAX_NEEDS, MAX_SUBNETS};
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use super::boot::Boot;
 use super::error::FileError;
 use super::write::write_atomically;
-use crate::rules::{MAX_NEEDS, Need, Row};
+use crate::rules::{Need, Row};
 
 /// Largest file. The needs of the largest allowed number and usual size fit.
 pub(super) const MAX_FILE_BYTES: u64 = 256 * 1024 * 1024;
@@ -33,13 +34,13 @@ pub(super) fn nat(path: &Path, default: &Value) -> Result<Vec<Row>, FileError> {
 }
 
 pub(super) fn subnets(path: &Path, default: &Value) -> Result<Vec<(String, IpNet)>, FileError> {
-    let subnets: Vec<Subnet> = read_or_create(path, default, EXPECTED_SUBNETS)?;
-    Ok(subnets.into_iter().map(|one| (one.0, one.1)).collect())
+    let subnets: Entries<Subnet, MAX_SUBNETS> = read_or_create(path, default, EXPECTED_SUBNETS)?;
+    Ok(subnets.0.into_iter().map(|one| (one.0, one.1)).collect())
 }
 
 pub(super) fn needs(path: &Path, default: &Value) -> Result<Vec<Need>, FileError> {
-    let needs: NeedList = read_or_create(path, default, EXPECTED_NEEDS)?;
-    Ok(needs.0)
+    let needs: Entries<NeedEntry, MAX_NEEDS> = read_or_create(path, default, EXPECTED_NEEDS)?;
+    Ok(needs.0.into_iter().map(|entry| entry.0).collect())
 }
 
 fn read_or_create<T: DeserializeOwned>(
@@ -125,19 +126,19 @@ impl<'de> Deserialize<'de> for Subnet {
     }
 }
 
-/// A file of needs, no longer than there may be needs.
-struct NeedList(Vec<Need>);
+/// An array of at most `MOST` entries.
+struct Entries<T, const MOST: usize>(Vec<T>);
 
-impl<'de> Deserialize<'de> for NeedList {
+impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Entries<T, MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let entries: Vec<NeedEntry> = Vec::deserialize(deserializer)?;
-        if entries.len() > MAX_NEEDS {
+        let entries: Vec<T> = Vec::deserialize(deserializer)?;
+        if entries.len() > MOST {
             return Err(de::Error::custom(format!(
-                "{} needs are too many, the limit is {MAX_NEEDS}",
+                "{} entries are too many, the limit is {MOST}",
                 entries.len()
             )));
         }
-        Ok(Self(entries.into_iter().map(|entry| entry.0).collect()))
+        Ok(Self(entries))
     }
 }
 
@@ -241,8 +242,8 @@ mod tests {
         fn any_bytes_are_a_value_or_an_error_with_a_place(bytes in any_text()) {
             prop_assert!(has_a_place(&parse::<Boot>(&bytes)));
             prop_assert!(has_a_place(&parse::<Vec<NatRow>>(&bytes)));
-            prop_assert!(has_a_place(&parse::<Vec<Subnet>>(&bytes)));
-            prop_assert!(has_a_place(&parse::<NeedList>(&bytes)));
+            prop_assert!(has_a_place(&parse::<Entries<Subnet, MAX_SUBNETS>>(&bytes)));
+            prop_assert!(has_a_place(&parse::<Entries<NeedEntry, MAX_NEEDS>>(&bytes)));
         }
     }
 }

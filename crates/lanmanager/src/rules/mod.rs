@@ -31,11 +31,8 @@ pub use effect::{Effect, Refusal, Reply};
 pub use event::{Event, Files, IpStrategy, PortsCheck, Settings};
 pub use invariants::Broken;
 pub use layers::merge_layers;
-pub use names::{
-    Address, InstanceName, MAX_NAME_BYTES, MasterId, ModuleName, NameError, SessionId, Ticket,
-};
-pub use need::{Descriptor, DescriptorError, Endpoint, MAX_NEED_BYTES, Need, NeedError, Row};
-pub use needs::MAX_NEEDS;
+pub use names::{Address, InstanceName, MasterId, ModuleName, SessionId, Ticket};
+pub use need::{Descriptor, DescriptorError, Endpoint, Need, NeedError, Row};
 pub use state::{DeadlineReason, Opening, RequestId, State};
 pub use step::{kind, step};
 

@@ -1,21 +1,7 @@
 //! Names and identifiers: a type for each, so that none is taken for another.
 
+use allexmaster_protocol::limits::{NameError, check_name};
 use serde::{Deserialize, Serialize};
-
-/// Longest name, in bytes. Names come from the network and are kept for ever in
-/// the journal; AllexJS names have some tens of bytes.
-pub const MAX_NAME_BYTES: usize = 256;
-
-/// Why a text is not a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
-    /// The text has no bytes.
-    #[error("a name must not be empty")]
-    Empty,
-    /// The text is longer than a name may be.
-    #[error("a name of {0} bytes is too long, the limit is {MAX_NAME_BYTES}")]
-    TooLong(usize),
-}
 
 macro_rules! names {
     ($($(#[$documentation:meta])* $name:ident;)+) => {$(
@@ -25,20 +11,16 @@ macro_rules! names {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text of 1 to [`MAX_NAME_BYTES`] bytes.
+            /// Takes a name, see [`check_name`].
             ///
             /// # Errors
-            /// [`NameError`] for an empty or too long text.
+            /// [`NameError`] for a text that is no name.
             pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
                 let text = text.into();
-                match text.len() {
-                    0 => Err(NameError::Empty),
-                    length if length > MAX_NAME_BYTES => Err(NameError::TooLong(length)),
-                    _ => Ok(Self(text)),
-                }
+                check_name(&text)?;
+                Ok(Self(text))
             }
 
-            /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -79,21 +61,5 @@ impl Ticket {
     /// bid active, so that a replay makes the same one.
     pub(super) fn from_sequence(sequence: u64) -> Self {
         Self(format!("bid-{sequence}"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn empty_and_endless_names_are_refused() {
-        assert_eq!(InstanceName::parse(""), Err(NameError::Empty));
-        let longest = "n".repeat(MAX_NAME_BYTES);
-        assert!(InstanceName::parse(longest.clone()).is_ok());
-        assert_eq!(
-            InstanceName::parse(longest + "n"),
-            Err(NameError::TooLong(MAX_NAME_BYTES + 1))
-        );
     }
 }

@@ -2,17 +2,14 @@
 
 use std::net::IpAddr;
 
+use allexmaster_protocol::limits::{MAX_NEED_BYTES, MAX_ROW_BYTES, NameError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::names::{InstanceName, NameError};
+use super::names::{InstanceName, ModuleName};
 
 /// A row of a table, as AllexJS sees it: field name to value.
 pub type Row = Map<String, Value>;
-
-/// Largest need, in bytes of JSON. A need is journaled and sent to every master;
-/// a property hash beyond this size belongs into a file.
-pub const MAX_NEED_BYTES: usize = 64 * 1024;
 
 /// The fields that say where a service runs. An open need has none of them from an
 /// earlier life, except those that its configuration asks for.
@@ -26,6 +23,9 @@ const PLACE_FIELDS: [&str; 8] = [
     "wsoptions",
     "pid",
 ];
+
+/// The fields with which a need asks for ports.
+const PORT_FIELDS: [&str; 3] = ["tcpport", "httpport", "wsport"];
 
 /// Seconds that AllexJS shows for a need without a timeout (storage descriptor of
 /// `allex_remoteserviceneedingservice`).
@@ -44,9 +44,15 @@ pub enum NeedError {
     /// Neither an object nor a name in it.
     #[error("a need must be an object with an \"instancename\"")]
     NotDefined,
-    /// The name cannot be used.
-    #[error("the \"instancename\" of a need cannot be used: {0}")]
-    Name(NameError),
+    /// The name of the instance or the module cannot be used.
+    #[error("the \"{field}\" of a need cannot be used: {reason}")]
+    Name {
+        field: &'static str,
+        reason: NameError,
+    },
+    /// A port that no master can give out.
+    #[error("the \"{0}\" of a need must be a port number, or null or 0 for any")]
+    Port(&'static str),
     /// More than [`MAX_NEED_BYTES`].
     #[error("a need of {0} bytes is too large, the limit is {MAX_NEED_BYTES}")]
     TooLarge(usize),
@@ -64,7 +70,18 @@ impl Need {
         let Some(Value::String(name)) = fields.get("instancename") else {
             return Err(NeedError::NotDefined);
         };
-        let name = InstanceName::parse(name.as_str()).map_err(NeedError::Name)?;
+        let unusable = |field| move |reason| NeedError::Name { field, reason };
+        let name = InstanceName::parse(name.as_str()).map_err(unusable("instancename"))?;
+        // Without a module no master starts it, but AllexJS lists such needs, too.
+        if let Some(Value::String(module)) = fields.get("modulename") {
+            ModuleName::parse(module.as_str()).map_err(unusable("modulename"))?;
+        }
+        for field in PORT_FIELDS {
+            let value = fields.get(field).filter(|value| !value.is_null());
+            if value.is_some_and(|value| port_number(value).is_none()) {
+                return Err(NeedError::Port(field));
+            }
+        }
         let size = serde_json::to_vec(&fields).map_or(usize::MAX, |bytes| bytes.len());
         if size > MAX_NEED_BYTES {
             return Err(NeedError::TooLarge(size));
@@ -204,8 +221,8 @@ pub enum DescriptorError {
         /// What it must be.
         expected: &'static str,
     },
-    /// More than [`MAX_NEED_BYTES`].
-    #[error("a response of {0} bytes is too large, the limit is {MAX_NEED_BYTES}")]
+    /// More than [`MAX_ROW_BYTES`].
+    #[error("a response of {0} bytes is too large, the limit is {MAX_ROW_BYTES}")]
     TooLarge(usize),
 }
 
@@ -216,7 +233,7 @@ impl Descriptor {
     /// [`DescriptorError`] names the field that is missing or wrong.
     pub fn from_json(value: &Value) -> Result<Self, DescriptorError> {
         let size = serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len());
-        if size > MAX_NEED_BYTES {
+        if size > MAX_ROW_BYTES {
             return Err(DescriptorError::TooLarge(size));
         }
         let address = value
@@ -282,13 +299,10 @@ fn endpoint(
 ) -> Result<Option<Endpoint>, DescriptorError> {
     let port = match value.get(port_field) {
         None | Some(Value::Null) => return Ok(None),
-        Some(port) => port
-            .as_u64()
-            .and_then(|port| u16::try_from(port).ok())
-            .ok_or(DescriptorError::Field {
-                field: port_field,
-                expected: "a port number, or null for none",
-            })?,
+        Some(port) => port_number(port).ok_or(DescriptorError::Field {
+            field: port_field,
+            expected: "a port number, or null for none",
+        })?,
     };
     // AllexJS writes 0 for "no such port" in its services table.
     if port == 0 {
@@ -296,6 +310,10 @@ fn endpoint(
     }
     let options = value.get(options_field).cloned().unwrap_or(Value::Null);
     Ok(Some(Endpoint { port, options }))
+}
+
+fn port_number(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|port| u16::try_from(port).ok())
 }
 
 #[cfg(test)]

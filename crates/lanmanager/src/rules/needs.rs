@@ -1,5 +1,6 @@
 //! What is needed, and what becomes of it: the files, requests, services that end.
 
+use allexmaster_protocol::limits::{MAX_ENGAGED_MODULES, MAX_NEEDS};
 use serde_json::Value;
 
 use super::effect::{Effect, Refusal, Reply};
@@ -10,12 +11,6 @@ use super::names::{InstanceName, ModuleName};
 use super::need::Need;
 use super::state::{OpenNeed, Opening, RequestId, RuntimeFile, State};
 use super::step::Change;
-
-/// Most needs. Each costs some kilobytes of memory and a row in every master.
-pub const MAX_NEEDS: usize = 100_000;
-
-/// Most engaged modules: the table only grows.
-const MAX_ENGAGED_MODULES: usize = 10_000;
 
 /// The modules that AllexJS lists from the start.
 const FIRST_MODULES: [&str; 2] = ["allexcore", "allex_dataservice"];

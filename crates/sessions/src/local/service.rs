@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
+use allexmaster_protocol::limits::{MAX_NAME_BYTES, MAX_NEED_BYTES, check_name};
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_protocol::server::{
     self, ConnectionId, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId, Token,
@@ -27,7 +28,7 @@ use super::relays::Relays;
 use super::request::LocalRequest;
 use super::socket::Socket;
 use crate::relay::{FromChild, ToChild};
-use crate::rows::{NAME_BYTES_MOST, NEED_BYTES_MOST, row_from_record};
+use crate::rows::row_from_record;
 use crate::tables::TableChange;
 
 /// What is to be done.
@@ -448,9 +449,9 @@ fn table(key: &[&str], fields: &[&str]) -> TableDescription {
 
 fn name(argument: &Value) -> Result<&str, RemoteError> {
     let text = argument.as_str().unwrap_or_default();
-    if text.is_empty() || text.len() > NAME_BYTES_MOST || text.chars().any(char::is_control) {
+    if check_name(text).is_err() {
         return Err(RemoteError::wrong_argument(format!(
-            "expected a name of at most {NAME_BYTES_MOST} bytes, without control characters"
+            "expected a name of at most {MAX_NAME_BYTES} bytes, without control characters"
         )));
     }
     Ok(text)
@@ -487,9 +488,9 @@ fn need(argument: Value) -> Result<Value, RemoteError> {
     if name(argument.get("instancename").unwrap_or(&Value::Null)).is_err() {
         return Err(RemoteError::need_not_defined());
     }
-    if argument.to_string().len() > NEED_BYTES_MOST {
+    if argument.to_string().len() > MAX_NEED_BYTES {
         return Err(RemoteError::wrong_argument(format!(
-            "the need is larger than {NEED_BYTES_MOST} bytes"
+            "the need is larger than {MAX_NEED_BYTES} bytes"
         )));
     }
     Ok(argument)

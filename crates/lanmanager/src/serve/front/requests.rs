@@ -140,7 +140,7 @@ fn add_need(need: Option<Value>) -> Result<Outcome, RemoteError> {
     match Need::from_json(need.unwrap_or(Value::Null)) {
         Ok(need) => ask(|request| rules::Event::NeedAdded { request, need }),
         Err(NeedError::NotDefined) => Err(RemoteError::need_not_defined()),
-        Err(error @ (NeedError::Name(_) | NeedError::TooLarge(_))) => {
+        Err(error @ (NeedError::Name { .. } | NeedError::Port(_) | NeedError::TooLarge(_))) => {
             Err(RemoteError::wrong_argument(error.to_string()))
         }
     }
