@@ -14,9 +14,9 @@ use crate::child::{ChildOptions, end_of};
 use crate::front::{Beginning, Front, FrontIdentity, Restored};
 use crate::keeper_link::KeeperLink;
 use crate::launch::MasterFacts;
-use crate::machine::Rules;
 use crate::process::{Found, Zombie};
 use crate::{node, process};
+use allexmaster_state::Rules;
 
 /// The master's own folder inside its folder.
 pub const OWN_FOLDER: &str = ".allexmaster";

@@ -20,6 +20,7 @@ mod effect;
 mod event;
 mod invariants;
 mod layers;
+mod machine;
 mod masters;
 mod names;
 mod need;
@@ -31,6 +32,7 @@ pub use effect::{Effect, Refusal, Reply};
 pub use event::{Event, Files, IpStrategy, PortsCheck, Settings};
 pub use invariants::Broken;
 pub use layers::merge_layers;
+pub use machine::Rules;
 pub use names::{
     Address, InstanceName, MAX_NAME_BYTES, MasterId, ModuleName, NameError, SessionId, Ticket,
 };
