@@ -1,7 +1,7 @@
 //! The rules, as the journal knows them.
 
-pub use allexmaster_inspect::rules::Rules;
 use allexmaster_journal::Inbox;
+pub use allexmaster_state::Rules;
 use allexmaster_state::{Event, Incarnation, State};
 
 use std::time::Duration;

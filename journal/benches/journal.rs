@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use allexmaster_journal::{Live, Machine, Options, Stamp, SystemClock};
+use allexmaster_journal::{Live, Machine, Options, Stamp, SystemClock, Wall};
 use serde::{Deserialize, Serialize};
 
 const ROUNDS: usize = 11;
@@ -51,6 +51,7 @@ impl Machine for Counter {
     type State = Count;
     type Event = Event;
     type Effect = ();
+    type Time = Wall;
 
     const PROGRAM: &'static str = "counter";
     const STEP_VERSION: u32 = 1;
@@ -71,7 +72,7 @@ impl Machine for Counter {
         (state, Vec::new())
     }
 
-    fn next_deadline(_state: &Count) -> Option<u64> {
+    fn next_deadline(_state: &Count) -> Option<Wall> {
         None
     }
 

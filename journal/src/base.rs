@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::checkpoint::{self, Written};
 use crate::error::Error;
-use crate::machine::Machine;
 use crate::reader::Position;
+use allexmaster_machine::Machine;
 
 const HASH_LENGTH: usize = 32;
 

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::machine::Machine;
 use crate::reader::Position;
 use crate::record::{CHECKSUM_LENGTH, Checksum};
+use allexmaster_machine::Machine;
 
 /// Raised when the form of the checkpoint itself changes. Not the form of the state: that is
 /// [`Machine::STEP_VERSION`].

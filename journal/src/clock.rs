@@ -2,14 +2,16 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use allexmaster_machine::Wall;
+
 /// Where the loop gets the two things that a pure machine must not fetch itself.
-pub trait Clock {
-    /// Milliseconds since the Unix epoch. The journal keeps recorded time from going back.
-    fn now(&mut self) -> u64;
+pub trait Clock<T = Wall> {
+    /// The time. The journal keeps recorded time from going back.
+    fn now(&mut self) -> T;
     /// Random bits, which are recorded with one event.
-    fn noise(&mut self) -> u32;
+    fn entropy(&mut self) -> u32;
     /// Makes sure that no time before this one is given: where the journal ends.
-    fn not_before(&mut self, at: u64) {
+    fn not_before(&mut self, at: T) {
         let _ = at;
     }
     /// What the clock did that time does not do, since this was asked for the last time.
@@ -59,7 +61,7 @@ impl Default for MachineTime {
 
 impl TimeSource for MachineTime {
     fn wall(&mut self) -> u64 {
-        SystemClock.now()
+        SystemClock.now().0
     }
 
     fn passed(&mut self) -> u64 {
@@ -98,7 +100,7 @@ impl<S: TimeSource> SteadyClock<S> {
 }
 
 impl<S: TimeSource> Clock for SteadyClock<S> {
-    fn now(&mut self) -> u64 {
+    fn now(&mut self) -> Wall {
         let (wall, passed) = (self.source.wall(), self.source.passed());
         let lived = passed.saturating_sub(self.passed);
         self.passed = passed;
@@ -109,7 +111,7 @@ impl<S: TimeSource> Clock for SteadyClock<S> {
             }
             self.is_ahead = false;
             self.now = wall;
-            return wall;
+            return Wall(wall);
         }
         if expected - wall >= JUMP_LEAST && !self.is_ahead {
             self.is_ahead = true;
@@ -117,15 +119,15 @@ impl<S: TimeSource> Clock for SteadyClock<S> {
         }
         let slowed = self.now.saturating_add(lived - lived / CATCH_UP_PART);
         self.now = slowed.max(wall);
-        self.now
+        Wall(self.now)
     }
 
-    fn noise(&mut self) -> u32 {
-        SystemClock.noise()
+    fn entropy(&mut self) -> u32 {
+        SystemClock.entropy()
     }
 
-    fn not_before(&mut self, at: u64) {
-        self.now = self.now.max(at);
+    fn not_before(&mut self, at: Wall) {
+        self.now = self.now.max(at.0);
     }
 
     fn jump(&mut self) -> Option<Jump> {
@@ -139,18 +141,18 @@ impl<S: TimeSource> Clock for SteadyClock<S> {
 
 /// One moment of a clock, for all events of a batch: so that none of them sees a jump that the
 /// machine was not told of.
-pub(crate) struct Moment<'clock> {
-    pub(crate) now: u64,
-    pub(crate) clock: &'clock mut dyn Clock,
+pub(crate) struct Moment<'clock, T> {
+    pub(crate) now: T,
+    pub(crate) clock: &'clock mut dyn Clock<T>,
 }
 
-impl Clock for Moment<'_> {
-    fn now(&mut self) -> u64 {
+impl<T: Copy> Clock<T> for Moment<'_, T> {
+    fn now(&mut self) -> T {
         self.now
     }
 
-    fn noise(&mut self) -> u32 {
-        self.clock.noise()
+    fn entropy(&mut self) -> u32 {
+        self.clock.entropy()
     }
 }
 
@@ -159,15 +161,15 @@ impl Clock for Moment<'_> {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    fn now(&mut self) -> u64 {
+    fn now(&mut self) -> Wall {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        since_epoch.map_or(0, |elapsed| {
+        Wall(since_epoch.map_or(0, |elapsed| {
             u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
-        })
+        }))
     }
 
-    fn noise(&mut self) -> u32 {
-        // Noise only spreads retries. Where the kernel has none, the nanoseconds will do.
+    fn entropy(&mut self) -> u32 {
+        // Entropy only spreads retries. Where the kernel has none, the nanoseconds will do.
         getrandom::u32().unwrap_or_else(|_| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
             since_epoch.map_or(0, |elapsed| elapsed.subsec_nanos())
@@ -176,16 +178,16 @@ impl Clock for SystemClock {
 }
 
 /// Clocks can be lent.
-impl<C: Clock + ?Sized> Clock for &mut C {
-    fn now(&mut self) -> u64 {
+impl<T, C: Clock<T> + ?Sized> Clock<T> for &mut C {
+    fn now(&mut self) -> T {
         (**self).now()
     }
 
-    fn noise(&mut self) -> u32 {
-        (**self).noise()
+    fn entropy(&mut self) -> u32 {
+        (**self).entropy()
     }
 
-    fn not_before(&mut self, at: u64) {
+    fn not_before(&mut self, at: T) {
         (**self).not_before(at);
     }
 

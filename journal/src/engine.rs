@@ -17,9 +17,9 @@ use crate::inbox::Woken;
 pub use crate::inbox::{Inbox, Mailbox, Refused, Stopped, inbox};
 use crate::journal::MAX_BATCH;
 use crate::live::Live;
-use crate::machine::Machine;
 use crate::outage::{Outage, RETRY_FIRST, RETRY_MOST};
 use crate::recovery::Recovery;
+use allexmaster_machine::{Machine, Time as _};
 
 /// The longest sleep before the clock is read again: so a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ pub fn start<M, C, P>(
 ) -> std::io::Result<JoinHandle<Result<Ended<P::Exit>, Error>>>
 where
     M: Machine,
-    C: Clock + Send + 'static,
+    C: Clock<M::Time> + Send + 'static,
     P: Performer<M> + Send + 'static,
     P::Exit: Send + 'static,
 {
@@ -120,10 +120,10 @@ pub fn run<M, C, P>(
 ) -> Result<Ended<P::Exit>, Error>
 where
     M: Machine,
-    C: Clock,
+    C: Clock<M::Time>,
     P: Performer<M>,
 {
-    clock.not_before(live.position().at);
+    clock.not_before(M::Time::from_millis(live.position().at));
     let mut engine = Engine {
         live,
         mailbox,
@@ -151,7 +151,7 @@ struct Engine<M: Machine, C, P> {
     clock: C,
     performer: P,
     /// The deadline that the machine was told of and left standing.
-    told: Option<u64>,
+    told: Option<M::Time>,
     /// So many events have to be taken in before a deadline counts: they waited while the journal
     /// could not be written, and may be what the deadline waits for.
     deadlines_after: u64,
@@ -160,7 +160,7 @@ struct Engine<M: Machine, C, P> {
 impl<M, C, P> Engine<M, C, P>
 where
     M: Machine,
-    C: Clock,
+    C: Clock<M::Time>,
     P: Performer<M>,
 {
     fn turn_until_end(&mut self) -> Result<Ended<P::Exit>, Error> {
@@ -208,7 +208,7 @@ where
         }
     }
 
-    fn take_in(&mut self, now: u64, events: &[M::Event]) -> Result<Vec<M::Effect>, Error> {
+    fn take_in(&mut self, now: M::Time, events: &[M::Event]) -> Result<Vec<M::Effect>, Error> {
         let clock = &mut self.clock;
         self.live.take_in(&mut Moment { now, clock }, events)
     }
@@ -236,7 +236,7 @@ where
     }
 
     /// Whether the machine is to be told that its deadline has passed.
-    fn deadline_is_due(&mut self, now: u64, slept: bool) -> bool {
+    fn deadline_is_due(&mut self, now: M::Time, slept: bool) -> bool {
         if self.mailbox.received() < self.deadlines_after {
             return false;
         }
@@ -254,7 +254,7 @@ where
         error: Error,
         mut held: Vec<M::Event>,
     ) -> Result<Vec<M::Effect>, Error> {
-        let mut outage = Outage::new(self.clock.now(), &error, held.len());
+        let mut outage = Outage::new(self.clock.now().millis(), &error, held.len());
         let mut effects = Vec::new();
         let mut repairs = Vec::new();
         let (mut error, mut pause) = (error, RETRY_FIRST);
@@ -327,12 +327,16 @@ where
 }
 
 /// How long to sleep if nothing comes in.
-fn time_to_sleep<M: Machine>(state: &M::State, now: u64, told: Option<u64>) -> Option<Duration> {
+fn time_to_sleep<M: Machine>(
+    state: &M::State,
+    now: M::Time,
+    told: Option<M::Time>,
+) -> Option<Duration> {
     let deadline = M::next_deadline(state)?;
     if told == Some(deadline) {
         return Some(DEADLINE_REPEAT);
     }
-    let left = Duration::from_millis(deadline.saturating_sub(now));
+    let left = Duration::from_millis(deadline.millis().saturating_sub(now.millis()));
     Some(left.min(LONGEST_SLEEP))
 }
 
@@ -341,15 +345,16 @@ mod tests {
     use std::time::Duration;
 
     use super::{DEADLINE_REPEAT, LONGEST_SLEEP, time_to_sleep};
-    use crate::machine::{Machine, Stamp};
+    use allexmaster_machine::{Machine, Stamp, Wall};
 
     /// A machine that is nothing but its deadline.
     struct Alarm;
 
     impl Machine for Alarm {
-        type State = Option<u64>;
+        type State = Option<Wall>;
         type Event = ();
         type Effect = ();
+        type Time = Wall;
 
         const PROGRAM: &'static str = "alarm";
         const STEP_VERSION: u32 = 1;
@@ -358,11 +363,11 @@ mod tests {
             1
         }
 
-        fn step(state: Option<u64>, _stamp: Stamp, _event: ()) -> (Option<u64>, Vec<()>) {
+        fn step(state: Option<Wall>, _stamp: Stamp, _event: ()) -> (Option<Wall>, Vec<()>) {
             (state, Vec::new())
         }
 
-        fn next_deadline(state: &Option<u64>) -> Option<u64> {
+        fn next_deadline(state: &Option<Wall>) -> Option<Wall> {
             *state
         }
 
@@ -371,12 +376,12 @@ mod tests {
 
     #[test]
     fn without_a_deadline_the_loop_sleeps_until_something_comes() {
-        assert_eq!(time_to_sleep::<Alarm>(&None, 5, None), None);
+        assert_eq!(time_to_sleep::<Alarm>(&None, Wall(5), None), None);
     }
 
     #[test]
     fn the_sleep_ends_at_the_deadline_or_when_the_clock_has_to_be_read_again() {
-        let sleep = |now| time_to_sleep::<Alarm>(&Some(1_000_000), now, None);
+        let sleep = |now| time_to_sleep::<Alarm>(&Some(Wall(1_000_000)), Wall(now), None);
         assert_eq!(sleep(999_990), Some(Duration::from_millis(10)));
         assert_eq!(sleep(1_000_000), Some(Duration::ZERO));
         assert_eq!(sleep(2_000_000), Some(Duration::ZERO));
@@ -385,7 +390,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_is_left_standing_does_not_make_the_loop_spin() {
-        let sleep = time_to_sleep::<Alarm>(&Some(7), 100, Some(7));
+        let sleep = time_to_sleep::<Alarm>(&Some(Wall(7)), Wall(100), Some(Wall(7)));
         assert_eq!(sleep, Some(DEADLINE_REPEAT));
     }
 }

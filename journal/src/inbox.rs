@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::journal::Journal;
 use crate::live::Live;
-use crate::machine::Machine;
 use crate::outage::Outage;
+use allexmaster_machine::Machine;
 
 /// How many questions may wait: whoever asks more waits with asking.
 const QUESTIONS_MOST: usize = 256;

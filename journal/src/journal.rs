@@ -16,12 +16,12 @@ use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
 use crate::heard::Heard;
-use crate::machine::{Machine, Stamp};
 use crate::reader::{Position, Reader, walk};
 use crate::record::{self, MAX_PAYLOAD, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::store::{Block, ClosedStore, FolderStore, ReadingStore, Store, Unsealed};
+use allexmaster_machine::{Machine, Stamp, Time as _};
 
 /// The most events made durable by one sync. More would only let the first ones wait: at this
 /// number the sync itself is already a small part of the time.
@@ -44,6 +44,9 @@ pub const SEAL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A checkpoint that fits, or why it does not.
 pub type StoredCheckpoint<State> = Result<(Position, State), String>;
+
+/// An event of a machine, and the stamp that it was recorded with.
+pub type Stamped<M> = (Stamp<<M as Machine>::Time>, <M as Machine>::Event);
 
 /// How a journal is opened. `default()` is for production.
 #[derive(Clone, Copy, Debug, Default)]
@@ -205,13 +208,13 @@ impl<M: Machine> Journal<M> {
     /// other error it is not known what is on disk, and the journal takes nothing more.
     pub fn append(
         &mut self,
-        clock: &mut dyn Clock,
+        clock: &mut dyn Clock<M::Time>,
         events: &[M::Event],
-    ) -> Result<Vec<(Stamp, M::Event)>, Error> {
+    ) -> Result<Vec<Stamped<M>>, Error> {
         if self.failed {
             return Err(Error::Failed);
         }
-        let at = clock.now().max(self.position.at);
+        let at = clock.now().millis().max(self.position.at);
         let mut batches = Vec::new();
         let mut recorded = Vec::with_capacity(events.len());
         let mut position = self.position;
@@ -219,7 +222,7 @@ impl<M: Machine> Journal<M> {
             let stamp = Stamp {
                 sequence: position.sequence + 1,
                 at,
-                noise: clock.noise(),
+                entropy: clock.entropy(),
             };
             let (kind, payload, event) = put_down::<M>(event)?;
             let batch = Batch::with_room(&mut batches, stamp.sequence);
@@ -235,7 +238,7 @@ impl<M: Machine> Journal<M> {
                 ),
                 at,
             };
-            recorded.push((stamp, event));
+            recorded.push((stamp.map(M::Time::from_millis), event));
         }
         for batch in &batches {
             self.make_durable(batch)?;
@@ -514,7 +517,8 @@ impl<M: Machine> Journal<M> {
 fn put_down<M: Machine>(event: &M::Event) -> Result<(u16, Vec<u8>, M::Event), Error> {
     let kind = M::kind(event);
     let not_recordable = |source| Error::NotRecordable { kind, source };
-    let payload = serde_json::to_vec(event).map_err(not_recordable)?;
+    let mut payload = Vec::new();
+    M::encode(event, &mut payload).map_err(not_recordable)?;
     if payload.len() > MAX_PAYLOAD {
         return Err(Error::EventTooLarge {
             kind,

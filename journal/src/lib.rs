@@ -30,8 +30,6 @@
 //! [`compaction`], which keeps the state that the deleted events led to.
 
 // In reading order: what a program hands in, the loop, and what the loop stands on.
-pub mod machine;
-
 pub mod engine;
 
 mod inbox;
@@ -72,6 +70,7 @@ pub mod clock;
 
 pub mod failpoint;
 
+pub use allexmaster_machine::{Machine, Mono, Stamp, Time, Wall};
 pub use base::Base;
 pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
 pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
@@ -81,7 +80,6 @@ pub use failpoint::{BadFailpoint, Failpoint, Point};
 pub use heard::Heard;
 pub use journal::{Journal, MAX_BATCH, Options};
 pub use live::{Live, Opened, Tail};
-pub use machine::{Machine, Stamp};
 pub use outage::Outage;
 pub use reader::Position;
 pub use records::{Recorded, Records};

@@ -11,11 +11,11 @@ use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::heard::Heard;
 use crate::journal::{Journal, Options};
-use crate::machine::{Machine, Stamp};
 use crate::reader::Position;
-use crate::records::read_event;
+use crate::records::{read_event, stamp};
 use crate::recovery::Recovery;
 use crate::store::{FolderPlace, Place, Store};
+use allexmaster_machine::{Machine, Stamp};
 
 /// How a journal was found when it was opened.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ impl<M: Machine> Live<M> {
     /// As [`Journal::append`]. Then the state is as it was before, and nothing has to be done.
     pub fn commit(
         &mut self,
-        clock: &mut dyn Clock,
+        clock: &mut dyn Clock<M::Time>,
         events: Vec<M::Event>,
     ) -> Result<Vec<M::Effect>, Error> {
         self.take_in(clock, &events)
@@ -161,7 +161,7 @@ impl<M: Machine> Live<M> {
     /// The same with events that the caller keeps, for the case that it fails.
     pub(crate) fn take_in(
         &mut self,
-        clock: &mut dyn Clock,
+        clock: &mut dyn Clock<M::Time>,
         events: &[M::Event],
     ) -> Result<Vec<M::Effect>, Error> {
         let failpoint = self.journal.options().failpoint;
@@ -256,7 +256,7 @@ impl<M: Machine> Live<M> {
         }
         let mut found = Vec::new();
         journal.scan(Some(position), &mut repairs, |record| {
-            found.push((record.stamp, read_event::<M>(&record)?));
+            found.push((stamp::<M>(&record), read_event::<M>(&record)?));
             Ok(())
         })?;
         journal.make_sure()?;
@@ -273,7 +273,7 @@ impl<M: Machine> Live<M> {
         })
     }
 
-    fn step(&mut self, stamp: Stamp, event: M::Event) -> Vec<M::Effect> {
+    fn step(&mut self, stamp: Stamp<M::Time>, event: M::Event) -> Vec<M::Effect> {
         self.told += u64::from(M::is_told(&event));
         let state = std::mem::take(&mut self.state);
         let (state, effects) = M::step(state, stamp, event);
@@ -299,7 +299,7 @@ impl<M: Machine> Live<M> {
             let event = read_event::<M>(&record)?;
             let in_tail = record.stamp.sequence > heard.sequence;
             let told = M::is_told(&event);
-            let (next, caused) = M::step(std::mem::take(&mut state), record.stamp, event);
+            let (next, caused) = M::step(std::mem::take(&mut state), stamp::<M>(&record), event);
             state = next;
             // The others were performed in life, or will be derived again.
             if in_tail && options.tail_after.is_some() {

@@ -1,9 +1,9 @@
 //! Reads records in their order and lets nothing pass that does not verify.
 
 use crate::error::Error;
-use crate::machine::Stamp;
 use crate::record::{self, Checksum, Record, RecordError};
 use crate::store::{Block, Store};
+use allexmaster_machine::Stamp;
 
 /// A place between two records: what the next one has to fit to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +190,7 @@ impl<'store> Reader<'store> {
             let Stamp {
                 sequence: found,
                 at,
-                noise: _,
+                entropy: _,
             } = record.stamp;
             if found != expected {
                 return Ok(None);

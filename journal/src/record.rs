@@ -3,7 +3,7 @@
 //! ```text
 //!  0       1       2        4          8          16         24        28
 //!  ├───────┼───────┼────────┼──────────┼──────────┼──────────┼─────────┼─────────┬──────────────┐
-//!  │ major │ minor │ kind   │ length   │ sequence │ at       │ noise   │ payload │ checksum     │
+//!  │ major │ minor │ kind   │ length   │ sequence │ at       │ entropy   │ payload │ checksum     │
 //!  │ u8    │ u8    │ u16    │ u32      │ u64      │ u64, ms  │ u32     │ JSON    │ 16 bytes     │
 //!  └───────┴───────┴────────┴──────────┴──────────┴──────────┴─────────┴─────────┴──────────────┘
 //! ```
@@ -17,7 +17,7 @@
 
 use thiserror::Error;
 
-use crate::machine::Stamp;
+use allexmaster_machine::Stamp;
 
 /// The format that is written, as (major, minor).
 ///
@@ -57,8 +57,8 @@ impl std::fmt::Display for Checksum {
 /// A record as it stands in the journal, its payload not yet read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'bytes> {
-    /// Place, time and randomness.
-    pub stamp: Stamp,
+    /// Sequence number, time in milliseconds of the machine's clock, and entropy.
+    pub stamp: Stamp<u64>,
     /// The kind of the event, a number that is never used twice.
     pub kind: u16,
     /// The event as JSON.
@@ -110,7 +110,7 @@ pub fn genesis(program: &str, identity: &str) -> Checksum {
 pub fn encode(
     output: &mut Vec<u8>,
     previous: Checksum,
-    stamp: Stamp,
+    stamp: Stamp<u64>,
     kind: u16,
     payload: &[u8],
 ) -> Checksum {
@@ -123,7 +123,7 @@ pub fn encode(
     output.extend_from_slice(&length.to_be_bytes());
     output.extend_from_slice(&stamp.sequence.to_be_bytes());
     output.extend_from_slice(&stamp.at.to_be_bytes());
-    output.extend_from_slice(&stamp.noise.to_be_bytes());
+    output.extend_from_slice(&stamp.entropy.to_be_bytes());
     output.extend_from_slice(payload);
     let checksum = chain(previous, &output[start..]);
     output.extend_from_slice(&checksum.0);
@@ -176,7 +176,7 @@ fn decode_content(content: &[u8], checksum: Checksum) -> Result<Record<'_>, Reco
         stamp: Stamp {
             sequence: u64::from_be_bytes(field(content, 8)?),
             at: u64::from_be_bytes(field(content, 16)?),
-            noise: u32::from_be_bytes(field(content, 24)?),
+            entropy: u32::from_be_bytes(field(content, 24)?),
         },
         payload,
         checksum,

@@ -3,15 +3,15 @@
 use std::marker::PhantomData;
 
 use crate::error::Error;
-use crate::machine::{Machine, Stamp};
 use crate::reader::Reader;
 use crate::record::{Checksum, Record};
+use allexmaster_machine::{Machine, Stamp, Time as _, Wall};
 
 /// An event as it stands in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recorded<Event> {
+pub struct Recorded<Event, T = Wall> {
     /// Place, time and randomness.
-    pub stamp: Stamp,
+    pub stamp: Stamp<T>,
     /// The number of the event's kind.
     pub kind: u16,
     /// What happened.
@@ -38,7 +38,7 @@ impl<'journal, M> Records<'journal, M> {
 }
 
 impl<M: Machine> Iterator for Records<'_, M> {
-    type Item = Result<Recorded<M::Event>, Error>;
+    type Item = Result<Recorded<M::Event, M::Time>, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -51,7 +51,7 @@ impl<M: Machine> Iterator for Records<'_, M> {
         });
         match next {
             Ok(Some((record, event))) => Some(Ok(Recorded {
-                stamp: record.stamp,
+                stamp: stamp::<M>(&record),
                 kind: record.kind,
                 event,
                 checksum: record.checksum,
@@ -66,6 +66,11 @@ impl<M: Machine> Iterator for Records<'_, M> {
             }
         }
     }
+}
+
+/// The stamp of a record, on the machine's clock.
+pub(crate) fn stamp<M: Machine>(record: &Record<'_>) -> Stamp<M::Time> {
+    record.stamp.map(M::Time::from_millis)
 }
 
 /// The event of a record that verified.

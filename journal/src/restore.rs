@@ -9,10 +9,10 @@ use crate::base::Base;
 use crate::error::Error;
 use crate::header::Header;
 use crate::journal::{SEAL_BYTES, SEAL_EVENTS};
-use crate::machine::{Machine, Stamp};
 use crate::reader::Position;
 use crate::record::{self, Checksum, MAX_PAYLOAD};
 use crate::store::{Block, FolderStore, Store};
+use allexmaster_machine::{Machine, Stamp};
 
 /// A journal that is being put down. What was put down is used only once [`Restore::finish`] returned.
 pub struct Restore<M> {
@@ -64,14 +64,14 @@ impl<M: Machine> Restore<M> {
         })
     }
 
-    /// Takes the next record; gives its checksum. Noise and time are kept as they were.
+    /// Takes the next record; gives its checksum. Entropy and time are kept as they were.
     ///
     /// # Errors
     /// The event is too large or none that this version knows; or the storage failed.
     pub fn push(
         &mut self,
         at: u64,
-        noise: u32,
+        entropy: u32,
         kind: u16,
         payload: &[u8],
     ) -> Result<Checksum, Error> {
@@ -89,7 +89,7 @@ impl<M: Machine> Restore<M> {
         let stamp = Stamp {
             sequence,
             at,
-            noise,
+            entropy,
         };
         let bytes = &mut self.block.bytes;
         let checksum = record::encode(bytes, self.position.checksum, stamp, kind, payload);

@@ -13,12 +13,12 @@ use super::{DaemonError, Options, read_pid};
 use crate::child::{ChildOptions, end_of};
 use crate::front::{Beginning, Restored};
 use crate::launch::MasterFacts;
-use crate::machine::Rules;
 use crate::process::{Found, Zombie};
 use crate::{node, process};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
 use allexmaster_sessions::{Front, FrontIdentity};
+use allexmaster_state::Rules;
 
 /// The master's own folder inside its folder.
 pub const OWN_FOLDER: &str = ".allexmaster";

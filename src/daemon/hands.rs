@@ -14,7 +14,9 @@ use tracing::{error, info, warn};
 
 use crate::child::Children;
 use crate::front::Driver;
-use crate::machine::{EventInbox, Rules};
+use allexmaster_state::Rules;
+
+use crate::machine::EventInbox;
 use crate::probe::Probe;
 use crate::sink::EventSink;
 use crate::status;

@@ -156,7 +156,7 @@ impl Life {
         let recorded = Recorded {
             sequence: self.sequence,
             at: Timestamp(self.now),
-            noise: 0,
+            entropy: 0,
             event,
         };
         self.recorded.push(recorded.clone());

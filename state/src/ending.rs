@@ -338,7 +338,7 @@ pub(crate) fn back_off(
 ) {
     let policy = state.settings.restart;
     let port_retry = state.settings.port_retry;
-    let (at, noise) = (turn.at, turn.noise);
+    let (at, entropy) = (turn.at, turn.entropy);
     let pause = state
         .services
         .change(instance, &mut state.deadlines, |service| {
@@ -347,7 +347,7 @@ pub(crate) fn back_off(
                 Decision::After(port_retry)
             } else {
                 service.history.failures = service.history.failures.saturating_add(1);
-                policy.decide(service.history.failures, approved, noise)
+                policy.decide(service.history.failures, approved, entropy)
             };
             match decision {
                 Decision::After(0) => service.activity = Activity::Waiting(Wait::Lan),

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use allexmaster_machine::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::{
     Port, RequestId, Settings, Timestamp,
 };
 
-/// An event as the journal holds it: with its place, its time and its noise.
+/// An event as the journal holds it: with its place, its time and its entropy.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded<E = Event> {
     /// Its place in the journal: 1, 2, 3 and so on without a gap.
@@ -20,9 +21,27 @@ pub struct Recorded<E = Event> {
     pub at: Timestamp,
     /// Randomness for the decisions that want it (jitter): it comes with the
     /// event, so that a replay decides the same.
-    pub noise: u32,
+    pub entropy: u32,
     /// What happened.
     pub event: E,
+}
+
+impl<E> Recorded<E> {
+    /// The event with the stamp that the journal gave it.
+    #[must_use]
+    pub const fn new(stamp: Stamp, event: E) -> Self {
+        let Stamp {
+            sequence,
+            at,
+            entropy,
+        } = stamp;
+        Self {
+            sequence,
+            at,
+            entropy,
+            event,
+        }
+    }
 }
 
 /// What happened. The numbers of [`Event::kind`] stand in the journal.

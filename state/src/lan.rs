@@ -173,7 +173,7 @@ fn schedule_dial(state: &mut State, turn: &Turn, failures: u32) {
         .saturating_mul(1 << failures.min(16))
         .min(state.settings.dial_retry_most);
     // Up to a quarter more, so that many masters do not come back in step.
-    let jitter = (pause / 4).saturating_mul(u64::from(turn.noise)) / u64::from(u32::MAX);
+    let jitter = (pause / 4).saturating_mul(u64::from(turn.entropy)) / u64::from(u32::MAX);
     state
         .deadlines
         .set(Deadline::Dial, turn.at.plus(pause.saturating_add(jitter)));

@@ -4,7 +4,7 @@
 //!                 ┌──────────────────────────────┐
 //!  Recorded ────► │ step(State, Recorded)        │ ────► State
 //!  (event, time,  │ one exhaustive match,        │
-//!   noise)        │ one topic module per arm     │ ────► Vec<Effect>
+//!   entropy)        │ one topic module per arm     │ ────► Vec<Effect>
 //!                 └──────────────────────────────┘
 //! ```
 //!
@@ -55,6 +55,7 @@ mod rejection;
 mod requests;
 mod restart;
 mod resume;
+mod rules;
 mod service;
 mod services;
 mod settings;
@@ -62,8 +63,8 @@ mod shutdown;
 mod state;
 mod status;
 mod step;
-mod time;
 
+pub use allexmaster_machine::Wall as Timestamp;
 pub use check::Broken;
 pub use claim::Claim;
 pub use deadline::{Deadline, Deadlines};
@@ -83,6 +84,7 @@ pub use ports::Ports;
 pub use rejection::{Rejection, Reply};
 pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
+pub use rules::Rules;
 pub use service::{Activity, History, Next, Process, Service, StopReason, Trouble, Wait};
 pub use services::Services;
 pub use settings::{Launcher, Settings};
@@ -90,7 +92,6 @@ pub use shutdown::Shutdown;
 pub use state::{Master, State};
 pub use status::{LanStatus, ServiceState, ServiceStatus};
 pub use step::step;
-pub use time::Timestamp;
 
 /// The version of the meaning of [`step()`]. A checkpoint that another version
 /// made is thrown away and rebuilt from the events.

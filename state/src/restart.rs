@@ -45,7 +45,7 @@ impl RestartPolicy {
     /// `approved` before its first failure is started again at once: most deaths
     /// are single ones, and each pause is one in which nobody is served.
     #[must_use]
-    pub fn decide(&self, failures: u32, approved: bool, noise: u32) -> Decision {
+    pub fn decide(&self, failures: u32, approved: bool, entropy: u32) -> Decision {
         if self.attempts > 0 && failures > self.attempts {
             return Decision::GiveUp;
         }
@@ -58,12 +58,12 @@ impl RestartPolicy {
             .delay
             .saturating_mul(1 << doublings)
             .min(self.delay_most);
-        Decision::After(self.with_jitter(pause, noise))
+        Decision::After(self.with_jitter(pause, entropy))
     }
 
-    fn with_jitter(&self, pause: u64, noise: u32) -> u64 {
+    fn with_jitter(&self, pause: u64, entropy: u32) -> u64 {
         let span = pause.saturating_mul(u64::from(self.jitter.min(1_000))) / 1_000;
-        let share = span.saturating_mul(2).saturating_mul(u64::from(noise)) / u64::from(u32::MAX);
+        let share = span.saturating_mul(2).saturating_mul(u64::from(entropy)) / u64::from(u32::MAX);
         pause.saturating_sub(span).saturating_add(share)
     }
 }

@@ -173,7 +173,7 @@ fn fill_places(state: &mut State, turn: &mut Turn) {
 pub(crate) struct Turn {
     pub(crate) sequence: u64,
     pub(crate) at: Timestamp,
-    pub(crate) noise: u32,
+    pub(crate) entropy: u32,
     attempts: u32,
     effects: Vec<Effect>,
 }
@@ -183,7 +183,7 @@ impl Turn {
         Self {
             sequence: recorded.sequence,
             at: recorded.at,
-            noise: recorded.noise,
+            entropy: recorded.entropy,
             attempts: 0,
             effects: Vec::new(),
         }

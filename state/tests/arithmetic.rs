@@ -8,7 +8,7 @@ use allexmaster_state::{
 use proptest::prelude::*;
 use serde_json::Map;
 
-/// Half of the noise: no jitter.
+/// Half of the entropy: no jitter.
 const MIDDLE: u32 = u32::MAX / 2 + 1;
 
 fn pause(decision: Decision) -> Option<u64> {
@@ -120,10 +120,10 @@ proptest! {
     fn no_policy_and_no_number_of_failures_is_too_much(
         (delay, delay_most, stable_after) in any::<(u64, u64, u64)>(),
         (attempts, jitter) in any::<(u32, u16)>(),
-        (failures, approved, noise) in any::<(u32, bool, u32)>(),
+        (failures, approved, entropy) in any::<(u32, bool, u32)>(),
     ) {
         let policy = RestartPolicy { delay, delay_most, stable_after, attempts, jitter };
-        if let Some(pause) = pause(policy.decide(failures, approved, noise)) {
+        if let Some(pause) = pause(policy.decide(failures, approved, entropy)) {
             prop_assert!(pause <= delay_most.saturating_mul(2));
         }
     }

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use allexmaster_inspect::rules::Rules;
 use allexmaster_journal::{Live, Options, SystemClock};
+use allexmaster_state::Rules;
 use allexmaster_state::{Event, ModuleName};
 use rustix::process::Signal;
 use serde_json::json;

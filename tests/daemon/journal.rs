@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_journal::{Journal, Options, Restore};
+use allexmaster_state::Rules;
 use serde_json::{Value, json};
 
 use crate::support::{Lan, Master, PROGRAM, need, wait_for};
@@ -271,9 +271,9 @@ fn past_of_its_own(folder: &Path) {
     let mut restore = Restore::<Rules>::begin(folder, journal.identity(), None).unwrap();
     let mut source = source::open(&recorded("crash_loop")).unwrap();
     let visited = source.visit(1, &mut |record| {
-        let (at, noise) = (record.stamp.at, record.stamp.noise);
+        let (at, entropy) = (record.stamp.at, record.stamp.entropy);
         restore
-            .push(at, noise, record.kind, record.payload)
+            .push(at, entropy, record.kind, record.payload)
             .unwrap();
         ControlFlow::Continue(())
     });

@@ -21,8 +21,6 @@
 #![forbid(unsafe_code)]
 
 // In reading order.
-pub mod rules;
-
 /// States on the way, so that a jump starts from the nearest one.
 pub mod frames;
 pub mod source;

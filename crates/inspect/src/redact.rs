@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::error::InspectError;
-use crate::rules::Rules;
 use crate::source::Start;
+use allexmaster_state::Rules;
 
 /// Replaces, and remembers by what.
 pub struct Redactor {

@@ -4,12 +4,11 @@ use std::ops::{ControlFlow, RangeInclusive};
 
 use allexmaster_journal::record::Record;
 use allexmaster_journal::{Error, Machine as _, Position};
-use allexmaster_state::{Effect, Recorded, State, step};
+use allexmaster_state::{Effect, Recorded, Rules, State, Timestamp, step};
 use uuid::Uuid;
 
 use crate::error::InspectError;
 use crate::frames::{FRAME_EVENTS, SharedFrames};
-use crate::rules::{Rules, recorded};
 use crate::source::{Beginning, Source};
 use crate::time::rfc3339;
 
@@ -412,7 +411,7 @@ pub fn read(record: &Record<'_>) -> Result<Recorded, InspectError> {
             source,
         })
     })?;
-    Ok(recorded(record.stamp, event))
+    Ok(Recorded::new(record.stamp.map(Timestamp), event))
 }
 
 /// The place of a record.

@@ -2,8 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use allexmaster_inspect::rules::Rules;
 use allexmaster_journal::{Live, Options};
+use allexmaster_state::Rules;
 
 use crate::world::World;
 
@@ -26,7 +26,7 @@ impl World {
         };
         let shown = live.journal().visit(1, |record| {
             take(&record.stamp.at.to_be_bytes());
-            take(&record.stamp.noise.to_be_bytes());
+            take(&record.stamp.entropy.to_be_bytes());
             take(record.payload);
             ControlFlow::Continue(())
         });

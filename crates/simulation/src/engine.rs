@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use allexmaster_inspect::rules::{Rules, recorded};
 use allexmaster_inspect::words;
 use allexmaster_journal::store::Fault as DiskFault;
-use allexmaster_journal::{Clock, Live, Options};
+use allexmaster_journal::{Clock, Live, Options, Wall};
 use allexmaster_state::{
-    Effect, Event, Identity, Incarnation, JournalId, Pid, SessionEffect, State, step,
+    Effect, Event, Identity, Incarnation, JournalId, Pid, Recorded, Rules, SessionEffect, State,
+    step,
 };
 
 use crate::agenda::Happening;
@@ -53,11 +53,11 @@ pub(crate) struct SimulatedClock<'world> {
 }
 
 impl Clock for SimulatedClock<'_> {
-    fn now(&mut self) -> u64 {
-        self.wall
+    fn now(&mut self) -> Wall {
+        Wall(self.wall)
     }
 
-    fn noise(&mut self) -> u32 {
+    fn entropy(&mut self) -> u32 {
         u32::try_from(self.chance.any() >> 32).unwrap_or(0)
     }
 }
@@ -315,7 +315,7 @@ fn late_effects(front: &mut Front, live: &mut Live<Rules>) -> Vec<SessionEffect>
     if let Ok(records) = live.journal().records(front.taking.0) {
         for record in records.flatten() {
             let state = std::mem::take(&mut front.before);
-            let (after, caused) = step(state, recorded(record.stamp, record.event));
+            let (after, caused) = step(state, Recorded::new(record.stamp, record.event));
             front.before = after;
             effects.extend(caused.into_iter().filter_map(Effect::into_session));
         }

@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use allexmaster_inspect::error::InspectError;
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source::{ExportWriter, Start};
 use allexmaster_journal::store::MemoryStore;
 use allexmaster_journal::{Live, Options};
+use allexmaster_state::Rules;
 use thiserror::Error;
 
 use crate::crash::Crashes;

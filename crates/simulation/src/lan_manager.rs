@@ -62,7 +62,7 @@ impl LanManager {
     /// When its rules have something to do.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let state = self.state()?;
-        state.next_deadline().map(|(at, _)| at)
+        state.next_deadline().map(|(at, _)| at.0)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allexmaster_inspect::rules::{Rules, recorded};
 use allexmaster_journal::{Live, Options, Recovery};
 use allexmaster_state::{
     Activity, InstanceName, ModuleName, Need, Port, Shutdown, SpawnOrder, State, Trouble, step,
 };
+use allexmaster_state::{Recorded, Rules};
 use serde_json::{Map, Value};
 
 use crate::plan::ADDRESS;
@@ -87,7 +87,7 @@ impl World {
         match again.journal().records(1) {
             Ok(records) => {
                 for record in records.flatten() {
-                    (replayed, _) = step(replayed, recorded(record.stamp, record.event));
+                    (replayed, _) = step(replayed, Recorded::new(record.stamp, record.event));
                 }
             }
             Err(error) => return self.demand(false, || format!("the journal: {error}")),

@@ -1,10 +1,10 @@
 //! Fixed seeds, in every test run. More of them: `cargo run --release -p allexmaster-simulation -- --seeds 1000`.
 
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_journal::store::MemoryStore;
 use allexmaster_journal::{Live, Options, SystemClock};
 use allexmaster_simulation::{Crashes, Failure, Length, Loss, Report, run};
+use allexmaster_state::Rules;
 use allexmaster_state::{Event, ModuleName};
 
 /// So many whole lives: some seconds in a debug build.

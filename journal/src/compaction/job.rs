@@ -10,11 +10,11 @@ use crate::base::Base;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::journal::Journal;
-use crate::machine::Machine;
 use crate::reader::{Position, walk};
 use crate::record::{self, Record};
-use crate::records::read_event;
+use crate::records::{read_event, stamp};
 use crate::store::{Block, Sealed, SealedReader, StoreError};
+use allexmaster_machine::Machine;
 
 /// All that the replay needs. What is sealed no longer changes; of the tail it has a copy.
 pub(crate) struct Job<M> {
@@ -154,7 +154,7 @@ impl<M: Machine> Job<M> {
             position = walk(&block.bytes, position, |record| {
                 if record.stamp.sequence <= self.checkpoint.sequence {
                     let event = read_event::<M>(record)?;
-                    (state, _) = M::step(std::mem::take(&mut state), record.stamp, event);
+                    (state, _) = M::step(std::mem::take(&mut state), stamp::<M>(record), event);
                 }
                 Ok(())
             })?;

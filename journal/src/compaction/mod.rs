@@ -33,8 +33,8 @@ use crate::base::Base;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::journal::Journal;
-use crate::machine::Machine;
 use crate::store::Sealed;
+use allexmaster_machine::Machine;
 use job::Prepared;
 
 /// So many files are removed in one turn of the loop: some milliseconds at most.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use allexmaster_journal::store::{Fault, MemoryStore};
 use allexmaster_journal::{
-    Base, Bounds, Compaction, Error, Journal, Live, Machine, Options, Recovery, Stamp, Wish,
+    Base, Bounds, Compaction, Error, Journal, Live, Machine, Options, Recovery, Stamp, Wall, Wish,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -108,12 +108,12 @@ fn a_compacted_journal_goes_on_and_is_compacted_again() {
 #[test]
 fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
     let disk = MemoryStore::new();
-    // One millisecond for each event, and one for each noise that was asked for between.
+    // One millisecond for each event, and one for each entropy that was asked for between.
     let mut live = filled(&disk, 4, 2);
     let last = live.position().at;
     let end_of = |live: &mut Live<Shelf>, sequence| {
         let next = live.journal().records(sequence).unwrap().next();
-        next.unwrap().unwrap().stamp.at
+        next.unwrap().unwrap().stamp.at.0
     };
     let keep = last - end_of(&mut live, 20);
     let wish = |keep| Wish {
@@ -214,6 +214,7 @@ impl Machine for LaterShelf {
     type State = LaterState;
     type Event = Event;
     type Effect = Effect;
+    type Time = Wall;
 
     const PROGRAM: &'static str = Shelf::PROGRAM;
     const STEP_VERSION: u32 = Shelf::STEP_VERSION + 1;
@@ -229,7 +230,7 @@ impl Machine for LaterShelf {
         (LaterState { shelf, taken }, effects)
     }
 
-    fn next_deadline(state: &LaterState) -> Option<u64> {
+    fn next_deadline(state: &LaterState) -> Option<Wall> {
         Shelf::next_deadline(&state.shelf)
     }
 
@@ -284,6 +285,7 @@ impl Machine for Unversioned {
     type State = State;
     type Event = Event;
     type Effect = Effect;
+    type Time = Wall;
 
     const PROGRAM: &'static str = Shelf::PROGRAM;
     const STEP_VERSION: u32 = Shelf::STEP_VERSION;
@@ -298,7 +300,7 @@ impl Machine for Unversioned {
         (state, effects)
     }
 
-    fn next_deadline(state: &State) -> Option<u64> {
+    fn next_deadline(state: &State) -> Option<Wall> {
         Shelf::next_deadline(state)
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Error, Live, Machine, Options, Recovery, Stamp};
+use allexmaster_journal::{Error, Live, Machine, Options, Recovery, Stamp, Wall};
 use proptest::prelude::*;
 
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
@@ -201,6 +201,7 @@ impl Machine for Other {
     type State = u64;
     type Event = OtherEvent;
     type Effect = Effect;
+    type Time = Wall;
 
     const PROGRAM: &'static str = "shelf";
     const STEP_VERSION: u32 = 2;
@@ -213,7 +214,7 @@ impl Machine for Other {
         (state + 1, Vec::new())
     }
 
-    fn next_deadline(_state: &u64) -> Option<u64> {
+    fn next_deadline(_state: &u64) -> Option<Wall> {
         None
     }
 
@@ -235,6 +236,7 @@ impl Machine for Stranger {
     type State = State;
     type Event = Event;
     type Effect = Effect;
+    type Time = Wall;
 
     const PROGRAM: &'static str = "stranger";
     const STEP_VERSION: u32 = 1;
@@ -247,7 +249,7 @@ impl Machine for Stranger {
         Shelf::step(state, stamp, event)
     }
 
-    fn next_deadline(state: &State) -> Option<u64> {
+    fn next_deadline(state: &State) -> Option<Wall> {
         Shelf::next_deadline(state)
     }
 

@@ -35,7 +35,7 @@ fn three_records(genesis: Checksum) -> (Vec<u8>, Vec<usize>) {
         let stamp = Stamp {
             sequence,
             at: 1_700_000_000_000 + sequence,
-            noise: 0xdead_beef,
+            entropy: 0xdead_beef,
         };
         checksum = record::encode(&mut bytes, checksum, stamp, 7, payload);
     }
@@ -127,7 +127,7 @@ fn record_of_version(genesis: Checksum, major: u8, minor: u8) -> Vec<u8> {
     let stamp = Stamp {
         sequence: 1,
         at: 5,
-        noise: 6,
+        entropy: 6,
     };
     record::encode(&mut bytes, genesis, stamp, 5, b"\"Stop\"");
     bytes[0] = major;

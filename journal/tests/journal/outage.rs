@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use allexmaster_journal::engine::{self, Inbox};
 use allexmaster_journal::store::{Fault, MemoryStore};
 use allexmaster_journal::{
-    Clock, Ended, Error, Live, Machine, Options, Outage, Performer, Recovery,
+    Clock, Ended, Error, Live, Machine, Options, Outage, Performer, Recovery, Wall,
 };
 use proptest::prelude::*;
 
@@ -69,11 +69,11 @@ type Thread = std::thread::JoinHandle<Result<Ended<()>, Error>>;
 struct SetClock(Arc<AtomicU64>);
 
 impl Clock for SetClock {
-    fn now(&mut self) -> u64 {
-        self.0.load(Ordering::SeqCst)
+    fn now(&mut self) -> Wall {
+        Wall(self.0.load(Ordering::SeqCst))
     }
 
-    fn noise(&mut self) -> u32 {
+    fn entropy(&mut self) -> u32 {
         7
     }
 }

@@ -99,7 +99,7 @@ fn a_journal_that_was_put_down_again_is_the_same_journal() {
     journal
         .visit(1, |record| {
             let stamp = record.stamp;
-            let checksum = restore.push(stamp.at, stamp.noise, record.kind, record.payload);
+            let checksum = restore.push(stamp.at, stamp.entropy, record.kind, record.payload);
             pushed = checksum.map(|checksum| assert_eq!(checksum, record.checksum));
             ControlFlow::Continue(())
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use allexmaster_journal::{Clock, Machine, Stamp};
+use allexmaster_journal::{Clock, Machine, Stamp, Wall};
 use serde::{Deserialize, Serialize};
 
 /// A shelf of things, which remembers everything that could differ in a replay.
@@ -40,6 +40,7 @@ impl Machine for Shelf {
     type State = State;
     type Event = Event;
     type Effect = Effect;
+    type Time = Wall;
 
     const PROGRAM: &'static str = "shelf";
     const STEP_VERSION: u32 = 1;
@@ -57,8 +58,8 @@ impl Machine for Shelf {
 
     fn step(mut state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>) {
         state.events += 1;
-        state.last_at = stamp.at;
-        state.noise = state.noise.wrapping_mul(31) + u64::from(stamp.noise);
+        state.last_at = stamp.at.0;
+        state.noise = state.noise.wrapping_mul(31) + u64::from(stamp.entropy);
         let tell = Effect::Tell {
             sequence: stamp.sequence,
         };
@@ -76,10 +77,10 @@ impl Machine for Shelf {
                 vec![tell]
             }
             Event::DeadlineReached => match state.alarm {
-                Some(at) if at <= stamp.at => {
+                Some(at) if at <= stamp.at.0 => {
                     state.alarm = None;
                     state.rung += 1;
-                    vec![Effect::Ring { at: stamp.at }]
+                    vec![Effect::Ring { at: stamp.at.0 }]
                 }
                 Some(_) | None => vec![],
             },
@@ -92,8 +93,8 @@ impl Machine for Shelf {
         (state, effects)
     }
 
-    fn next_deadline(state: &State) -> Option<u64> {
-        state.alarm
+    fn next_deadline(state: &State) -> Option<Wall> {
+        state.alarm.map(Wall)
     }
 
     fn deadline_reached() -> Event {
@@ -122,12 +123,12 @@ impl Default for TestClock {
 }
 
 impl Clock for TestClock {
-    fn now(&mut self) -> u64 {
+    fn now(&mut self) -> Wall {
         self.now += 1;
-        self.now
+        Wall(self.now)
     }
 
-    fn noise(&mut self) -> u32 {
+    fn entropy(&mut self) -> u32 {
         self.noise = self
             .noise
             .wrapping_mul(1_664_525)

@@ -35,9 +35,9 @@ pub(crate) struct Terms {
 pub(crate) enum Move {
     PerformLan(Mood),
     PerformMachine { which: u16, luck: bool },
-    Hear { which: u16, noise: u32 },
-    Repeat { which: u16, noise: u32 },
-    Wake { noise: u32 },
+    Hear { which: u16, entropy: u32 },
+    Repeat { which: u16, entropy: u32 },
+    Wake { entropy: u32 },
     Pass { milliseconds: u16 },
     Configure { name: u16, kind: u8 },
     Forget { name: u16 },
@@ -95,10 +95,10 @@ impl Arbitrary for Move {
             16 => (any::<u16>(), prop::bool::weighted(0.85))
                 .prop_map(|(which, luck)| Self::PerformMachine { which, luck }),
             32 => (any::<u16>(), any::<u32>())
-                .prop_map(|(which, noise)| Self::Hear { which, noise }),
+                .prop_map(|(which, entropy)| Self::Hear { which, entropy }),
             3 => (any::<u16>(), any::<u32>())
-                .prop_map(|(which, noise)| Self::Repeat { which, noise }),
-            6 => any::<u32>().prop_map(|noise| Self::Wake { noise }),
+                .prop_map(|(which, entropy)| Self::Repeat { which, entropy }),
+            6 => any::<u32>().prop_map(|entropy| Self::Wake { entropy }),
             2 => any::<u16>().prop_map(|milliseconds| Self::Pass { milliseconds }),
             8 => (0..NAMES, any::<u8>())
                 .prop_map(|(name, kind)| Self::Configure { name, kind }),
@@ -155,12 +155,12 @@ impl World {
             Move::PerformMachine { which, luck } => {
                 self.perform_machine(which, luck);
             }
-            Move::Hear { which, noise } => {
-                self.hear(which, noise);
+            Move::Hear { which, entropy } => {
+                self.hear(which, entropy);
             }
-            Move::Repeat { which, noise } => self.repeat(which, noise),
-            Move::Wake { noise } => {
-                self.wake(noise);
+            Move::Repeat { which, entropy } => self.repeat(which, entropy),
+            Move::Wake { entropy } => {
+                self.wake(entropy);
             }
             Move::Pass { milliseconds } => self.pass(u64::from(milliseconds)),
             Move::Configure { name, kind } => {

@@ -67,11 +67,11 @@ impl World {
     }
 
     /// An event is recorded and decided upon; its effects wait to be performed.
-    pub(crate) fn happen(&mut self, event: Event, noise: u32) {
+    pub(crate) fn happen(&mut self, event: Event, entropy: u32) {
         let recorded = Recorded {
             sequence: self.journal.len() as u64 + 1,
             at: Timestamp(self.now),
-            noise,
+            entropy,
             event,
         };
         self.journal.push(recorded.clone());
@@ -278,7 +278,7 @@ impl World {
     }
 
     /// The master hears one of the events that wait: in order from each source, in any between them.
-    pub(crate) fn hear(&mut self, which: u16, noise: u32) -> bool {
+    pub(crate) fn hear(&mut self, which: u16, entropy: u32) -> bool {
         let sources = self.from_children.len() + usize::from(!self.from_lan.is_empty());
         if sources == 0 {
             return false;
@@ -296,14 +296,14 @@ impl World {
         };
         if let Some(event) = event {
             self.heard.push(event.clone());
-            self.happen(event, noise);
+            self.happen(event, entropy);
         }
         true
     }
 
     /// The master hears something for a second time. Not what would be no
     /// repetition but a lie: an answer to the question that is open now.
-    pub(crate) fn repeat(&mut self, which: u16, noise: u32) {
+    pub(crate) fn repeat(&mut self, which: u16, entropy: u32) {
         if self.heard.is_empty() {
             return;
         }
@@ -311,7 +311,7 @@ impl World {
         let event = self.heard[index].clone();
         if !self.is_a_lie(&event) {
             self.was_told_twice = true;
-            self.happen(event, noise);
+            self.happen(event, entropy);
         }
     }
 
@@ -332,12 +332,12 @@ impl World {
     }
 
     /// Time passes until the state has something to do.
-    pub(crate) fn wake(&mut self, noise: u32) -> bool {
+    pub(crate) fn wake(&mut self, entropy: u32) -> bool {
         let Some((at, _)) = self.state.next_deadline() else {
             return false;
         };
         self.now = self.now.max(at.0);
-        self.happen(Event::DeadlineReached, noise);
+        self.happen(Event::DeadlineReached, entropy);
         true
     }
 

@@ -89,16 +89,16 @@ fn a_killed_service_is_back_after_the_lan_manager_has_heard() {
 #[test]
 fn pauses_double_up_to_the_longest_and_jitter_moves_them() {
     let mut story = Story::about(
-        "Failure after failure: 500 ms, doubled up to the longest; the noise of the event moves a pause by up to a fifth.",
+        "Failure after failure: 500 ms, doubled up to the longest; the entropy of the event moves a pause by up to a fifth.",
     );
     story.given(|story| {
         story
             .set(|settings| settings.restart.delay_most = 3_000)
             .appears("Time");
     });
-    for noise in [u32::MAX / 2 + 1, 0, u32::MAX, u32::MAX / 2 + 1, 0] {
+    for entropy in [u32::MAX / 2 + 1, 0, u32::MAX, u32::MAX / 2 + 1, 0] {
         story.given(|story| {
-            story.goes_on("Time", Stage::Spawning).noise(noise);
+            story.goes_on("Time", Stage::Spawning).entropy(entropy);
         });
         story.not_spawned("Time");
         story.given(|story| {

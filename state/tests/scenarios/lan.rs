@@ -16,7 +16,7 @@ fn the_lan_manager_is_dialed_again_and_again() {
     for _ in 0..7 {
         story.disconnect().wakes();
     }
-    story.noise(u32::MAX).disconnect().end("dial");
+    story.entropy(u32::MAX).disconnect().end("dial");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Story {
     pid: u32,
     now: u64,
     sequence: u64,
-    noise: u32,
+    entropy: u32,
     next_pid: u32,
     quiet: bool,
     text: String,
@@ -88,7 +88,7 @@ impl Story {
             pid: 1,
             now: 0,
             sequence: 0,
-            noise: u32::MAX / 2 + 1, // the middle: no jitter
+            entropy: u32::MAX / 2 + 1, // the middle: no jitter
             next_pid: 100,
             quiet: false,
             text: format!("{sentence}\n\n"),
@@ -120,7 +120,7 @@ impl Story {
         let recorded = Recorded {
             sequence: self.sequence,
             at: Timestamp(self.now),
-            noise: self.noise,
+            entropy: self.entropy,
             event,
         };
         let before = self.state.clone();
@@ -140,8 +140,8 @@ impl Story {
         self
     }
 
-    pub(crate) fn noise(&mut self, noise: u32) -> &mut Self {
-        self.noise = noise;
+    pub(crate) fn entropy(&mut self, entropy: u32) -> &mut Self {
+        self.entropy = entropy;
         self
     }
 

@@ -18,9 +18,9 @@ use std::time::Instant;
 
 use allexmaster_inspect::explorer::{Index, Indexing};
 use allexmaster_inspect::replay::{Past, Step};
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_journal::{Live, Options, Restore};
+use allexmaster_state::Rules;
 use allexmaster_state::{
     Activity, BidAnswer, BootId, Claim, Event, Identity, InstanceName, JournalId, Lan, Launcher,
     ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer, Settings, State,
@@ -142,7 +142,7 @@ fn write(folder: &Path) {
         let recorded = Recorded {
             sequence,
             at: Timestamp(at),
-            noise: 7,
+            entropy: 7,
             event,
         };
         *state = step(std::mem::take(state), recorded).0;

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::{Answer, Place, Setting, confirmed};
 use crate::error::InspectError;
-use crate::rules::Rules;
 use crate::screen::{Screen, Tone};
 use crate::source;
 use crate::time::{before_the_end, rfc3339};
+use allexmaster_state::Rules;
 
 /// Remove old history. What it led to stays, as a state that is verified first.
 ///

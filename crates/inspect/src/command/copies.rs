@@ -13,8 +13,8 @@ use super::{Answer, Place, Range, Setting};
 use crate::error::InspectError;
 use crate::redact::Redactor;
 use crate::replay::Past;
-use crate::rules::Rules;
 use crate::source::{Beginning, ExportSource, ExportWriter, Source, Start};
+use allexmaster_state::Rules;
 
 /// Write the journal, or a stretch of it, as lines of JSON.
 ///
@@ -165,7 +165,7 @@ impl Import {
         let mut failed = None;
         source.visit(first, &mut |record| {
             let stamp = record.stamp;
-            match restore.push(stamp.at, stamp.noise, record.kind, record.payload) {
+            match restore.push(stamp.at, stamp.entropy, record.kind, record.payload) {
                 Ok(_) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);

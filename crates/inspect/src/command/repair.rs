@@ -9,8 +9,8 @@ use clap::Args;
 use super::{Answer, Place, Setting, confirmed};
 use crate::error::InspectError;
 use crate::replay::Past;
-use crate::rules::Rules;
 use crate::source::Beginning;
+use allexmaster_state::Rules;
 
 /// Put the records that are good into a new journal, and tell what is left behind.
 ///
@@ -95,7 +95,7 @@ fn put_down(past: &mut Past, folder: &std::path::Path, last: u64) -> Result<(), 
     let mut failed = None;
     past.source().visit(first, &mut |record| {
         let stamp = record.stamp;
-        let pushed = restore.push(stamp.at, stamp.noise, record.kind, record.payload);
+        let pushed = restore.push(stamp.at, stamp.entropy, record.kind, record.payload);
         failed = pushed.err();
         if failed.is_some() || stamp.sequence >= last {
             return ControlFlow::Break(());

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::line::{self, Line, parse_checksum};
 use super::{Beginning, OlderState, Source, Start, Visit};
 use crate::error::InspectError;
-use crate::rules::Rules;
+use allexmaster_state::Rules;
 
 /// The form of the file. Raised when an older program would misread it.
 ///

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Source, Start, Visit};
 use crate::error::InspectError;
-use crate::rules::Rules;
+use allexmaster_state::Rules;
 
 /// See the module.
 pub struct FolderSource {

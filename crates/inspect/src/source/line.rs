@@ -15,7 +15,8 @@ pub struct Line<'text> {
     /// Milliseconds since the Unix epoch.
     pub at: u64,
     /// The randomness that came with it.
-    pub noise: u32,
+    #[serde(rename = "noise")]
+    pub entropy: u32,
     /// The number of the event's kind.
     pub kind: u16,
     /// In hexadecimal digits.
@@ -35,7 +36,7 @@ impl Line<'_> {
         let line = Line {
             sequence: record.stamp.sequence,
             at: record.stamp.at,
-            noise: record.stamp.noise,
+            entropy: record.stamp.entropy,
             kind: record.kind,
             checksum: &checksum,
             event: serde_json::from_slice(record.payload)?,
@@ -65,7 +66,7 @@ pub(super) fn read<T>(
     let stamp = Stamp {
         sequence: line.sequence,
         at: line.at,
-        noise: line.noise,
+        entropy: line.entropy,
     };
     let payload = line.event.get().as_bytes();
     let told = parse_checksum(line.checksum).ok_or("its checksum is unreadable")?;

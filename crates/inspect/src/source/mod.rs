@@ -14,7 +14,7 @@ use allexmaster_state::{STEP_VERSION, State};
 use uuid::Uuid;
 
 use crate::error::InspectError;
-use crate::rules::Rules;
+use allexmaster_state::Rules;
 pub use export::{ExportSource, ExportWriter, Heading};
 pub use folder::FolderSource;
 use folder::beginning;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::line::{self, Line};
 use super::{Source, Start, Visit};
 use crate::error::InspectError;
-use crate::rules::Rules;
+use allexmaster_state::Rules;
 
 /// The most records of one page: the loop of the master waits while it reads them, about 2 ms.
 pub const MAX_PAGE_RECORDS: u64 = 1000;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::replay::Past;
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source::{self, Ask, Beginning, OnlineSource, Page};
-use allexmaster_journal::{Journal, Live, Options, Position, Restore, Wish};
+use allexmaster_journal::{Journal, Live, Options, Position, Restore, Wall, Wish};
 use allexmaster_state::Event;
+use allexmaster_state::Rules;
 
 use crate::support::{assert_snapshot, recorded, said};
 
@@ -24,13 +24,13 @@ pub(crate) fn compacted(folder: &Path, name: &str) -> PathBuf {
     let mut later = Vec::new();
     let visited = whole.source().visit(1, &mut |record| {
         if record.stamp.sequence <= THROUGH {
-            let (at, noise) = (record.stamp.at, record.stamp.noise);
+            let (at, entropy) = (record.stamp.at, record.stamp.entropy);
             restore
-                .push(at, noise, record.kind, record.payload)
+                .push(at, entropy, record.kind, record.payload)
                 .unwrap();
         } else {
             let event: Event = serde_json::from_slice(record.payload).unwrap();
-            later.push((record.stamp, event));
+            later.push((record.stamp.map(Wall), event));
         }
         std::ops::ControlFlow::Continue(())
     });
@@ -55,12 +55,12 @@ pub(crate) fn compacted(folder: &Path, name: &str) -> PathBuf {
 struct Stamped(allexmaster_journal::Stamp);
 
 impl allexmaster_journal::Clock for Stamped {
-    fn now(&mut self) -> u64 {
+    fn now(&mut self) -> Wall {
         self.0.at
     }
 
-    fn noise(&mut self) -> u32 {
-        self.0.noise
+    fn entropy(&mut self) -> u32 {
+        self.0.entropy
     }
 }
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::support::{recorded, said};
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::error::InspectError;
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_journal::{Live, Options, Restore, SystemClock};
 use allexmaster_state::Event;
+use allexmaster_state::Rules;
 
 /// What `journal verify` makes of these bytes: all is well only where they are the original.
 fn verified(folder: &Path, bytes: &[u8]) -> Result<Answer, InspectError> {
@@ -209,9 +209,9 @@ fn small_folder(folder: &Path) -> (PathBuf, String) {
     let mut whole = source::open(&recorded("lost_lanmanager")).unwrap();
     let mut restore = Restore::<Rules>::begin(&journal, whole.identity(), None).unwrap();
     let visited = whole.visit(1, &mut |record| {
-        let (at, noise) = (record.stamp.at, record.stamp.noise);
+        let (at, entropy) = (record.stamp.at, record.stamp.entropy);
         restore
-            .push(at, noise, record.kind, record.payload)
+            .push(at, entropy, record.kind, record.payload)
             .unwrap();
         if record.stamp.sequence < SEALED {
             ControlFlow::Continue(())

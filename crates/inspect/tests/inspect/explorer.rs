@@ -6,10 +6,10 @@ use crate::support::{assert_snapshot, recorded};
 use allexmaster_inspect::explorer::{App, Index, draw, key};
 use allexmaster_inspect::frames::FRAME_EVENTS;
 use allexmaster_inspect::replay::Past;
-use allexmaster_inspect::rules::Rules;
 use allexmaster_inspect::source;
 use allexmaster_inspect::time::Zone;
 use allexmaster_journal::{Live, Options, Restore};
+use allexmaster_state::Rules;
 use allexmaster_state::{Event, StopSource};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
@@ -149,8 +149,8 @@ fn long(folder: &Path) -> PathBuf {
     let mut source = source::open(&recorded("lost_lanmanager")).unwrap();
     let visited = source.visit(1, &mut |record| {
         time = record.stamp.at;
-        let (noise, kind) = (record.stamp.noise, record.kind);
-        restore.push(time, noise, kind, record.payload).unwrap();
+        let (entropy, kind) = (record.stamp.entropy, record.kind);
+        restore.push(time, entropy, kind, record.payload).unwrap();
         std::ops::ControlFlow::Continue(())
     });
     visited.unwrap();

@@ -213,7 +213,7 @@ fn satisfy(change: &mut Change<'_>, opening: &Opening, owner: MasterId, descript
         return;
     };
     let satisfied = need.satisfied_row(descriptor);
-    let row = need.service_row(descriptor, change.stamp.at);
+    let row = need.service_row(descriptor, change.stamp.at.0);
     change.state.open.remove(name);
     if let Some(master) = change.state.masters.get_mut(&owner) {
         master.services.insert(name.clone());

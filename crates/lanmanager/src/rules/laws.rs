@@ -1,6 +1,6 @@
 //! What holds for every sequence of events: late, doubled, stale and mad ones too.
 
-use allexmaster_journal::Stamp;
+use allexmaster_machine::{Stamp, Wall};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -146,8 +146,8 @@ fn play(drafts: Vec<(u64, Draft)>) -> (State, Vec<(Stamp, Event)>, Vec<Effect>) 
         at += pause;
         let stamp = Stamp {
             sequence,
-            at,
-            noise: 0,
+            at: Wall(at),
+            entropy: 0,
         };
         let event = event(&state, draft);
         history.push((stamp, event.clone()));
@@ -211,7 +211,7 @@ proptest! {
         let mut state = State::default();
         let mut tables = Tables::default();
         for (sequence, (pause, draft)) in (1..).zip(drafts) {
-            let stamp = Stamp { sequence, at: pause * sequence, noise: 0 };
+            let stamp = Stamp { sequence, at: Wall(pause * sequence), entropy: 0 };
             let event = event(&state, draft);
             if matches!(event, Event::Started { .. }) {
                 tables = Tables::default();
@@ -229,13 +229,13 @@ proptest! {
         drafts in prop::collection::vec((0..30_u64, drafts()), 0..120),
     ) {
         let (mut state, history, _) = play(drafts);
-        let (mut sequence, mut at) = history.last().map_or((0, 0), |(stamp, _)| (stamp.sequence, stamp.at));
+        let (mut sequence, mut at) = history.last().map_or((0, 0), |(stamp, _)| (stamp.sequence, stamp.at.0));
         let everybody: Vec<_> = state.masters.keys().cloned().collect();
         let departures = everybody.into_iter().map(|master| (0, Event::MasterGone { master }));
         for (pause, event) in departures.chain([(1_000, Event::DeadlineReached)]) {
             sequence += 1;
             at += pause;
-            state = step(state, Stamp { sequence, at, noise: 0 }, event).0;
+            state = step(state, Stamp { sequence, at: Wall(at), entropy: 0 }, event).0;
         }
         prop_assert!(state.services.is_empty());
         prop_assert!(state.masters.is_empty());

@@ -43,10 +43,7 @@ pub(super) fn connected(
 
 /// A root session is over: its services wait for a reconnect.
 pub(super) fn gone(change: &mut Change<'_>, master: &MasterId) {
-    let until = change
-        .stamp
-        .at
-        .saturating_add(change.state.settings.reconnect_grace);
+    let until = change.stamp.at.plus(change.state.settings.reconnect_grace);
     let state = &mut *change.state;
     let Some(session) = state.masters.get_mut(master) else {
         return;

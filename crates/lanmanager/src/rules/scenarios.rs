@@ -1,5 +1,6 @@
 //! What the rules do, told as transcripts (snapshots/lanmanager__*).
 
+use allexmaster_machine::Wall;
 use serde_json::{Value, json};
 
 use super::transcript::Scenario;
@@ -466,7 +467,7 @@ fn the_next_deadline_names_its_reason() {
         master: MasterId::parse("m1").unwrap(),
         address: Address::parse("10.0.0.1").unwrap(),
     };
-    assert_eq!(scenario.state.next_deadline(), Some((4_000, reason)));
+    assert_eq!(scenario.state.next_deadline(), Some((Wall(4_000), reason)));
 }
 
 #[test]

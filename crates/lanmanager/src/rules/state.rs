@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
+use allexmaster_machine::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Files, Settings};
@@ -25,7 +26,7 @@ pub struct State {
     /// Index: the gone masters of an address.
     pub(super) gone: BTreeMap<Address, BTreeSet<MasterId>>,
     /// Index: when the services of gone masters become needs.
-    pub(super) deadlines: BTreeSet<(u64, MasterId)>,
+    pub(super) deadlines: BTreeSet<(Wall, MasterId)>,
     pub(super) nat: Vec<Row>,
     pub(super) engaged: BTreeSet<ModuleName>,
     pub(super) runtime_file: RuntimeFile,
@@ -91,7 +92,7 @@ pub(super) enum Presence {
     Connected,
     /// Its services become needs then, in milliseconds since the epoch.
     Gone {
-        until: u64,
+        until: Wall,
     },
 }
 
@@ -140,7 +141,7 @@ pub enum DeadlineReason {
 impl State {
     /// The earliest deadline, in milliseconds since the epoch, and its reason.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<(u64, DeadlineReason)> {
+    pub fn next_deadline(&self) -> Option<(Wall, DeadlineReason)> {
         let (at, master) = self.deadlines.first()?;
         let address = self.masters.get(master)?.address.clone();
         let reason = DeadlineReason::ReconnectGraceEnds {

@@ -1,6 +1,6 @@
 //! The one function that decides.
 
-use allexmaster_journal::Stamp;
+use allexmaster_machine::Stamp;
 
 use super::effect::Effect;
 use super::event::Event;

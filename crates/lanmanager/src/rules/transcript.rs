@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use allexmaster_journal::Stamp;
+use allexmaster_machine::{Stamp, Wall};
 use serde_json::{Value, json};
 
 use super::*;
@@ -31,8 +31,8 @@ impl Scenario {
         self.sequence += 1;
         let stamp = Stamp {
             sequence: self.sequence,
-            at,
-            noise: 0,
+            at: Wall(at),
+            entropy: 0,
         };
         let before = flat(&json!(self.state));
         let _ = writeln!(self.text, "\n#{} at {at}: {}", self.sequence, words(&event));

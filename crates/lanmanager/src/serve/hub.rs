@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::check::Checker;
 use super::front::{Front, Task};
 use super::listen::Arrival;
-use super::machine::Rules;
+use crate::rules::Rules;
 use crate::rules::{Effect, Event, State};
 
 /// Most deliveries that are taken before what they caused is sent.

@@ -13,7 +13,6 @@ mod check;
 mod front;
 mod hub;
 mod listen;
-mod machine;
 mod runtime_file;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -29,7 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 pub use self::access::Access;
 pub use self::front::{Front, Task};
 pub use self::listen::Door;
-pub use self::machine::Rules;
+pub use crate::rules::Rules;
 
 use self::hub::{Courier, Decided, Hub, HubEnd};
 use self::listen::BoundDoor;

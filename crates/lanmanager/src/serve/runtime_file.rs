@@ -7,8 +7,8 @@ use std::time::Duration;
 use allexmaster_journal::Inbox;
 use tokio::sync::watch;
 
-use super::machine::Rules;
 use crate::files;
+use crate::rules::Rules;
 use crate::rules::{Event, State};
 
 /// How long to wait after a failed write. The needs are safe in the journal.

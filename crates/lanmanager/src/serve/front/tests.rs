@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use allexmaster_journal::Stamp;
+use allexmaster_machine::{Stamp, Wall};
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::server::{ConnectionId, Output, Peer};
 use proptest::prelude::*;
@@ -52,8 +52,8 @@ impl Simulation {
         self.sequence += 1;
         let stamp = Stamp {
             sequence: self.sequence,
-            at: self.now,
-            noise: 0,
+            at: Wall(self.now),
+            entropy: 0,
         };
         let (state, effects) = rules::step(std::mem::take(&mut self.state), stamp, event);
         self.state = state;
@@ -94,7 +94,7 @@ impl Simulation {
         let end = self.now + milliseconds;
         loop {
             let server = self.front.server.poll_timeout();
-            let rules = self.state.next_deadline().map(|(at, _)| at);
+            let rules = self.state.next_deadline().map(|(at, _)| at.0);
             let next = server.into_iter().chain(rules).min();
             let Some(at) = next.filter(|at| *at <= end) else {
                 self.now = end;
