@@ -4,24 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
 
 use allexmaster::child::{AbortAfterFork, ChildOptions, Children};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, SAMPLE_CLOCK, Template};
-use allexmaster::probe::taken;
 use allexmaster::{logs, process};
 use allexmaster_state::{
     Event, Identity, Incarnation, JournalId, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder,
 };
+use allexmaster_testkit::wait::TIMEOUT;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-
-/// No condition takes so long, however slow the machine: then the test fails.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bench {
     pub(crate) folder: TempDir,
@@ -43,7 +38,7 @@ impl Bench {
     }
 
     pub(crate) async fn next(&mut self) -> Event {
-        let received = timeout(PATIENCE, self.events.recv()).await;
+        let received = timeout(TIMEOUT, self.events.recv()).await;
         received.expect("an event comes").expect("the drivers live")
     }
 
@@ -160,7 +155,7 @@ pub(crate) fn silent(sequence: u64, mut properties: Value) -> SpawnOrder {
     order(sequence, SAMPLE_CLOCK, properties)
 }
 
-/// Three free ports that no other test of this program has.
+/// Three free ports that no other test has.
 pub(crate) fn ports() -> PerProtocol<Port> {
     PerProtocol {
         tcp: port(),
@@ -170,23 +165,10 @@ pub(crate) fn ports() -> PerProtocol<Port> {
 }
 
 pub(crate) fn port() -> Port {
-    static NEXT: AtomicU16 = AtomicU16::new(21_000);
-    loop {
-        let port = Port(NEXT.fetch_add(1, Ordering::Relaxed));
-        if taken(&[port]).is_empty() {
-            return port;
-        }
-    }
+    Port(allexmaster_testkit::ports::one())
 }
 
 /// Waits for a condition that nobody reports.
-pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    timeout(PATIENCE, waiting)
-        .await
-        .expect("the condition comes true");
+pub(crate) async fn until(condition: impl FnMut() -> bool) {
+    allexmaster_testkit::wait::until("the condition", condition).await;
 }

@@ -6,11 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use allexmaster::probe::{Probe, taken};
 use allexmaster_state::{Event, Port};
+use allexmaster_testkit::wait::TIMEOUT;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::bench::{PATIENCE, incarnation, port};
+use super::bench::{incarnation, port};
 
 #[test]
 fn a_listener_on_any_address_holds_its_port() {
@@ -62,7 +63,7 @@ async fn the_answer_of_a_probe_names_the_ports_that_are_taken() {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
     let held = Port(listener.local_addr().unwrap().port());
     probe.probe(incarnation(4), vec![port(), held]);
-    let event = timeout(PATIENCE, events.recv()).await.unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap();
     let expected = Event::PortsProbed {
         incarnation: incarnation(4),
         taken: vec![held],
@@ -80,7 +81,7 @@ async fn a_child_is_ready_when_all_its_ports_answer() {
     tokio::task::yield_now().await;
     assert!(events.try_recv().is_err());
     let _second = TcpListener::bind((Ipv4Addr::LOCALHOST, other.0)).unwrap();
-    let event = timeout(PATIENCE, events.recv()).await.unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap();
     assert_eq!(
         event,
         Some(Event::ChildReady {
@@ -96,7 +97,7 @@ async fn nobody_waits_for_the_ports_of_a_child_that_is_gone() {
     probe.await_ready(incarnation(1), vec![port()], ready(()));
     drop(probe);
     // The waiting task had the last sender.
-    assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap(), None);
+    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn a_thousand_children_are_awaited_at_once() {
         .unwrap();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
     for _ in 0..CHILDREN {
-        let event = timeout(PATIENCE, events.recv()).await.unwrap();
+        let event = timeout(TIMEOUT, events.recv()).await.unwrap();
         assert!(matches!(event, Some(Event::ChildReady { .. })));
     }
 }

@@ -5,6 +5,7 @@ use std::future::Future;
 use allexmaster::launch::SAMPLE_CLOCK;
 use allexmaster::probe::Probe;
 use allexmaster_state::{Event, Identity, Outcome, PerProtocol, Port, Signal};
+use allexmaster_testkit::wait::TIMEOUT;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::bench::{Bench, PATIENCE, incarnation, launchers, order};
+use super::bench::{Bench, incarnation, launchers, order};
 
 async fn clock(bench: &mut Bench) -> (Identity, PerProtocol<Port>) {
     let order = order(1, SAMPLE_CLOCK, json!({"colour": "<b>"}));
@@ -31,7 +32,7 @@ async fn clock(bench: &mut Bench) -> (Identity, PerProtocol<Port>) {
 }
 
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it comes")
+    timeout(TIMEOUT, future).await.expect("it comes")
 }
 
 async fn get(port: Port, path: &str) -> String {

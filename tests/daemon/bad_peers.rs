@@ -4,16 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
 
-use crate::support::{Lan, Master, need, wait_for};
-
 fn connect(master: &Master) -> UnixStream {
-    let path = master
-        .sockets
-        .path()
-        .join(format!("allexmachinemanager.{}", master.pid()));
-    let stream = UnixStream::connect(path).unwrap();
+    let stream = UnixStream::connect(master.socket("allexmachinemanager")).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(30)))
         .unwrap();

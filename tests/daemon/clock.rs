@@ -2,10 +2,11 @@
 
 use std::fs;
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, need, signal, wait_for};
 
 const YEAR: i64 = 365 * 24 * 3_600_000;
 

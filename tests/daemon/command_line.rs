@@ -3,17 +3,13 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::support::{Lan, Master, PROGRAM, lives, need, signal, wait_for};
-
-fn snapshot(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.bind(|| insta::assert_snapshot!(format!("cli__{name}"), text));
-}
+use crate::PROGRAM;
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(PROGRAM)
@@ -39,7 +35,7 @@ fn the_help_teaches() {
     ] {
         let output = run(&arguments);
         assert!(output.status.success());
-        snapshot(name, &text(&output.stdout));
+        allexmaster_testkit::snapshot!(format!("cli__{name}"), text(&output.stdout));
     }
 }
 

@@ -1,9 +1,10 @@
 //! Killed masters: nothing is lost, nothing is started twice.
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, lives, need, signal, wait_for};
 
 #[test]
 fn a_master_that_was_killed_adopts_its_children_with_their_ports() {

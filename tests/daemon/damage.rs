@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use allexmaster_journal::{Live, Options, SystemClock};
 use allexmaster_state::Rules;
 use allexmaster_state::{Event, ModuleName};
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, lives, need, signal, wait_for};
 
 /// A sealed file, and a tail.
 const EVENTS: usize = 4_500;

@@ -3,36 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, needs};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::tool::{Held, Tool};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::support::tool::Tool;
-use crate::support::{Lan, Master, PROGRAM, lives, need, signal, wait_for};
+use crate::PROGRAM;
 
 /// How often an engine is killed in a test.
 const KILLS: usize = 10;
 
 fn clocks(count: usize) -> Vec<Value> {
-    (0..count)
-        .map(|number| need(&format!("Clock{number}"), "sample:clock", json!({})))
-        .collect()
+    needs(count, "Clock", "sample:clock")
 }
 
-fn socket(master: &Master, name: &str) -> PathBuf {
-    master
-        .sockets
-        .path()
-        .join(format!("{name}.{}", master.pid()))
-}
-
-/// Kills the engine, and waits for the next one to answer.
-fn kill_engine(master: &Master) -> u32 {
-    let engine = master.engine();
-    signal(engine, Signal::KILL);
-    wait_for("another engine", || {
-        let next = master.status()?.engine;
-        (next != engine).then_some(next)
-    })
+fn tool(master: &Master) -> Tool {
+    Tool::local(&master.socket("allexmachinemanager")).unwrap()
 }
 
 #[test]
@@ -42,21 +30,15 @@ fn a_killed_engine_is_noticed_by_nobody() {
     master.start_kept(&[]);
     let names = ["Clock0", "Clock1", "Clock2"];
     let before = names.map(|name| master.wait_for(name, "running"));
-    let mut services = Tool::connect(&socket(&master, "availablelanservices"));
-    services.call("query", "!", "query", json!([{ "continuous": true }]));
-    let mut children = Tool::connect(&socket(&master, "allexmachinemanager"));
-    children.call("query", "!", "query", json!([{ "continuous": true }]));
-    // A query tells what there is, and then `re`.
-    for tool in [&mut services, &mut children] {
-        let complete = |frame: &Value| frame[2][0] == "re";
-        while !complete(&tool.hear(Duration::from_secs(60)).unwrap()) {}
-    }
+    let mut calls = tool(&master);
+    let mut tables = ["availablelanservices", "allexmachinemanager"]
+        .map(|name| Held::open(Tool::local(&master.socket(name)).unwrap()).unwrap());
+    tables.iter_mut().for_each(|table| table.changes = 0);
     let connected = master.status().unwrap().lanmanager.since;
     for _ in 0..KILLS {
-        kill_engine(&master);
+        master.kill_engine();
         // The connection of the tool is that of before, and its session too.
-        children.call("needs", ".", "needs", json!([]));
-        assert_eq!(children.answer("needs"), json!([]));
+        assert_eq!(calls.ask("needs", json!([])), Ok(json!([])));
     }
     for service in &before {
         let after = master.service(&service.instancename).unwrap();
@@ -66,13 +48,15 @@ fn a_killed_engine_is_noticed_by_nobody() {
     assert_eq!(master.children().len(), 3, "none was started twice");
     assert_eq!(master.status().unwrap().lanmanager.since, connected);
     // No row of the LanManager, and none of the master, went or came meanwhile.
-    assert_eq!(services.hear(Duration::from_millis(50)), None);
-    assert_eq!(children.hear(Duration::from_millis(50)), None);
+    for table in &mut tables {
+        table.round_trip().unwrap();
+        assert_eq!(table.changes, 0);
+    }
 
     // And both queries still tell what happens.
     signal(before[0].pid.unwrap(), Signal::KILL);
-    for tool in [&mut services, &mut children] {
-        let told = tool.hear(Duration::from_secs(60)).expect("it is told");
+    for table in &mut tables {
+        let told = table.next_change().unwrap();
         assert!(told.to_string().contains("Clock0"), "{told}");
     }
     assert!(master.stop().success());
@@ -84,15 +68,15 @@ fn what_is_said_while_no_engine_runs_is_heard_by_the_next_one() {
     let mut master = Master::new(lan.port, json!({}));
     master.start_kept(&[]);
     master.wait_for("Clock0", "running");
-    let mut known = Tool::connect(&socket(&master, "allexmachinemanager"));
-    for number in 0..KILLS {
-        let (engine, id) = (master.engine(), format!("call{number}"));
-        signal(engine, Signal::KILL);
-        known.call(&id, ".", "needs", json!([]));
-        let mut new = Tool::connect(&socket(&master, "allexmachinemanager"));
-        new.call("status", ".", "status", json!([]));
-        assert_eq!(known.answer(&id), json!([]));
-        assert_eq!(new.answer("status")["services"][0]["state"], "running");
+    let mut known = tool(&master);
+    for _ in 0..KILLS {
+        signal(master.engine(), Signal::KILL);
+        let open = known.call(".", "needs", json!([])).unwrap();
+        let mut new = tool(&master);
+        let status = new.call(".", "status", json!([])).unwrap();
+        assert_eq!(known.result(&open), Ok(json!([])));
+        let status = new.result(&status).unwrap();
+        assert_eq!(status["services"][0]["state"], "running");
     }
     assert!(master.stop().success());
 }
@@ -103,16 +87,16 @@ fn a_call_is_done_once_whenever_the_engine_is_killed() {
     let mut master = Master::new(lan.port, json!({}));
     master.start_kept(&[]);
     master.wait_for("Clock0", "running");
-    let mut tool = Tool::connect(&socket(&master, "allexmachinemanager"));
+    let mut tool = tool(&master);
     let mut restarts = 0;
     for number in 0..KILLS {
-        let (engine, id) = (master.engine(), format!("call{number}"));
+        let engine = master.engine();
         let before = master.service("Clock0").unwrap().pid.unwrap();
-        tool.call(&id, ".", "restart", json!(["Clock0"]));
+        let call = tool.call(".", "restart", json!(["Clock0"])).unwrap();
         // Sooner or later in the course of it.
         std::thread::sleep(Duration::from_micros(300 * number as u64));
         signal(engine, Signal::KILL);
-        assert_eq!(tool.answer(&id)["instancename"], "Clock0");
+        assert_eq!(tool.result(&call).unwrap()["instancename"], "Clock0");
         let after = master.wait_for_other("Clock0", before);
         restarts += 1;
         assert_eq!(after.restarts, restarts, "once for each call");
@@ -127,33 +111,24 @@ fn an_engine_without_its_keeper_is_the_master_by_itself() {
     master.start_kept(&[]);
     let before = master.wait_for("Clock0", "running");
     master.wait_for("Clock1", "running");
-    let mut known = Tool::connect(&socket(&master, "allexmachinemanager"));
-    let (engine, path) = (master.engine(), socket(&master, "allexmachinemanager"));
+    let mut known = tool(&master);
+    let (engine, path) = (master.engine(), master.socket("allexmachinemanager"));
     master.kill();
-    let mut new = wait_for("the engine to accept", || {
-        std::os::unix::net::UnixStream::connect(&path).ok()?;
-        Some(Tool::connect(&path))
-    });
-    new.call("status", ".", "status", json!([]));
-    let status = new.answer("status");
+    let mut new = wait_for("the engine to accept", || Tool::local(&path).ok());
+    let status = new.ask("status", json!([])).unwrap();
     assert_eq!(
         (&status["keeper"], &status["engine"]),
         (&json!("gone"), &json!(engine))
     );
-    known.call("needs", ".", "needs", json!([]));
-    assert_eq!(known.answer("needs"), json!([]));
+    assert_eq!(known.ask("needs", json!([])), Ok(json!([])));
     signal(before.pid.unwrap(), Signal::KILL);
-    let mut attempts = 0;
     let other = wait_for("the child to come back", || {
-        attempts += 1;
-        let id = format!("status{attempts}");
-        new.call(&id, ".", "status", json!([]));
-        let service = new.answer(&id)["services"][0].clone();
+        let service = new.ask("status", json!([])).ok()?["services"][0].clone();
         let is_other = service["state"] == "running" && service["pid"] != json!(before.pid);
         is_other.then_some(service)
     });
     assert_eq!(other["instancename"], "Clock0");
-    new.call("stop", ".", "stop", json!([]));
+    new.call(".", "stop", json!([])).unwrap();
     wait_for("the engine's end", || (!lives(engine)).then_some(()));
     assert!(!path.exists());
     assert_eq!(master.children(), [0_u32; 0]);
@@ -165,10 +140,7 @@ fn a_master_whose_keeper_and_engine_were_killed_starts_again_with_its_children()
     let mut master = Master::new(lan.port, json!({}));
     master.start_kept(&[]);
     let before = ["Clock0", "Clock1"].map(|name| master.wait_for(name, "running"));
-    let engine = master.engine();
-    master.kill();
-    signal(engine, Signal::KILL);
-    wait_for("its end", || (!lives(engine)).then_some(()));
+    master.kill_both();
     master.start_kept(&[]);
     for service in &before {
         let after = master.wait_for(&service.instancename, "running");
@@ -229,18 +201,12 @@ fn another_build_takes_over_and_back_and_nobody_notices() {
     let mut master = Master::new(lan.port, json!({}));
     master.start_kept(&[]);
     let before = ["Clock0", "Clock1"].map(|name| master.wait_for(name, "running"));
-    let mut tool = Tool::connect(&socket(&master, "allexmachinemanager"));
+    let mut tool = tool(&master);
     let other = master.folder.path().join("other-build");
     std::fs::copy(PROGRAM, &other).unwrap();
     for binary in [other.as_path(), Path::new(PROGRAM)] {
         let engine = master.engine();
-        let upgrade = master
-            .command()
-            .arg("upgrade")
-            .arg("--binary")
-            .arg(binary)
-            .output();
-        let upgrade = upgrade.unwrap();
+        let upgrade = master.run(&["upgrade", "--binary", binary.to_str().unwrap()]);
         assert!(upgrade.status.success(), "{upgrade:?}");
         let next = master.engine();
         assert_ne!(next, engine);
@@ -251,8 +217,7 @@ fn another_build_takes_over_and_back_and_nobody_notices() {
         let after = master.service(&service.instancename).unwrap();
         assert_eq!((after.pid, after.restarts), (service.pid, 0));
     }
-    tool.call("needs", ".", "needs", json!([]));
-    assert_eq!(tool.answer("needs"), json!([]));
+    assert_eq!(tool.ask("needs", json!([])), Ok(json!([])));
     assert!(master.stop().success());
 }
 
@@ -263,13 +228,7 @@ fn a_build_that_decides_otherwise_or_does_not_start_does_not_take_over() {
     master.start_kept(&[]);
     let before = master.wait_for("Clock0", "running");
     let upgrade = |binary: &Path| {
-        let output = master
-            .command()
-            .arg("upgrade")
-            .arg("--binary")
-            .arg(binary)
-            .output();
-        let output = output.unwrap();
+        let output = master.run(&["upgrade", "--binary", binary.to_str().unwrap()]);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code().unwrap(), told)
     };

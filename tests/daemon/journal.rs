@@ -9,9 +9,12 @@ use std::process::{Command, Output};
 use allexmaster_inspect::source;
 use allexmaster_journal::{Journal, Options, Restore};
 use allexmaster_state::Rules;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::wait::wait_for;
 use serde_json::{Value, json};
 
-use crate::support::{Lan, Master, PROGRAM, need, wait_for};
+use crate::PROGRAM;
 
 fn recorded(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,9 +1,10 @@
 //! A LanManager that comes and goes.
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, lives, need, signal, wait_for};
 
 fn connected(master: &Master) -> Option<()> {
     (master.status()?.lanmanager.state == "connected").then_some(())
@@ -24,12 +25,12 @@ fn children_outlive_their_lanmanager_and_are_announced_again_without_a_respawn()
     let mut master = Master::new(lan.port, json!({}));
     master.start();
     let before = master.wait_for("Clock", "running");
-    lan.go_away();
+    lan.stop();
     wait_for("the loss to show", || away(&master));
     let meanwhile = master.service("Clock").unwrap();
     assert_eq!(meanwhile.state.as_str(), "running");
     assert!(meanwhile.reason.unwrap().contains("away"));
-    lan.go_on();
+    lan.start_again();
     let after = wait_for("the announcement", || announced(&master, "Clock"));
     assert_eq!(after, before.pid);
 }
@@ -44,7 +45,7 @@ fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
     master.start();
     let before = master.wait_for("Clock", "running").pid.unwrap();
     master.wait_for("Time", "running");
-    lan.go_away();
+    lan.stop();
     wait_for("the loss to show", || away(&master));
     signal(before, Signal::KILL);
     let unreported = wait_for("the report to wait", || {
@@ -62,7 +63,7 @@ fn an_end_that_the_lanmanager_did_not_hear_of_is_told_when_it_is_back() {
         unreported.services[0].pid, None,
         "without a LanManager nothing is started"
     );
-    lan.go_on();
+    lan.start_again();
     let after = master.wait_for_other("Clock", before);
     assert!(lives(after.pid.unwrap()));
     wait_for("all to be told", || {
@@ -77,7 +78,7 @@ fn a_call_for_a_lanmanager_that_is_away_is_refused_in_time() {
     let mut master = Master::new(lan.port, json!({ "limits": { "requesttimeout": 200 } }));
     master.start();
     wait_for("the LanManager", || connected(&master));
-    lan.go_away();
+    lan.stop();
     wait_for("the loss to show", || away(&master));
     let refused = master.ask("addNeed", vec![need("Clock", "sample:clock", json!({}))]);
     let refused = refused.unwrap_err();

@@ -1,10 +1,6 @@
 //! The built program, run as a user runs it, against a real LanManager with real children.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and says aloud what it cannot try"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_peers;
 mod clock;
@@ -12,8 +8,9 @@ mod command_line;
 mod crashes;
 mod damage;
 mod engines;
-mod full_disk;
 mod journal;
 mod lan_manager;
 mod needs;
-mod support;
+
+/// The built program.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

@@ -2,10 +2,12 @@
 
 use std::net::TcpListener;
 
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::Master;
+use allexmaster_testkit::ports::http_get;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, http_get, installed, lives, need, signal, wait_for};
 
 #[test]
 fn a_need_becomes_a_service_and_a_killed_child_comes_back() {
@@ -54,7 +56,7 @@ fn an_exec_launcher_gets_its_placeholders_each_as_one_argument() {
     let launcher = json!({ "launchers": { "web": {
         "command": [
             "sh", "-c", "printf '%s\\n' \"$@\" > arguments; exec \"$0\" sample clock",
-            crate::support::PROGRAM, "{instancename}", "{httpport}", "{propertyhash.title}",
+            crate::PROGRAM, "{instancename}", "{httpport}", "{propertyhash.title}",
         ],
         "ready": ["http"],
     }}});
@@ -70,37 +72,6 @@ fn an_exec_launcher_gets_its_placeholders_each_as_one_argument() {
     let arguments = std::fs::read_to_string(master.folder.path().join("arguments")).unwrap();
     assert_eq!(arguments, format!("My web; touch x\n{port}\na b $HOME\n"));
     assert!(!master.folder.path().join("x").exists());
-}
-
-#[test]
-fn a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name() {
-    let Some(_) = installed("python3") else {
-        return;
-    };
-    let lan = Lan::start(&[need("Web", "exec:web", json!({}))]);
-    let launcher = json!({ "launchers": { "web": {
-        "command": ["python3", "-m", "http.server", "{httpport}"],
-        "cwd": "site",
-        "ready": ["http"],
-    }}});
-    let mut master = Master::new(lan.port, launcher);
-    std::fs::create_dir(master.folder.path().join("site")).unwrap();
-    std::fs::write(
-        master.folder.path().join("site/hello.txt"),
-        "hello from a file",
-    )
-    .unwrap();
-    master.start();
-    let first = master.wait_for("Web", "running");
-    let answer = http_get(first.httpport.unwrap(), "/hello.txt");
-    assert!(
-        answer.contains("200 OK") && answer.ends_with("hello from a file"),
-        "{answer}"
-    );
-
-    signal(first.pid.unwrap(), Signal::KILL);
-    let second = master.wait_for_other("Web", first.pid.unwrap());
-    assert!(http_get(second.httpport.unwrap(), "/hello.txt").ends_with("hello from a file"));
 }
 
 #[test]

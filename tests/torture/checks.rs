@@ -8,10 +8,11 @@ use std::path::Path;
 use allexmaster::process::foreign_listener;
 use allexmaster::status::{ServiceDocument, StatusDocument};
 use allexmaster_state::{BootId, Port};
+use allexmaster_testkit::Finding;
+use allexmaster_testkit::processes::Identity;
+use allexmaster_testkit::tool::line;
 
-use crate::Finding;
-use crate::processes::{Census, Identity};
-use crate::tool::line;
+use crate::processes::Census;
 use crate::world::{SOCKETS, World};
 
 /// What is known of a service since the last quiet point.

@@ -3,16 +3,18 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use allexmaster_testkit::Finding;
+use allexmaster_testkit::processes::{Identity, Signal, signal};
+use allexmaster_testkit::tool::Tool;
+use allexmaster_testkit::wait::TIMEOUT;
+use allexmaster_testkit::wait::try_wait_for;
 use serde_json::json;
 
 use crate::checks::Disturbance;
-use crate::processes::{Census, Identity, signal};
+use crate::processes::Census;
 use crate::report::Count;
 use crate::rounds::{CALLS, Rounds};
-use crate::tool::Tool;
-use crate::world::{gone, wait_for};
-use crate::{Finding, PATIENCE};
+use crate::world::gone;
 
 /// The longest pause before an engine is killed: it has come back by then, or not yet quite.
 const PAUSE_MOST: Duration = Duration::from_millis(30);
@@ -56,7 +58,7 @@ impl Rounds {
     }
 
     fn kill_engine(&mut self, again: bool) -> Finding<()> {
-        sleep(self.chance.time_up_to(PAUSE_MOST));
+        sleep(self.chance.time_below(PAUSE_MOST));
         self.note(&format!(
             "kill -9 of engine {}, its successor too: {again}",
             self.engine
@@ -67,7 +69,7 @@ impl Rounds {
         let mut id = self.tool.call(".", "status", json!([]))?;
         let mut dead = vec![self.engine];
         if again {
-            sleep(self.chance.time_up_to(AGAIN_MOST));
+            sleep(self.chance.time_below(AGAIN_MOST));
             let mark = self.world()?.mark();
             let mut next = Census::take(&mark).engines.into_iter();
             if let Some(next) = next.find(|next| next.pid != self.engine) {
@@ -86,7 +88,7 @@ impl Rounds {
         let served = killed.elapsed();
         // A process dies a little after its signal was sent.
         while dead.iter().any(|pid| answer["engine"] == json!(pid)) {
-            if killed.elapsed() > PATIENCE {
+            if killed.elapsed() > TIMEOUT {
                 return Err("a killed engine goes on".to_owned());
             }
             answer = self.tool.ask("status", json!([]))?;
@@ -100,7 +102,7 @@ impl Rounds {
     }
 
     fn stop_engine(&mut self) -> Finding<()> {
-        let time = self.chance.time_up_to(STOP_MOST);
+        let time = self.chance.time_below(STOP_MOST);
         self.note(&format!("stop of engine {} for {time:?}", self.engine));
         signal(self.engine, Signal::STOP);
         let id = self.tool.call(".", "needs", json!([]));
@@ -135,7 +137,7 @@ impl Rounds {
         let Some((name, process)) = self.untouched() else {
             return Ok(());
         };
-        let time = self.chance.time_up_to(STOP_MOST);
+        let time = self.chance.time_below(STOP_MOST);
         self.note(&format!(
             "stop of {name}, process {}, for {time:?}",
             process.pid
@@ -157,7 +159,7 @@ impl Rounds {
         self.disturbed.insert(name.clone(), Disturbance::Once);
         self.report.add(Count::ServicesRestarted, 1);
         if self.chance.once_in(2) {
-            sleep(self.chance.time_up_to(CALL_MOST));
+            sleep(self.chance.time_below(CALL_MOST));
             self.kill_engine(false)?;
         }
         let answer = self.tool.result(&id)?;
@@ -170,7 +172,7 @@ impl Rounds {
     }
 
     fn kill_lan(&mut self) -> Finding<()> {
-        let time = self.chance.time_up_to(AWAY_MOST);
+        let time = self.chance.time_below(AWAY_MOST);
         self.note(&format!("kill -9 of the LanManager, for {time:?}"));
         self.lan = None;
         self.world()?.kill_lan()?;
@@ -179,14 +181,14 @@ impl Rounds {
         self.report.add(Count::LanManagersKilled, 1);
         let port = self.world()?.lan_port();
         let address = ("127.0.0.1", port);
-        wait_for("the LanManager to listen", || {
+        try_wait_for("the LanManager to listen", || {
             Ok(std::net::TcpStream::connect(address).ok())
         })
         .map(|_| ())
     }
 
     fn stop_lan(&mut self) -> Finding<()> {
-        let time = self.chance.time_up_to(STOP_MOST);
+        let time = self.chance.time_below(STOP_MOST);
         self.note(&format!("stop of the LanManager for {time:?}"));
         let pid = self.world()?.lan_pid()?;
         signal(pid, Signal::STOP);
@@ -205,7 +207,7 @@ impl Rounds {
         self.note("the disk is full");
         self.kill_child()?;
         // What the journal has room for already is still written; it may last.
-        let deadline = Instant::now() + self.chance.time_up_to(FULL_MOST);
+        let deadline = Instant::now() + self.chance.time_below(FULL_MOST);
         while Instant::now() < deadline {
             if !self.status()?.journal.is_written() {
                 self.report.add(Count::JournalsUnwritable, 1);
@@ -251,13 +253,13 @@ impl Rounds {
 
     /// An engine without its keeper goes on: for connections from before, and for new ones.
     fn alone(&mut self, calls: &std::path::Path) -> Finding<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while self.status()?.keeper != "gone" {
             if Instant::now() > deadline {
                 return Err("the engine does not notice that its keeper has gone".to_owned());
             }
         }
-        let mut other = wait_for("the engine to accept", || Ok(Tool::local(calls).ok()))?;
+        let mut other = try_wait_for("the engine to accept", || Ok(Tool::local(calls).ok()))?;
         other.ask("needs", json!([]))?;
         let mark = self.world()?.mark();
         let census = Census::take(&mark).by_service()?;

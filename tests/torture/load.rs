@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::Duration;
 
+use allexmaster_testkit::Finding;
+use allexmaster_testkit::tool::Tool;
 use serde_json::json;
-
-use crate::Finding;
-use crate::tool::Tool;
 
 /// The pause between two calls of one tool: a tool works, it does not flood.
 const PAUSE: Duration = Duration::from_millis(10);

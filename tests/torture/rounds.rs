@@ -9,24 +9,28 @@ use std::time::{Duration, Instant};
 
 use allexmaster::client;
 use allexmaster::status::StatusDocument;
-use rustix::process::Signal;
+use allexmaster_testkit::Finding;
+use allexmaster_testkit::chance::Chance;
+use allexmaster_testkit::disk::SmallDisk;
+use allexmaster_testkit::installation::Installation;
+use allexmaster_testkit::processes::{Signal, signal};
+use allexmaster_testkit::tool::{Held, Tool};
+use allexmaster_testkit::wait::TIMEOUT;
+use allexmaster_testkit::wait::try_wait_for;
 use serde_json::json;
 
-use crate::chance::Chance;
 use crate::checks::{self, Disturbance, Known};
-use crate::disk::Disk;
-use crate::installation::Installation;
 use crate::load::Load;
-use crate::processes::{Census, signal};
+use crate::processes::Census;
 use crate::report::{Count, Report};
-use crate::tool::{Held, Tool};
-use crate::world::{World, wait_for};
-use crate::{Finding, PATIENCE};
+use crate::world::World;
 
+/// The size of the master's disk in MiB: room for the journal and the logs of a long run, and soon filled.
+const DISK: u32 = 128;
 /// The most deeds of a round without any other kills than of engines.
-const GENTLE_DEEDS: u64 = 20;
+const GENTLE_DEEDS: usize = 20;
 /// The most deeds of a round of all kinds: few enough that most services are left alone.
-const MIXED_DEEDS: u64 = 8;
+const MIXED_DEEDS: usize = 8;
 /// Of so many rounds, one kills the keeper.
 const HARD_EVERY: u64 = 20;
 /// Of so many others, one is of all kinds.
@@ -46,7 +50,7 @@ pub(crate) struct Rounds {
     pub(crate) world: Option<World>,
     pub(crate) chance: Chance,
     pub(crate) report: Report,
-    pub(crate) disk: Option<Disk>,
+    pub(crate) disk: Option<SmallDisk>,
     /// A connection that is there from the start of the master on.
     pub(crate) tool: Tool,
     held: Vec<Held>,
@@ -69,7 +73,7 @@ impl Rounds {
         mut world: World,
         installation: Option<&Installation>,
     ) -> Finding<Self> {
-        let disk = match Disk::mount(&world.master_folder()) {
+        let disk = match SmallDisk::mount(&world.master_folder(), DISK) {
             Ok(disk) => Some(disk),
             Err(why) => {
                 println!("NOT RUN: a full disk: {why}");
@@ -171,7 +175,7 @@ impl Rounds {
     fn gentle_round(&mut self, kills: u64) -> Finding<()> {
         let since = self.status()?.lanmanager.since;
         for held in self.held.iter_mut().chain(&mut self.lan) {
-            held.told = 0;
+            held.changes = 0;
         }
         let deeds = 1 + self.chance.below(GENTLE_DEEDS);
         for _ in 0..deeds {
@@ -186,7 +190,7 @@ impl Rounds {
             .held
             .iter()
             .chain(&self.lan)
-            .map(|held| held.told)
+            .map(|held| held.changes)
             .sum();
         if told > 0 {
             return Err(format!(
@@ -270,7 +274,7 @@ impl Rounds {
 
     /// Waits until everything is served, and compares everything.
     fn quiet(&mut self, after: &str) -> Finding<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             self.nothing_doubled()?;
             let status = self.status()?;
@@ -278,7 +282,7 @@ impl Rounds {
                 break status;
             };
             if Instant::now() > deadline {
-                return Err(format!("{PATIENCE:?} after {after} it is not quiet: {why}"));
+                return Err(format!("{TIMEOUT:?} after {after} it is not quiet: {why}"));
             }
             sleep(LOOK);
         };
@@ -333,10 +337,10 @@ impl Rounds {
 /// Connects to the master as soon as it has its socket.
 fn open_tool(world: &World) -> Finding<Tool> {
     let socket = world.socket(CALLS)?;
-    wait_for("the socket of the master", || {
+    try_wait_for("the socket of the master", || {
         Ok(socket.exists().then_some(()))
     })?;
-    wait_for("the master to take a connection", || {
+    try_wait_for("the master to take a connection", || {
         Ok(Tool::local(&socket).ok())
     })
 }

@@ -20,33 +20,22 @@
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it found")]
 
-mod chance;
 mod checks;
 mod deeds;
-mod disk;
-mod installation;
 mod load;
 mod processes;
 mod report;
 mod rounds;
-mod tool;
 mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use allexmaster_testkit::installation::Installation;
 use clap::Parser;
-
-use installation::Installation;
 use rounds::Rounds;
 use world::{Programs, World};
-
-/// Something that must not be, in words.
-pub(crate) type Finding<T> = Result<T, String>;
-
-/// How long anything may take on a busy machine before it counts as never.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Kills what it can, and looks whether anybody noticed
 #[derive(Debug, Parser)]

@@ -3,16 +3,17 @@
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use allexmaster_testkit::Finding;
+use allexmaster_testkit::installation::Installation;
+use allexmaster_testkit::lan::{self, need};
+use allexmaster_testkit::master::{lan_manager_program, program};
+use allexmaster_testkit::processes::{Identity, Signal, signal};
+use allexmaster_testkit::wait::try_wait_for;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::installation::Installation;
-use crate::processes::{Identity, MARK, signal};
-use crate::{Finding, PATIENCE};
+use crate::processes::MARK;
 
 /// The folder of all local sockets of AllexJS.
 pub(crate) const SOCKETS: &str = "/tmp";
@@ -20,23 +21,6 @@ pub(crate) const SOCKETS: &str = "/tmp";
 const LAN_PORTS: u16 = 100;
 /// How many ports of each protocol the services have: enough for 300 and some that cool down.
 const RANGE: u16 = 400;
-/// How often is looked whether something has come true.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Waits until something is there.
-pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Finding<Option<T>>) -> Finding<T> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look()? {
-            return Ok(found);
-        }
-        if Instant::now() > deadline {
-            return Err(format!("waited {PATIENCE:?} in vain for {what}"));
-        }
-        sleep(LOOK);
-    }
-}
-
 pub(crate) struct World {
     /// Removed at the end of a run without a finding.
     folder: TempDir,
@@ -91,18 +75,16 @@ impl World {
 
     fn write_files(&self, installation: Option<&Installation>) -> std::io::Result<()> {
         let needs = self.names.iter().map(|name| {
-            let module = if self.allexjs.contains(name) {
+            let is_of_allexjs = self.allexjs.contains(name);
+            let module = if is_of_allexjs {
                 "allex_timeservice"
             } else {
                 "sample:clock"
             };
-            json!({ "instancename": name, "modulename": module, "propertyhash": {} })
+            need(name, module, json!({}))
         });
         let needs = Value::Array(needs.collect());
-        fs::write(
-            self.folder.path().join("lan/.allexlanmanager/needs"),
-            needs.to_string(),
-        )?;
+        lan::write_file(&self.folder.path().join("lan"), "needs", &needs.to_string());
         let first = self.ports + LAN_PORTS;
         let mut configuration = json!({
             "lanmanageraddress": "127.0.0.1",
@@ -152,20 +134,9 @@ impl World {
     }
 
     pub(crate) fn start_lan(&mut self) -> Finding<()> {
-        let mut command = Command::new(&self.programs.lan_manager);
-        command
-            .arg("--directory")
-            .arg(self.folder.path().join("lan"));
-        command.args(["--bind", "127.0.0.1"]);
-        let doors = [
-            "--ws-port",
-            "--tcp-port",
-            "--javascript-ws-port",
-            "--signalr-port",
-        ];
-        for (number, door) in (0_u16..).zip(doors) {
-            command.arg(door).arg((self.ports + number).to_string());
-        }
+        let ports = [0, 1, 2, 3].map(|door| self.ports + door);
+        let folder = self.folder.path().join("lan");
+        let command = lan::command(&self.programs.lan_manager, &folder, ports);
         self.lan = Some(self.spawn(command, "lanmanager.log")?);
         Ok(())
     }
@@ -235,7 +206,7 @@ fn kill(program: Option<Child>) -> Finding<()> {
 fn stop(what: &str, program: Option<Child>) -> Finding<()> {
     let mut program = program.ok_or("it does not run")?;
     signal(program.id(), Signal::TERM);
-    let status = wait_for(&format!("the end of {what}"), || {
+    let status = try_wait_for(&format!("the end of {what}"), || {
         program.try_wait().map_err(|error| error.to_string())
     })?;
     if status.success() {
@@ -246,12 +217,12 @@ fn stop(what: &str, program: Option<Child>) -> Finding<()> {
 
 /// Waits until a process is gone.
 pub(crate) fn gone(process: Identity) -> Finding<()> {
-    wait_for("the end of a killed process", || {
+    try_wait_for("the end of a killed process", || {
         Ok((!process.lives()).then_some(()))
     })
 }
 
-/// What is tortured.
+/// The programs of a run.
 pub(crate) struct Programs {
     master: PathBuf,
     lan_manager: PathBuf,
@@ -261,7 +232,10 @@ impl Programs {
     /// Those of a folder, or those of this build.
     pub(crate) fn find(folder: Option<PathBuf>) -> Finding<Self> {
         let Some(folder) = folder else {
-            return Self::built();
+            return Ok(Self {
+                master: program(),
+                lan_manager: lan_manager_program(),
+            });
         };
         let folder = folder.canonicalize();
         let folder = folder.map_err(|error| format!("the folder of the programs: {error}"))?;
@@ -269,24 +243,5 @@ impl Programs {
             master: folder.join("allexmaster"),
             lan_manager: folder.join("allexlanmanager"),
         })
-    }
-
-    /// The LanManager of the same build is built where it is not there yet.
-    fn built() -> Finding<Self> {
-        let master = PathBuf::from(env!("CARGO_BIN_EXE_allexmaster"));
-        let lan_manager = master.with_file_name("allexlanmanager");
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "allexmaster-lanmanager"]);
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).status();
-        match built {
-            Ok(status) if status.success() && lan_manager.is_file() => Ok(Self {
-                master,
-                lan_manager,
-            }),
-            Ok(_) | Err(_) => Err(format!("{} cannot be built", lan_manager.display())),
-        }
     }
 }

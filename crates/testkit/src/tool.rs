@@ -1,4 +1,4 @@
-//! A tool, said and heard frame by frame: what it gets is exactly what is on the wire.
+//! A tool that talks frame by frame: what it gets is exactly what is on the wire.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +11,8 @@ use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::mirror::Mirror;
 use serde_json::{Value, json};
 
-use crate::{Finding, PATIENCE};
+use crate::Finding;
+use crate::wait::TIMEOUT;
 
 /// How often the other side gets a sign of life: it parts with whoever gives none for 20 s, and a call
 /// on a socket is none.
@@ -47,7 +48,7 @@ impl Stream {
 }
 
 /// A connection with a session, that holds its peer to answering each call once.
-pub(crate) struct Tool {
+pub struct Tool {
     stream: Stream,
     wire: Wire,
     heard: VecDeque<WireItem>,
@@ -61,7 +62,10 @@ pub(crate) struct Tool {
 
 impl Tool {
     /// Connects to a local socket of the master.
-    pub(crate) fn local(socket: &Path) -> Finding<Self> {
+    ///
+    /// # Errors
+    /// There is none, or it lets nobody in.
+    pub fn local(socket: &Path) -> Finding<Self> {
         let stream = UnixStream::connect(socket)
             .map_err(|error| format!("{} is not to be reached: {error}", socket.display()))?;
         let mut tool = Self::over(Stream::Local(stream));
@@ -70,13 +74,16 @@ impl Tool {
         Ok(tool)
     }
 
-    /// Connects to the table `services` of the LanManager.
-    pub(crate) fn services(port: u16) -> Finding<Self> {
+    /// Connects to the table `services` of the LanManager, at its port for plain TCP.
+    ///
+    /// # Errors
+    /// There is none, or it lets nobody in.
+    pub fn services(port: u16) -> Finding<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))
             .map_err(|error| format!("the LanManager is not to be reached: {error}"))?;
         let mut tool = Self::over(Stream::Network(stream));
         // No master: a new session of one would end what others have at the same address.
-        let identity = json!({"role": "service", "name": "torture"});
+        let identity = json!({"role": "service", "name": "test"});
         tool.introduce(json!({ "ip": identity }))?;
         let id = tool.call("!", "subConnect", json!(["services", identity]))?;
         let below = tool.result(&id)?["introduce"]["session"].clone();
@@ -122,8 +129,12 @@ impl Tool {
         written.map_err(|error| format!("a connection broke in writing: {error}"))
     }
 
-    /// Calls a method of the user (`"."`) or of the session (`"!"`); the answer is heard later.
-    pub(crate) fn call(&mut self, target: &str, method: &str, arguments: Value) -> Finding<String> {
+    /// Calls a method of the user (`"."`) or of the session (`"!"`); the answer is waited
+    /// for by [`Self::result`].
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn call(&mut self, target: &str, method: &str, arguments: Value) -> Finding<String> {
         self.keep_alive()?;
         let id = self.next_id();
         let session = self.session.clone();
@@ -141,8 +152,11 @@ impl Tool {
     }
 
     /// Waits for the result of a call.
-    pub(crate) fn result(&mut self, id: &str) -> Finding<Value> {
-        let deadline = Instant::now() + PATIENCE;
+    ///
+    /// # Errors
+    /// The call is refused, answered twice or not at all, or the connection ends.
+    pub fn result(&mut self, id: &str) -> Finding<Value> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(answer) = self.answers.remove(id) {
                 if answer[0] == "r" {
@@ -151,7 +165,7 @@ impl Tool {
                 return Err(format!("a call was refused: {answer}"));
             }
             if Instant::now() > deadline {
-                return Err(format!("{id} was not answered within {PATIENCE:?}"));
+                return Err(format!("{id} was not answered within {TIMEOUT:?}"));
             }
             self.keep_alive()?;
             if let Some(frame) = self.hear(PING_EVERY)?
@@ -163,7 +177,10 @@ impl Tool {
     }
 
     /// Calls a method of the user and waits for its result.
-    pub(crate) fn ask(&mut self, method: &str, arguments: Value) -> Finding<Value> {
+    ///
+    /// # Errors
+    /// Those of [`Self::call`] and [`Self::result`].
+    pub fn ask(&mut self, method: &str, arguments: Value) -> Finding<Value> {
         let id = self.call(".", method, arguments)?;
         self.result(&id)
     }
@@ -216,26 +233,31 @@ impl Tool {
 }
 
 /// A query that is held open, and the table that it makes.
-pub(crate) struct Held {
+pub struct Held {
     tool: Tool,
     table: Mirror,
-    /// How many changes were told since the table was last taken as right.
-    pub(crate) told: usize,
+    /// How many changes came since this was last set to 0.
+    pub changes: usize,
+    pings: u64,
 }
 
 impl Held {
     /// Opens the query, and reads the whole table.
-    pub(crate) fn open(mut tool: Tool) -> Finding<Self> {
+    ///
+    /// # Errors
+    /// The connection ends, or the table is never complete.
+    pub fn open(mut tool: Tool) -> Finding<Self> {
         tool.call("!", "query", json!([{ "continuous": true }]))?;
         let mut held = Self {
             tool,
             table: Mirror::new(["instancename"]),
-            told: 0,
+            changes: 0,
+            pings: 0,
         };
         loop {
             let frame = held
                 .tool
-                .hear(PATIENCE)?
+                .hear(TIMEOUT)?
                 .ok_or("a query is never read to its end")?;
             held.take(&frame)?;
             if frame[0] == "n" && frame[2][0] == "re" {
@@ -244,8 +266,48 @@ impl Held {
         }
     }
 
+    /// Takes all that the other side had to say before it answers now.
+    ///
+    /// # Errors
+    /// The connection ends, or there is no answer.
+    pub fn round_trip(&mut self) -> Finding<()> {
+        self.pings += 1;
+        let ping = json!(["?", format!("round trip {}", self.pings)]);
+        self.tool.say(&ping)?;
+        loop {
+            let frame = self.tool.hear(TIMEOUT)?.ok_or("a ping is not answered")?;
+            if frame[0] == "!" && frame[1] == ping[1] {
+                return Ok(());
+            }
+            self.take(&frame)?;
+        }
+    }
+
+    /// Waits for the next change of the table.
+    ///
+    /// # Errors
+    /// The connection ends, or nothing changes in time.
+    pub fn next_change(&mut self) -> Finding<Value> {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            self.tool.keep_alive()?;
+            let frame = self.tool.hear(PING_EVERY)?;
+            if frame.is_none() && Instant::now() > deadline {
+                return Err("a held query says nothing any more".to_owned());
+            }
+            let Some(frame) = frame else { continue };
+            self.take(&frame)?;
+            if frame[0] == "n" {
+                return Ok(frame);
+            }
+        }
+    }
+
     /// Takes all that has come.
-    pub(crate) fn follow(&mut self) -> Finding<()> {
+    ///
+    /// # Errors
+    /// The connection ends, or what was said fits no table.
+    pub fn follow(&mut self) -> Finding<()> {
         self.tool.keep_alive()?;
         while let Some(frame) = self.tool.hear(AT_ONCE)? {
             self.take(&frame)?;
@@ -255,7 +317,7 @@ impl Held {
 
     fn take(&mut self, frame: &Value) -> Finding<()> {
         if frame[0] == "n" {
-            self.told += 1;
+            self.changes += 1;
             self.table
                 .apply(frame[2].clone())
                 .map_err(|error| format!("a held query cannot be followed: {error}"))?;
@@ -264,7 +326,7 @@ impl Held {
     }
 
     /// What identifies each row: its name and its ports.
-    pub(crate) fn rows(&self) -> BTreeSet<String> {
+    pub fn rows(&self) -> BTreeSet<String> {
         let port = |row: &Value, name: &str| row[name].as_u64().unwrap_or_default();
         // The LanManager stands among the services that it can tell of; nobody starts it for a need.
         let rows = self.table.rows().map(Value::Object);
@@ -281,7 +343,7 @@ impl Held {
 }
 
 /// A row as it is compared and shown.
-pub(crate) fn line(name: &str, ports: [u64; 3]) -> String {
+pub fn line(name: &str, ports: [u64; 3]) -> String {
     let [tcp, http, ws] = ports;
     format!("{name} {tcp} {http} {ws}")
 }

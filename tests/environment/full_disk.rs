@@ -1,15 +1,14 @@
 //! A disk that is full: the master says so, changes nothing, and goes on by itself.
 
-use std::process::Output;
-
-use rustix::process::Signal;
+use allexmaster_testkit::lan::{Lan, need};
+use allexmaster_testkit::master::{Master, text};
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 use serde_json::json;
-
-use crate::support::{Lan, Master, lives, need, signal, wait_for};
 
 /// Lets children tell of modules until the journal cannot take one more; gives how many were told.
 fn fill(master: &Master) -> usize {
-    master.disk().fill();
+    master.disk().fill().unwrap();
     let mut told = 0;
     wait_for("the journal to fail", || {
         let module = format!("allex_module{told}service");
@@ -23,25 +22,14 @@ fn fill(master: &Master) -> usize {
     told
 }
 
-fn run(master: &Master, arguments: &[&str]) -> Output {
-    master.command().args(arguments).output().unwrap()
-}
-
-fn text(output: &Output) -> String {
-    let said = String::from_utf8_lossy(&output.stdout);
-    format!("{said}{}", String::from_utf8_lossy(&output.stderr))
-}
-
-#[test]
-fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_a_loss() {
+pub(crate) fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_a_loss()
+{
     let lan = Lan::start(&[
         need("One", "sample:clock", json!({})),
         need("Two", "sample:clock", json!({})),
     ]);
     let mut master = Master::new(lan.port, json!({}));
-    if master.on_small_disk().is_none() {
-        return;
-    }
+    master.put_on_small_disk();
     master.start();
     let [one, two] = ["One", "Two"].map(|name| master.wait_for(name, "running").pid.unwrap());
 
@@ -56,7 +44,7 @@ fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_
     assert!(status.journal.since.is_some());
     assert_eq!(status.services[1].pid, Some(two));
 
-    let shown = run(&master, &["status"]);
+    let shown = master.run(&["status"]);
     assert_eq!(shown.status.code(), Some(6), "{}", text(&shown));
     assert!(
         text(&shown).contains("CANNOT BE WRITTEN"),
@@ -69,17 +57,17 @@ fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_
         &["needs", "add", "Three", "sample:clock"],
         &["needs", "remove", "Two"],
     ] {
-        let refused = run(&master, arguments);
+        let refused = master.run(arguments);
         assert!(!refused.status.success(), "{arguments:?}");
         let said = text(&refused);
         assert!(said.contains("cannot be written"), "{arguments:?}: {said}");
     }
-    let read = run(&master, &["journal", "log"]);
+    let read = master.run(&["journal", "log"]);
     assert!(read.status.success(), "{}", text(&read));
     assert!(text(&read).contains("Two"), "{}", text(&read));
     assert_eq!(master.children(), [two], "nothing stopped, nothing started");
 
-    master.disk().make_room();
+    master.disk().make_room().unwrap();
     let other = master.wait_for_other("One", one);
     let status = master.status().unwrap();
     assert_eq!(status.journal.state, "written");
@@ -89,12 +77,9 @@ fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_
     children.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, children);
-    let events = run(
-        &master,
-        &["journal", "log", "--json", "--kind", "module-engaged"],
-    );
+    let events = master.run(&["journal", "log", "--json", "--kind", "module-engaged"]);
     assert_eq!(text(&events).lines().count(), told, "{}", text(&events));
-    let replayed = run(&master, &["replay", "--verify"]);
+    let replayed = master.run(&["replay", "--verify"]);
     assert!(replayed.status.success(), "{}", text(&replayed));
     let log = master.log();
     assert_eq!(
@@ -106,13 +91,11 @@ fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_on_without_
     assert_eq!(master.children(), [0; 0]);
 }
 
-#[test]
-fn a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_children_to_the_next_one() {
+pub(crate) fn a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_children_to_the_next_one()
+ {
     let lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
     let mut master = Master::new(lan.port, json!({}));
-    if master.on_small_disk().is_none() {
-        return;
-    }
+    master.put_on_small_disk();
     master.start();
     let clock = master.wait_for("Clock", "running").pid.unwrap();
     fill(&master);
@@ -125,18 +108,18 @@ fn a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_children_to_the_
     assert_eq!(master.wait().code(), Some(6));
     assert!(lives(clock));
 
-    let refused = run(&master, &[]);
+    let refused = master.run(&[]);
     assert_eq!(refused.status.code(), Some(6));
     let said = text(&refused);
     assert!(
         said.contains("No space left") && said.contains("children that run go on"),
         "{said}"
     );
-    let offline = run(&master, &["journal", "info"]);
+    let offline = master.run(&["journal", "info"]);
     assert!(offline.status.success(), "{}", text(&offline));
     assert!(lives(clock));
 
-    master.disk().make_room();
+    master.disk().make_room().unwrap();
     master.start();
     let after = wait_for("the child to be adopted", || {
         let after = master.service("Clock")?;

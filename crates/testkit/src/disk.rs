@@ -1,4 +1,4 @@
-//! A file system of its own for the master's folder, to be filled.
+//! A small file system, to be filled.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -7,32 +7,40 @@ use std::process::Command;
 
 use crate::Finding;
 
-/// Room for the journal and the logs of a long run, and filled within a blink.
-const SIZE: &str = "size=128m";
-/// With such pieces it is filled, down to the last byte.
+/// With pieces of these sizes it is filled to the last byte.
 const PIECES: [usize; 3] = [1024 * 1024, 4096, 1];
 
-/// A small disk, there until it is dropped.
-pub(crate) struct Disk {
+/// A small disk, mounted until it is dropped.
+pub struct SmallDisk {
     folder: PathBuf,
 }
 
-impl Disk {
-    /// Mounts one over a folder; why not, where that is not allowed.
-    pub(crate) fn mount(folder: &Path) -> Finding<Self> {
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", SIZE, "none"]).arg(folder);
-        let output = mount
+impl SmallDisk {
+    /// Mounts one over a folder.
+    ///
+    /// # Errors
+    /// Why this machine does not allow it.
+    pub fn mount(folder: &Path, mebibytes: u32) -> Finding<Self> {
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "none"])
+            .arg(folder)
             .output()
-            .map_err(|error| format!("no program `mount`: {error}"))?;
+            .map_err(|error| format!("there is no program `mount` ({error})"))?;
         if output.status.success() {
             let folder = folder.to_owned();
             return Ok(Self { folder });
         }
-        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(format!(
+            "this user may not mount a file system here ({said})"
+        ))
     }
 
-    pub(crate) fn fill(&self) -> Finding<()> {
+    /// Fills it to the last byte.
+    ///
+    /// # Errors
+    /// Writing fails in another way than for lack of room.
+    pub fn fill(&self) -> Finding<()> {
         let mut file = File::create(self.filler()).map_err(|error| error.to_string())?;
         for size in PIECES {
             let piece = vec![b'x'; size];
@@ -47,13 +55,15 @@ impl Disk {
         Ok(())
     }
 
-    pub(crate) fn make_room(&self) -> Finding<()> {
+    /// # Errors
+    /// The file that fills it cannot be removed.
+    pub fn make_room(&self) -> Finding<()> {
         let removed = fs::remove_file(self.filler());
         removed.map_err(|error| format!("no room can be made on the disk: {error}"))
     }
 
-    /// Copies all that is on it beside it, for whoever looks for a reason.
-    pub(crate) fn keep(&self) {
+    /// Copies all that is on it beside it, to be looked at after the run.
+    pub fn keep(&self) {
         let _ = fs::remove_file(self.filler());
         let copy = self.folder.with_extension("kept");
         let _ = Command::new("cp")
@@ -68,7 +78,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for SmallDisk {
     fn drop(&mut self) {
         // Lazily: a process that was just killed may still be on it.
         let _ = Command::new("umount").arg("-l").arg(&self.folder).status();
