@@ -79,22 +79,7 @@ impl Keeper {
 
     /// Waits for the next engine.
     pub(crate) fn engine(&self) -> Engine {
-        let stream = wait_for("an engine", || match self.control.accept() {
-            Ok((stream, _)) => Some(stream),
-            Err(_) => None,
-        });
-        stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut engine = Engine {
-            pid: 0,
-            keeper: 0,
-            lines: BufReader::new(stream),
-        };
-        let hello = engine.line();
-        let (pid, keeper) = hello.split_once(' ').unwrap();
-        engine.pid = pid.parse().unwrap();
-        engine.keeper = keeper.parse().unwrap();
-        engine
+        Engine::accept(&self.control)
     }
 
     /// The next engine, which says that it is ready.
@@ -149,6 +134,26 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// Waits for an engine to connect to the test.
+    pub(crate) fn accept(control: &UnixListener) -> Self {
+        let stream = wait_for("an engine", || match control.accept() {
+            Ok((stream, _)) => Some(stream),
+            Err(_) => None,
+        });
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut engine = Self {
+            pid: 0,
+            keeper: 0,
+            lines: BufReader::new(stream),
+        };
+        let hello = engine.line();
+        let (pid, keeper) = hello.split_once(' ').unwrap();
+        engine.pid = pid.parse().unwrap();
+        engine.keeper = keeper.parse().unwrap();
+        engine
+    }
+
     /// Has it do something; answers with what it says.
     pub(crate) fn tell(&mut self, words: &str) -> String {
         self.order(words);

@@ -1,10 +1,16 @@
 //! Bounds: what does not fit, what comes from others, and how much memory all of it takes.
 
+use std::ffi::OsString;
 use std::fs;
-use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-use crate::bench::{Keeper, wait_for};
+use allexmaster_keeper::os;
+use allexmaster_keeper::spawn::{self, Program};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::bench::{Engine, Keeper, wait_for};
+use crate::script::{SCRIPT, TEST_VARIABLE};
 
 /// The memory of a process that is its own (`RssAnon`), in KiB.
 fn own_memory(pid: u32) -> u64 {
@@ -113,33 +119,80 @@ fn what_is_no_name_or_no_listener_is_refused() {
 }
 
 #[test]
-fn messages_of_anybody_but_the_engine_are_ignored() {
-    let mut keeper = Keeper::start();
+fn no_socket_of_the_keeper_has_an_address_that_others_could_write_to() {
+    let keeper = Keeper::start();
     let engine = keeper.ready_engine();
-    let environment = fs::read(format!("/proc/{}/environ", engine.pid)).unwrap();
-    let address = environment
-        .split(|byte| *byte == 0)
-        .find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET=@"))
-        .unwrap();
-    let address = SocketAddr::from_abstract_name(address).unwrap();
-    let socket = UnixDatagram::unbound().unwrap();
-    for text in [
-        "STOPPING=1",
-        "X_ALLEX_ENGINE=/bin/false",
-        "FDSTORE=1",
-        "\0\n=",
-        &"x".repeat(9000),
-    ] {
-        socket.send_to_addr(text.as_bytes(), &address).unwrap();
+    let sockets: Vec<String> = fs::read_dir(format!("/proc/{}/fd", keeper.pid()))
+        .unwrap()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.unwrap().path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?;
+            inode.strip_suffix(']').map(str::to_owned)
+        })
+        .collect();
+    assert!(!sockets.is_empty(), "the link is a socket");
+    // Num RefCount Protocol Flags Type St Inode Path, the last one only where there is an address.
+    let all = fs::read_to_string("/proc/net/unix").unwrap();
+    for line in all.lines() {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let of_keeper = sockets
+            .iter()
+            .any(|inode| fields.get(6) == Some(&inode.as_str()));
+        assert!(!of_keeper || fields.len() == 7, "{line}");
     }
-    engine.kill();
-    let mut engine = keeper.ready_engine();
-    assert_eq!(engine.tell("names"), "");
-    assert!(
-        keeper.runs() && !keeper.log().contains("program"),
-        "{}",
-        keeper.log()
-    );
+    let environment = fs::read(format!("/proc/{}/environ", engine.pid)).unwrap();
+    assert!(!String::from_utf8_lossy(&environment).contains("NOTIFY_SOCKET"));
+}
+
+#[test]
+fn an_engine_speaks_with_a_keeper_of_version_0_1_0_which_has_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control");
+    let control = UnixListener::bind(&path).unwrap();
+    control.set_nonblocking(true).unwrap();
+    let notify = folder.path().join("notify");
+    let keeper = UnixDatagram::bind(&notify).unwrap();
+    let (link, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .unwrap();
+    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    for (name, value) in [
+        (TEST_VARIABLE, path.as_os_str()),
+        ("NOTIFY_SOCKET", notify.as_os_str()),
+        ("ALLEXMASTER_ROLE", "engine".as_ref()),
+        ("WATCHDOG_USEC", "20000000".as_ref()),
+        ("LISTEN_FDS", "1".as_ref()),
+        ("LISTEN_FDNAMES", "keeper".as_ref()),
+    ] {
+        environment.push((name.into(), value.into()));
+    }
+    let started = spawn::start(&Program {
+        path: std::env::current_exe().unwrap().into(),
+        arguments: ["engine", "--exact", SCRIPT, "--nocapture"]
+            .map(OsString::from)
+            .to_vec(),
+        environment,
+        number_variable: Some("LISTEN_PID="),
+        folder: None,
+        mark: None,
+        descriptors: vec![(theirs.as_fd(), 3)],
+        sibling: false,
+    })
+    .unwrap();
+    drop(theirs);
+    let mut engine = Engine::accept(&control);
+    assert_eq!(engine.tell("ready"), "done");
+    let mut text = [0; 64];
+    let length = keeper.recv(&mut text).unwrap();
+    assert_eq!(&text[..length], b"READY=1");
+    drop(link);
+    assert_eq!(engine.tell("next"), "gone");
+    engine.order("exit 0");
+    wait_for("its end", || os::reap(&started.pidfd));
 }
 
 #[test]

@@ -215,6 +215,37 @@ fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
 }
 
 #[test]
+fn an_orphan_becomes_the_keepers_child_and_is_reaped_without_being_taken_for_a_service() {
+    let keeper = Keeper::start();
+    let folder = folder(&keeper);
+    let mut engine = engine(&keeper);
+    let file = keeper.path("orphan");
+    // A daemon: it leads its own session and group, and its parent ends at once.
+    let script = format!(
+        "setsid sh -c 'echo $$ > {file}.new; mv {file}.new {file}; exec sleep 1000' & sleep 1000"
+    );
+    let service = spawn(&mut engine, 1, &script);
+    let orphan: u32 = wait_for("the daemon", || {
+        fs::read_to_string(&file).ok()?.trim().parse().ok()
+    });
+    signal(service, Signal::KILL);
+    assert_eq!(engine.tell("event"), "ended 1 Signaled(9)");
+    assert_eq!(fact(orphan, "PPid"), Some(keeper.pid().to_string()));
+    signal(orphan, Signal::KILL);
+    wait_for("the orphan to be reaped", || {
+        fact(orphan, "State").is_none().then_some(())
+    });
+    // The service itself is still there, with its own end.
+    assert!(is_zombie(service));
+    engine.kill();
+    let mut second = crate::children::engine(&keeper);
+    assert_eq!(
+        second.tell(&format!("find {folder}")),
+        "alive [] ended [\"1 Signaled(9)\"]"
+    );
+}
+
+#[test]
 fn children_of_an_engine_without_its_keeper_are_its_own() {
     let mut keeper = Keeper::start();
     let mut engine = engine(&keeper);

@@ -78,6 +78,19 @@ fn stop_signals_are_told_and_do_not_end_the_keeper() {
 }
 
 #[test]
+fn signals_without_a_meaning_do_not_end_the_keeper() {
+    let mut keeper = Keeper::start();
+    let mut engine = keeper.ready_engine();
+    for number in [Signal::USR1, Signal::USR2, Signal::QUIT] {
+        signal(keeper.pid(), number);
+    }
+    // Signals are read in the order of their numbers, TERM (15) after all of them.
+    signal(keeper.pid(), Signal::TERM);
+    assert_eq!(engine.tell("next"), "signal Terminate");
+    assert!(keeper.runs());
+}
+
+#[test]
 fn a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();

@@ -1,18 +1,17 @@
-//! What the engine tells the keeper: the assignments of sd_notify(3), and a few of our own.
+//! The messages of the engine to the keeper: the assignments of sd_notify(3), and a few of our own.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::name::Name;
+use super::name::DescriptorName;
 
-/// The most bytes of a message; a longer one is ignored (systemd's limit, too).
-pub(crate) const MESSAGE_MOST: usize = 4096;
+/// Maximum length of a message in bytes, as systemd has it; a longer one is ignored.
+pub(crate) const MAX_MESSAGE: usize = 4096;
 
-/// A message, with what this keeper understands of it. As sd_notify(3) has it, other assignments
-/// are ignored: `STATUS=`, `MAINPID=`, `FDPOLL=0` (this store never polls) and `BARRIER=1` (the
-/// descriptor that comes with it is closed when all before it was handled) need nothing more.
+/// A parsed message. As in sd_notify(3), unknown assignments are ignored: `STATUS=`, `MAINPID=`, `FDPOLL=0` (this store never polls) and `BARRIER=1` (the
+/// descriptor that comes with it is closed once everything before it was handled) need nothing more.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Message {
     /// `READY=1`.
@@ -21,16 +20,16 @@ pub(super) struct Message {
     pub(super) stopping: bool,
     /// `WATCHDOG=1`.
     pub(super) alive: bool,
-    /// `WATCHDOG_USEC=`: how long it may be silent from now on.
+    /// `WATCHDOG_USEC=`: how long the engine may be silent from now on.
     pub(super) watchdog: Option<Duration>,
-    /// `FDSTORE=1`: the descriptors of the message are to be kept.
+    /// `FDSTORE=1`: store the descriptors of the message.
     pub(super) store: bool,
-    /// `X_ALLEX_ACCEPT=1`: they are listening sockets, on which the keeper accepts.
+    /// `X_ALLEX_ACCEPT=1`: they are listening sockets for the keeper to accept on.
     pub(super) accept: bool,
     /// `FDSTOREREMOVE=1`.
     pub(super) remove: bool,
-    /// `FDNAME=`; one that is no name counts as absent, as with systemd.
-    pub(super) name: Option<Name>,
+    /// `FDNAME=`; an invalid one counts as absent, as in systemd.
+    pub(super) name: Option<DescriptorName>,
     /// `X_ALLEX_REAP=`: a child whose exit status is no longer needed.
     pub(super) reap: Option<Pid>,
     /// `X_ALLEX_ENGINE=`: the program to start as the next engine.
@@ -38,7 +37,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// Reads a message. There is none that is wrong: what is not understood is left out.
+    /// Parses a message; total: what is not understood is left out.
     pub(super) fn read(text: &[u8]) -> Self {
         let mut message = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
@@ -61,7 +60,7 @@ impl Message {
             "WATCHDOG_USEC" => self.watchdog = value.parse().ok().map(Duration::from_micros),
             "FDSTORE" => self.store |= yes,
             "FDSTOREREMOVE" => self.remove |= yes,
-            "FDNAME" => self.name = Name::new(value),
+            "FDNAME" => self.name = DescriptorName::new(value),
             "X_ALLEX_ACCEPT" => self.accept |= yes,
             "X_ALLEX_REAP" => self.reap = value.parse().ok().and_then(Pid::from_raw),
             "X_ALLEX_ENGINE" => self.engine = Some(PathBuf::from(value)),
@@ -82,7 +81,7 @@ mod tests {
         let expected = Message {
             store: true,
             accept: true,
-            name: Name::new("lan"),
+            name: DescriptorName::new("lan"),
             ..Message::default()
         };
         assert_eq!(Message::read(text), expected);

@@ -1,29 +1,29 @@
-//! The names of descriptors.
+//! Names of stored descriptors.
 
-/// The most bytes of a name (systemd's limit, too).
-pub(crate) const NAME_MOST: usize = 255;
-/// How much of it the keeper adds to the name of a listener, to name a connection: a point and the
-/// digits of a number.
-const SUFFIX_MOST: usize = 21;
+/// Maximum length of a name in bytes, as systemd has it.
+pub(crate) const MAX_NAME: usize = 255;
+/// Maximum length that the keeper appends to the name of a listener to name a connection: a point and
+/// the digits of a number.
+const MAX_SUFFIX: usize = 21;
 
-/// A name that a descriptor may have: 1 to 255 visible ASCII characters and blanks, no colon.
+/// The name of a stored descriptor: 1 to 255 visible ASCII characters and blanks, no colon.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Name(Box<str>);
+pub(super) struct DescriptorName(Box<str>);
 
-impl Name {
-    /// `None` where the text is no name.
+impl DescriptorName {
+    /// `None` if the text is no name.
     pub(super) fn new(text: &str) -> Option<Self> {
         is_name(text).then(|| Self(text.into()))
     }
 
-    /// What systemd calls descriptors that nobody named.
+    /// systemd's name for descriptors without one.
     pub(super) fn unnamed() -> Self {
         Self("stored".into())
     }
 
-    /// The name of a connection that came in at a listener of this name.
+    /// The name of a connection that was accepted on a listener of this name.
     pub(super) fn of_connection(&self, number: u64) -> Self {
-        let listener = self.0.get(..NAME_MOST - SUFFIX_MOST).unwrap_or(&self.0);
+        let listener = self.0.get(..MAX_NAME - MAX_SUFFIX).unwrap_or(&self.0);
         Self(format!("{listener}.{number}").into())
     }
 
@@ -35,7 +35,7 @@ impl Name {
 /// Whether a descriptor may have this name.
 pub(crate) fn is_name(text: &str) -> bool {
     let visible = |byte: u8| (b' '..0x7f).contains(&byte) && byte != b':';
-    (1..=NAME_MOST).contains(&text.len()) && text.bytes().all(visible)
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(visible)
 }
 
 #[cfg(test)]
@@ -44,17 +44,19 @@ mod tests {
 
     #[test]
     fn names_are_short_visible_and_without_a_colon() {
-        assert!(Name::new("local.17").is_some());
-        assert!(Name::new(&"n".repeat(NAME_MOST)).is_some());
-        for bad in ["", "a:b", "a\nb", "ä", &"n".repeat(NAME_MOST + 1)] {
-            assert_eq!(Name::new(bad), None, "{bad}");
+        assert!(DescriptorName::new("local.17").is_some());
+        assert!(DescriptorName::new(&"n".repeat(MAX_NAME)).is_some());
+        for bad in ["", "a:b", "a\nb", "ä", &"n".repeat(MAX_NAME + 1)] {
+            assert_eq!(DescriptorName::new(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn the_name_of_a_connection_is_a_name() {
-        for listener in ["local", &"n".repeat(NAME_MOST)] {
-            let name = Name::new(listener).unwrap().of_connection(u64::MAX);
+        for listener in ["local", &"n".repeat(MAX_NAME)] {
+            let name = DescriptorName::new(listener)
+                .unwrap()
+                .of_connection(u64::MAX);
             assert!(is_name(name.as_str()), "{name:?}");
         }
     }

@@ -1,51 +1,56 @@
-//! The descriptors that are kept.
+//! The descriptors that the keeper stores.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::name::Name;
+use super::name::DescriptorName;
 
-/// The most descriptors that are kept: a thousand services with a session, a channel and room for
-/// tools take a fifth of it.
-pub(super) const DESCRIPTORS_MOST: usize = 16_384;
-/// How many descriptors the keeper needs beside the kept ones (a dozen), and those that just come in
-/// with a message (253, Linux' `SCM_MAX_FD`).
-const DESCRIPTORS_APART: u64 = 300;
+/// Maximum number of stored descriptors: a thousand services with a session, a channel and tools take a
+/// fifth of it.
+pub(super) const MAX_DESCRIPTORS: usize = 16_384;
+/// Descriptors that the keeper needs besides the stored ones (a dozen), and those of one incoming
+/// message (253, Linux' `SCM_MAX_FD`).
+const RESERVED_DESCRIPTORS: u64 = 300;
 
 /// Descriptors by their names; several may have the same one.
 #[derive(Debug)]
-pub(super) struct Store {
-    kept: BTreeMap<Name, Vec<OwnedFd>>,
-    /// Those that the keeper accepts on; not in `kept`.
-    listeners: Vec<(Name, OwnedFd)>,
+pub(super) struct DescriptorStore {
+    kept: BTreeMap<DescriptorName, Vec<OwnedFd>>,
+    /// The keeper accepts on these; they are not in `kept`.
+    listeners: Vec<(DescriptorName, OwnedFd)>,
     count: usize,
-    most: usize,
+    max: usize,
     connections: u64,
 }
 
-impl Store {
-    /// An empty store for a process that may have so many descriptors open (`None`: any number).
-    pub(super) fn new(open_most: Option<u64>) -> Self {
-        let most = open_most.map_or(DESCRIPTORS_MOST, |limit| {
-            let room = limit.saturating_sub(DESCRIPTORS_APART);
+impl DescriptorStore {
+    /// An empty store for a process with this limit of open descriptors (`None`: no limit).
+    pub(super) fn new(max_open: Option<u64>) -> Self {
+        let max = max_open.map_or(MAX_DESCRIPTORS, |limit| {
+            let room = limit.saturating_sub(RESERVED_DESCRIPTORS);
             usize::try_from(room).unwrap_or(usize::MAX)
         });
         Self {
             kept: BTreeMap::new(),
             listeners: Vec::new(),
             count: 0,
-            most: most.min(DESCRIPTORS_MOST),
+            max: max.min(MAX_DESCRIPTORS),
             connections: 0,
         }
     }
 
-    /// How many more it can keep.
+    /// How many more fit.
     pub(super) const fn room(&self) -> usize {
-        self.most - self.count
+        self.max - self.count
     }
 
-    /// Keeps descriptors; those for which there is no room are closed. False: there were such.
-    pub(super) fn add(&mut self, name: &Name, accept: bool, descriptors: Vec<OwnedFd>) -> bool {
+    /// Stores descriptors; those without room are closed. False if there were any.
+    pub(super) fn add(
+        &mut self,
+        name: &DescriptorName,
+        accept: bool,
+        descriptors: Vec<OwnedFd>,
+    ) -> bool {
         let fits = descriptors.len() <= self.room();
         for descriptor in descriptors.into_iter().take(self.room()) {
             self.count += 1;
@@ -58,14 +63,14 @@ impl Store {
         fits
     }
 
-    /// Names a connection that came in at a listener; the number is never used again.
-    pub(super) fn connection_name(&mut self, listener: &Name) -> Name {
+    /// A name for a connection that was accepted on a listener; its number is never used again.
+    pub(super) fn connection_name(&mut self, listener: &DescriptorName) -> DescriptorName {
         self.connections += 1;
         listener.of_connection(self.connections)
     }
 
     /// Closes all descriptors of a name.
-    pub(super) fn remove(&mut self, name: &Name) {
+    pub(super) fn remove(&mut self, name: &DescriptorName) {
         let before = self.listeners.len();
         self.listeners.retain(|(of, _)| of != name);
         let listeners = before - self.listeners.len();
@@ -74,12 +79,12 @@ impl Store {
     }
 
     /// The listeners, in the order in which they were stored.
-    pub(super) fn listeners(&self) -> &[(Name, OwnedFd)] {
+    pub(super) fn listeners(&self) -> &[(DescriptorName, OwnedFd)] {
         &self.listeners
     }
 
-    /// All that is kept, listeners first.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&Name, BorrowedFd<'_>)> {
+    /// All stored descriptors, listeners first.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&DescriptorName, BorrowedFd<'_>)> {
         let listeners = self.listeners.iter().map(|(name, fd)| (name, fd.as_fd()));
         let kept = self.kept.iter();
         listeners.chain(kept.flat_map(|(name, fds)| fds.iter().map(move |fd| (name, fd.as_fd()))))

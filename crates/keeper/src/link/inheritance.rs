@@ -1,4 +1,4 @@
-//! What a keeper gives an engine when it starts it.
+//! What an engine inherits from the keeper that starts it.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,47 +12,44 @@ use super::Inherited;
 use crate::keeper::{ENGINE_VARIABLE, KEEPER_NAME, NAMES_NAME, ROLE_VARIABLE};
 use crate::os;
 
-/// More names than fit into the store; a longer file is not from a keeper.
-const NAMES_FILE_MOST: u64 = 16 * 1024 * 1024;
+/// Maximum length of the file with names, in bytes: more than the store's descriptors can have.
+const MAX_NAMES_FILE: u64 = 16 * 1024 * 1024;
 
-/// What a keeper gives an engine when it starts it.
+/// What an engine inherits from the keeper that starts it.
 #[derive(Debug)]
 pub struct Inheritance {
     pub(super) link: OwnedFd,
+    /// For messages to the keeper: the link, with a descriptor of its own so that both directions can be
+    /// registered with the runtime. A keeper of version 0.1.0 has a datagram socket for them.
     pub(super) notify: OwnedFd,
     pub(super) keeper: u32,
     pub(super) watchdog: Duration,
     pub(super) kept: Inherited,
 }
 
-/// A keeper started this process, but not as one that this program understands.
+/// What was inherited is not what a keeper of this program gives.
 #[derive(Debug, Error)]
 pub enum BadInheritance {
-    /// A variable is absent or has another form.
+    /// A variable is absent or malformed.
     #[error(
         "the keeper gave no usable {variable}; unset ALLEXMASTER_ROLE and LISTEN_PID if there is no keeper"
     )]
-    Variable {
-        /// Which.
-        variable: &'static str,
-    },
-    /// No descriptor is the link.
+    Variable { variable: &'static str },
     #[error(
         "the keeper gave no descriptor named {KEEPER_NAME}; unset LISTEN_PID if there is no keeper"
     )]
     NoLink,
-    /// The system.
     #[error("what the keeper gave cannot be used")]
     System(#[from] io::Error),
 }
 
 impl Inheritance {
-    /// Takes what a keeper gave to this process; `None` where no keeper started it. Takes all of
-    /// it out of the environment, too, so that no child gets it. Call it in `main`, before the first
-    /// thread is started and before any file is opened.
+    /// Takes what this process inherited; `None` if no keeper started it. Removes all of it from the
+    /// environment, so that no child gets it. Call it in `main`, before the first thread is started and
+    /// before any file is opened.
     ///
     /// # Errors
-    /// What is there does not fit together.
+    /// Something is missing or malformed.
     pub fn take() -> Result<Option<Self>, BadInheritance> {
         let taken = Self::read();
         os::forget_variables(&[
@@ -69,7 +66,6 @@ impl Inheritance {
         let Some(descriptors) = os::handed_over().map_err(io::Error::from)? else {
             return Ok(None);
         };
-        let notify_address = variable("NOTIFY_SOCKET")?;
         let watchdog = variable("WATCHDOG_USEC")?
             .parse()
             .map(Duration::from_micros);
@@ -80,7 +76,7 @@ impl Inheritance {
         {
             names.clear();
             File::from(file)
-                .take(NAMES_FILE_MOST)
+                .take(MAX_NAMES_FILE)
                 .read_to_string(&mut names)?;
         }
         let mut kept: Inherited = names
@@ -91,8 +87,12 @@ impl Inheritance {
         let link = kept.iter().position(|(name, _)| name == KEEPER_NAME);
         let (_, link) = kept.remove(link.ok_or(BadInheritance::NoLink)?);
         let keeper = os::peer(link.as_fd())?.pid;
+        let notify = match std::env::var("NOTIFY_SOCKET") {
+            Ok(address) => connected(&address)?,
+            Err(_) => link.try_clone()?,
+        };
         Ok(Some(Self {
-            notify: connected(&notify_address)?,
+            notify,
             keeper,
             watchdog: watchdog.map_err(|_| BadInheritance::Variable {
                 variable: "WATCHDOG_USEC",
@@ -107,6 +107,7 @@ fn variable(variable: &'static str) -> Result<String, BadInheritance> {
     std::env::var(variable).map_err(|_| BadInheritance::Variable { variable })
 }
 
+/// Connects to the datagram socket of a keeper of version 0.1.0.
 fn connected(address: &str) -> Result<OwnedFd, BadInheritance> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let open = || {

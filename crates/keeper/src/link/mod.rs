@@ -34,7 +34,7 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::keeper::{DESCRIPTORS_AT_ONCE, MESSAGE_MOST, is_name};
+use crate::keeper::{MAX_DESCRIPTORS_PER_MESSAGE, MAX_MESSAGE, is_name};
 use crate::os;
 use notifications::Notifications;
 
@@ -213,7 +213,7 @@ impl KeeperLink {
     pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", checked(name)?);
         descriptors
-            .chunks(DESCRIPTORS_AT_ONCE)
+            .chunks(MAX_DESCRIPTORS_PER_MESSAGE)
             .try_for_each(|some| self.notifications.send(&text, some))
     }
 
@@ -300,7 +300,7 @@ impl Messages {
                 Ok(Ok(Received::NotUnderstood)) => {}
                 Ok(Ok(Received::End) | Err(_)) => {
                     self.gone = true;
-                    self.notifications.nobody_listens();
+                    self.notifications.close();
                     return FromKeeper::Gone;
                 }
             }
@@ -316,7 +316,7 @@ enum Received {
 }
 
 fn receive(link: BorrowedFd<'_>) -> io::Result<Received> {
-    let mut text = [0; MESSAGE_MOST];
+    let mut text = [0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;

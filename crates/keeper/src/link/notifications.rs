@@ -16,13 +16,13 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
 use super::LinkError;
-use crate::keeper::DESCRIPTORS_AT_ONCE;
+use crate::keeper::MAX_DESCRIPTORS_PER_MESSAGE;
 use crate::os;
 
 /// How many messages wait for a keeper that does not read: one for each descriptor that it can keep.
-const WAITING_MOST: usize = 16_384;
+const MAX_WAITING: usize = 16_384;
 /// How long a message waits for the keeper before it is left to a task: no longer than nobody notices.
-const PATIENCE: Duration = Duration::from_millis(100);
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Notifications {
@@ -61,7 +61,7 @@ impl Notifications {
         if queue.waiting.is_empty() && queue.send_soon(&self.socket, text, descriptors)? {
             return Ok(());
         }
-        if queue.waiting.len() >= WAITING_MOST {
+        if queue.waiting.len() >= MAX_WAITING {
             let waiting = queue.waiting.len();
             return Err(LinkError::Behind { waiting });
         }
@@ -77,7 +77,7 @@ impl Notifications {
     }
 
     /// The keeper was killed: what waits for it, and what is still to be said, is for nobody.
-    pub(super) fn nobody_listens(&self) {
+    pub(super) fn close(&self) {
         let mut queue = self.queue();
         queue.gone = true;
         queue.waiting.clear();
@@ -115,9 +115,9 @@ impl Queue {
         text: &str,
         descriptors: &[BorrowedFd<'_>],
     ) -> Result<bool, LinkError> {
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + SEND_TIMEOUT;
         while !self.try_send(socket, text, descriptors)? {
-            let left = patience.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(Instant::now());
             let mut asked = [PollFd::new(socket.get_ref(), PollFlags::OUT)];
             let timeout = Timespec::try_from(left).unwrap_or_default();
             if left.is_zero() || poll(&mut asked, Some(&timeout)) == Ok(0) {
@@ -137,7 +137,8 @@ impl Queue {
         if self.gone {
             return Ok(true);
         }
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE))];
+        let mut space =
+            [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS_PER_MESSAGE))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
             // There is room for as many as are sent at once.

@@ -6,7 +6,7 @@
 //!
 //! | function | contract | a system without it |
 //! |---|---|---|
-//! | `bear` | starts a program in its own process group, with descriptors at chosen numbers; memory cost does not depend on the caller | `fork` and `exec` |
+//! | `vfork_exec` | starts a program in its own process group, with descriptors at chosen numbers; memory cost does not depend on the caller | `fork` and `exec` |
 //! | `handed_over`, `forget_variables` | takes inherited descriptors (sd_listen_fds(3)) and removes variables; before any thread | no descriptors: there is no keeper |
 //! | `keep_descriptors_from_children` | marks all descriptors from 3 on close-on-exec | nothing |
 //! | `signals_in_descriptor` | blocks signals and makes them readable from a descriptor | unsupported: there is no keeper |
@@ -17,7 +17,8 @@
 //! | `exit_status` | the exit status of a process that somebody else has reaped | unsupported: the status is lost |
 //! | `boot_id` | changes with every start of the machine | a constant: a process is then identified by its start time alone |
 //! | `stat` | parent, group, start time and state of a process; start time and boot identify it | `None`: no process is ever recognised |
-//! | `status_of_zombie`, `user`, `environment`, `mark` | facts about a process | `None` |
+//! | `status_of_zombie`, `user`, `environment` | facts about a process | `None` |
+//! | `mark`, `is_marked` | the number that a process was marked with at its start, kept until it is reaped; whether it is the marked one or a descendant | `None` |
 //! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
 //! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
 //! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |

@@ -1,13 +1,13 @@
-//! Starts programs, as the standard library cannot: with descriptors at numbers of our choice, as
-//! a child of our parent where that is asked for, with a pidfd, and with a variable that has the
-//! new process's own number.
+//! Starts programs as the standard library cannot: with descriptors at chosen numbers, as a child of
+//! this process's parent if wanted, with a pidfd, and with a variable that holds the new process's own
+//! number.
 //!
 //! # Theory of operation
 //!
-//! The new process shares our memory until it runs its program, and the thread that started it
-//! sleeps so long (`CLONE_VM | CLONE_VFORK`, as glibc's `posix_spawn` does it). So a start costs the
-//! same whatever the memory of this process is, and a failure is told through that memory. All that
-//! the new process needs is prepared here; the few calls that it makes are in `os`.
+//! The new process shares our memory until it runs its program, while the thread that started it
+//! sleeps (`CLONE_VM | CLONE_VFORK`, as in glibc's `posix_spawn`). So the cost of a start does not depend
+//! on the memory of this process, and a failure is reported through that memory. Everything that the
+//! new process needs is prepared here; the few calls that it makes are in [`os::vfork_exec`].
 
 mod moves;
 
@@ -20,37 +20,36 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, retry_on_intr};
 use thiserror::Error;
 
-use crate::os::{self, Birth};
+use crate::os::{self, SpawnSpec};
 
 use moves::Move;
 
-/// Where programs are looked for that have no folder in their name, where `PATH` is absent: what
-/// execvp(3) takes.
+/// Where programs without a folder in their name are searched if `PATH` is absent, as in execvp(3).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// A program, and how it is to be started. It gets a process group of its own, the default action
-/// of every signal but those that are ignored on purpose, and no blocked signal.
+/// A program and how to start it. It gets its own process group, the default action of every signal
+/// that is not ignored, and no blocked signal.
 #[derive(Debug)]
 pub struct Program<'descriptors> {
     /// A path, or a name that is looked for in the `PATH` of its environment.
     pub path: OsString,
-    /// From its own name on.
+    /// Its own name is the first.
     pub arguments: Vec<OsString>,
-    /// All of its environment.
+    /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// A variable, as `NAME=`, that has the new process's own number.
+    /// A variable, as `NAME=`, that holds the new process's own number.
     pub number_variable: Option<&'static str>,
-    /// Where it runs; `None`: where this process does.
+    /// Its working directory; `None`: that of this process.
     pub folder: Option<OsString>,
-    /// A number that `/proc` tells of the process until it is reaped: see [`os::bear`].
+    /// A number that can be read from the process until it is reaped: see [`os::SpawnSpec::mark`].
     pub mark: Option<u64>,
-    /// What it has open, and at which numbers; beside those, what this process let stay open.
+    /// Its descriptors and their numbers, besides those of this process without close-on-exec.
     pub descriptors: Vec<(BorrowedFd<'descriptors>, RawFd)>,
-    /// Whether it becomes a child of this process's parent, who then has to take its exit status.
+    /// Whether it becomes a child of this process's parent, which then has to reap it.
     pub sibling: bool,
 }
 
-/// A program that runs.
+/// A running program.
 #[derive(Debug)]
 pub struct Started {
     pub pid: u32,
@@ -60,22 +59,17 @@ pub struct Started {
 /// A program that could not be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// A name, an argument or a variable has a zero byte in it, which no program can be given.
+    /// A name, an argument or a variable contains a zero byte.
     #[error("{what} has a zero byte in it; take it out of the configuration")]
-    ZeroByte {
-        /// What.
-        what: &'static str,
-    },
+    ZeroByte { what: &'static str },
     /// The system has no room for another process or descriptor.
     #[error("the system has no room for another process: {0}")]
     NoRoom(Errno),
     /// The program is not there, or the system does not run it.
     #[error("{error}")]
     NotRun {
-        /// Why not.
         error: Errno,
-        /// The process that was to run it, and is a zombie: its parent, which is not this process, has
-        /// to take its exit status.
+        /// The process that failed to run it, now a zombie of this process's parent, which has to reap it.
         left_behind: Option<u32>,
     },
 }
@@ -89,7 +83,7 @@ impl From<StartError> for io::Error {
     }
 }
 
-/// Starts a program; returns when it runs.
+/// Starts a program; returns once it runs.
 ///
 /// # Errors
 /// See [`StartError`]; nothing runs then.
@@ -105,7 +99,7 @@ pub fn start(program: &Program<'_>) -> Result<Started, StartError> {
     let environment = texts("a variable", variables)?;
     let folder = texts("its folder", program.folder.iter().cloned())?;
     let spare = spare(&program.descriptors).map_err(StartError::NoRoom)?;
-    let born = os::bear(&Birth {
+    let spawned = os::vfork_exec(&SpawnSpec {
         programs: &candidates,
         arguments: &arguments,
         environment: &environment,
@@ -117,26 +111,26 @@ pub fn start(program: &Program<'_>) -> Result<Started, StartError> {
         sibling: program.sibling,
     })
     .map_err(StartError::NoRoom)?;
-    let Some(error) = born.failure else {
+    let Some(error) = spawned.failure else {
         return Ok(Started {
-            pid: born.pid,
-            pidfd: born.pidfd,
+            pid: spawned.pid,
+            pidfd: spawned.pidfd,
         });
     };
-    // It is about to end; whoever has to take its exit status can do so then.
-    let ended = || poll(&mut [PollFd::new(&born.pidfd, PollFlags::IN)], None);
-    // Where the system cannot say when that is, the next start finds it.
+    // It is about to end, and can be reaped after that.
+    let ended = || poll(&mut [PollFd::new(&spawned.pidfd, PollFlags::IN)], None);
+    // If the wait fails, the next start of an engine finds it.
     let _ = retry_on_intr(ended);
     if !program.sibling {
-        os::reap(&born.pidfd);
+        os::reap(&spawned.pidfd);
     }
     Err(StartError::NotRun {
         error,
-        left_behind: program.sibling.then_some(born.pid),
+        left_behind: program.sibling.then_some(spawned.pid),
     })
 }
 
-/// The files that the program may be.
+/// Candidates for the program file.
 fn candidates(program: &Program<'_>) -> Vec<OsString> {
     if program.path.as_bytes().contains(&b'/') {
         return vec![program.path.clone()];
@@ -161,7 +155,7 @@ fn texts(
         .collect()
 }
 
-/// A descriptor above all targets, by way of which rings of moves are broken.
+/// A descriptor above all targets, to break rings of moves with.
 fn spare(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Result<Option<OwnedFd>, Errno> {
     let above = descriptors.iter().map(|(_, to)| to.saturating_add(1)).max();
     match (descriptors.first(), above) {
@@ -187,7 +181,7 @@ mod tests {
 
     use super::*;
 
-    /// The descriptors that a program has open which gets these.
+    /// The descriptors that a program finds open when it is given these.
     fn open_in(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> String {
         let mut output = tempfile::tempfile().unwrap();
         let given = descriptors.iter().copied();

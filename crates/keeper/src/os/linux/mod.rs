@@ -8,7 +8,7 @@ mod syscalls;
 
 pub use listeners::foreign_listener;
 pub use process::{
-    become_subreaper, boot_id, children_of, environment, has_ended, mark, open_process,
+    become_subreaper, boot_id, children_of, environment, has_ended, is_marked, mark, open_process,
     peek_status, processes, raise_descriptor_limit, reap, signal_group_by_number, signal_process,
     stat, status_of_zombie, user,
 };
@@ -17,7 +17,7 @@ pub use rustix::process::Signal;
 pub use sockets::{Peer, accept, memory_file, monotonic, peer};
 pub use stat::{Stat, UnreadableStat};
 pub use syscalls::{
-    Birth, Born, bear, exit_status, forget_variables, handed_over, keep_descriptors_from_children,
-    peek_offset, set_peek_offset, signal_group, signals_in_descriptor, use_one_arena, watch,
-    watch_socket,
+    SpawnSpec, Spawned, exit_status, forget_variables, handed_over, keep_descriptors_from_children,
+    peek_offset, set_peek_offset, signal_group, signals_in_descriptor, use_one_arena, vfork_exec,
+    watch, watch_socket,
 };

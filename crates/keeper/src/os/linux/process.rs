@@ -13,6 +13,7 @@ use rustix::process::{
 };
 
 use super::Stat;
+use super::syscalls::MARKED;
 
 /// No more of an environment is read than Linux lets a program start with (a quarter of the usual
 /// stack of 8 MiB).
@@ -61,14 +62,40 @@ pub fn environment(pid: u32) -> Option<Vec<u8>> {
     Some(environment)
 }
 
-/// The mark that a process was started with (its limit of file locks); kept until it is reaped.
+/// The mark that a process was started with ([`super::SpawnSpec::mark`]); `None` for its descendants.
 #[must_use]
 pub fn mark(pid: u32) -> Option<u64> {
+    let (soft, _) = lock_limits(pid).filter(|limits| limits_are_marked(*limits, pid))?;
+    (soft < MARKED).then_some(soft)
+}
+
+/// Whether this program started the process, and not one of the processes that it started; `None` if
+/// that cannot be read.
+#[must_use]
+pub fn is_marked(pid: u32) -> Option<bool> {
+    lock_limits(pid).map(|limits| limits_are_marked(limits, pid))
+}
+
+fn limits_are_marked((soft, hard): (u64, u64), pid: u32) -> bool {
+    let own = getrlimit(Resource::Locks);
+    let own = (
+        own.current.unwrap_or(u64::MAX),
+        own.maximum.unwrap_or(u64::MAX),
+    );
+    // The second one: the mark of a process that could not lower its hard limit.
+    hard == MARKED | u64::from(pid) || (hard == own.1 && soft != own.0)
+}
+
+/// The soft and the hard limit of file locks.
+fn lock_limits(pid: u32) -> Option<(u64, u64)> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max file locks"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+    let mut numbers = line
+        .split_ascii_whitespace()
+        .map(|number| number.parse().unwrap_or(u64::MAX));
+    Some((numbers.next()?, numbers.next()?))
 }
 
 /// The numbers of all processes of the machine.

@@ -39,10 +39,10 @@ const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// The signal goes to the process group that the process leads (Linux 6.9).
 const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
 
-/// The wait status of a process that was reaped by whoever its parent is; `None` as long as it was not.
+/// The wait status of a process that its parent has reaped; `None` until then.
 ///
 /// # Errors
-/// The kernel does not know the question, or does not have the answer.
+/// The kernel is older than 6.15, or did not keep it.
 pub fn exit_status(pidfd: &OwnedFd) -> Result<Option<i32>> {
     let mut info = PidfdInfo {
         mask: PIDFD_INFO_EXIT,
@@ -55,10 +55,10 @@ pub fn exit_status(pidfd: &OwnedFd) -> Result<Option<i32>> {
 }
 
 /// Signals the process group that the process leads or led. The kernel finds the group by the
-/// process that the descriptor means, not by a number, so it can be no other group.
+/// descriptor, not by a number, so it cannot be another group.
 ///
 /// # Errors
-/// `SRCH`: nobody is in it. `INVAL`: the kernel is older than 6.9. `PERM`: not allowed.
+/// `SRCH`: it is empty. `INVAL`: the kernel is older than 6.9. `PERM`: not allowed.
 pub fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
     // SAFETY: the call takes three numbers and a null pointer, which it allows; it touches no
     // memory of ours.
@@ -77,10 +77,10 @@ pub fn signal_group(pidfd: &OwnedFd, signal: Signal) -> Result<()> {
     Err(last_error())
 }
 
-/// Has the runtime watch a descriptor (that of a process is readable when the process has ended).
+/// Registers a descriptor with the async runtime (a pidfd is readable once its process has ended).
 ///
 /// # Errors
-/// The system has no room for a further watch.
+/// The system has no room for another registration.
 pub fn watch(
     descriptor: Arc<OwnedFd>,
     interest: Interest,
@@ -91,17 +91,17 @@ pub fn watch(
     Ok(registered?)
 }
 
-/// Has the runtime tell when there is something to be done with a socket of ours.
+/// The same for a descriptor with one owner.
 ///
 /// # Errors
-/// The system has no room for a further watch.
+/// As [`watch`].
 pub fn watch_socket(socket: OwnedFd, interest: Interest) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is the same open descriptor as long as it lives, and the `AsyncFd` owns it.
     let registered = unsafe { AsyncFd::register_with_interest(socket, interest) };
     Ok(registered?)
 }
 
-/// Has the allocator keep all memory in one arena. By default glibc gives each thread its own,
+/// Makes the allocator keep all memory in one arena. By default glibc gives each thread its own,
 /// eight for each core, and each keeps what its thread once needed: with a thousand children
 /// that is a third of a master's memory. Its threads allocate little, so they hardly wait for
 /// one another. Call it before the first thread is started.
@@ -114,9 +114,8 @@ pub fn use_one_arena() {
     }
 }
 
-/// Has these signals wait in a descriptor instead of interrupting the process, and children that
-/// end wait for their parent (whoever started us may have had them thrown away). Call it before
-/// the first thread is started.
+/// Blocks these signals and makes them readable from a descriptor. Also resets `SIGCHLD`: where the
+/// parent ignored it, children would be reaped by the kernel. Call it before the first thread is started.
 ///
 /// # Errors
 /// The system has no room for the descriptor.
@@ -135,12 +134,12 @@ pub fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
     if descriptor < 0 {
         return Err(last_error());
     }
-    // SAFETY: the call has just opened it, and nobody else has its number.
+    // SAFETY: the call has just opened it; nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Keeps from all children what this process was started with beside its three standard descriptors:
-/// whoever started it may have left something open by mistake.
+/// Marks all descriptors from 3 on close-on-exec: the parent of this process may have left some open by
+/// mistake, which children would inherit.
 pub fn keep_descriptors_from_children() {
     // SAFETY: the call takes three numbers; it closes nothing. A kernel before 5.11 refuses it: then
     // children inherit those descriptors, as they always did.
@@ -154,12 +153,15 @@ pub fn keep_descriptors_from_children() {
     }
 }
 
-/// The first descriptor of those that are handed over (`SD_LISTEN_FDS_START`).
+/// In the hard limit of file locks of a process that this program started; the rest is its number.
+pub(super) const MARKED: u64 = 1 << 63;
+
+/// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
 const FIRST_HANDED_OVER: RawFd = 3;
 
-/// Takes over the descriptors that this process was started with, by the protocol of
-/// sd_listen_fds(3); `None` where it was started without. Call it before the first thread is started
-/// and the first file is opened; a second call finds nothing.
+/// Takes the descriptors that this process inherited by the protocol of sd_listen_fds(3); `None` if
+/// there are none. Call it before the first thread is started and the first file is opened; a second
+/// call returns `None`.
 ///
 /// # Errors
 /// One of them is not open: then none is taken.
@@ -178,12 +180,12 @@ pub fn handed_over() -> Result<Option<Vec<OwnedFd>>> {
         }
     }
     // SAFETY: each is open, and was opened for this process, which is named in the variable that
-    // was just removed; nobody else of the program has opened or taken anything yet.
+    // was just removed; no other part of the program has opened or taken anything yet.
     let taken = numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
     Ok(Some(taken.collect()))
 }
 
-/// Takes variables out of the environment, so that no child inherits them. Call it before the first
+/// Removes variables from the environment, so that no child inherits them. Call it before the first
 /// thread is started.
 pub fn forget_variables(names: &[&str]) {
     for name in names {
@@ -192,95 +194,91 @@ pub fn forget_variables(names: &[&str]) {
     }
 }
 
-/// What a new process does between its birth and its program.
-pub struct Birth<'lists> {
-    /// The files that the program may be, tried in this order.
+/// What a new process does before it runs its program.
+pub struct SpawnSpec<'lists> {
+    /// Candidates for the program file, tried in this order.
     pub programs: &'lists [CString],
     pub arguments: &'lists [CString],
     /// `NAME=value`.
     pub environment: &'lists [CString],
-    /// A further variable, as `NAME=`: its value will be the new process's own number.
+    /// A further variable, as `NAME=`; its value becomes the new process's number.
     pub number_variable: Option<&'lists str>,
-    /// Where it runs; `None`: where its parent does.
+    /// Its working directory; `None`: that of this process.
     pub folder: Option<&'lists CStr>,
-    /// A number that can be read of the process, and of its children, for as long as they exist,
-    /// if only as zombies.
+    /// A number below [`MARKED`] that [`super::mark`] reads from the process until it is reaped.
     pub mark: Option<u64>,
-    /// Descriptors, from and to which number, in this order; equal: it is only made to stay open.
+    /// Descriptors: from and to which number, in this order; equal: it only loses close-on-exec.
     pub moves: &'lists [(RawFd, RawFd)],
-    /// The number by way of which rings of them go: the program finds nothing open there.
+    /// A temporary number for rings of moves; closed in the program.
     pub spare: Option<RawFd>,
-    /// Whether its parent is our parent and not we.
+    /// Whether it becomes a child of this process's parent; it is then always marked as started, not
+    /// inherited: see [`super::is_marked`].
     pub sibling: bool,
 }
 
-/// A process that was born, and what kept it from becoming its program.
-pub struct Born {
+/// A new process, and why it does not run its program.
+pub struct Spawned {
     pub pid: u32,
     pub pidfd: OwnedFd,
     pub failure: Option<Errno>,
 }
 
-/// The stack of a new process until it runs its program; it makes a few calls, none of them deep.
-const BIRTH_STACK: usize = 64 * 1024;
-/// The most digits of a process number, and a zero byte.
+/// The stack of a new process until it runs its program, in bytes; its calls are few and shallow.
+const CHILD_STACK: usize = 64 * 1024;
+/// Maximum number of digits of a process number, and a zero byte.
 const NUMBER_ROOM: usize = 11;
 
-/// What the new process needs, and what it tells: it shares this memory until it runs its program,
-/// and may not allocate.
-struct Shared<'birth, 'lists> {
-    birth: &'birth Birth<'lists>,
-    /// All three end with a null pointer, but the first.
+/// Input and result of the new process, which shares this memory until it runs its program, and must
+/// not allocate.
+struct ExecArguments<'spec, 'lists> {
+    spec: &'spec SpawnSpec<'lists>,
+    /// The latter two end with a null pointer.
     programs: Vec<*const c_char>,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    /// The variable of [`Birth::number_variable`], with room for the number.
+    /// The variable of [`SpawnSpec::number_variable`], with room for the number.
     number: Vec<u8>,
     failure: c_int,
 }
 
-/// Starts a process, in a process group of its own and with no signal blocked, and returns when it
-/// runs its program or has failed to. Until then the two share their memory, as with `posix_spawn`.
+/// Starts a process in its own process group, with no signal blocked; returns when it runs its program or
+/// has failed to. Until then the two share their memory, as with `posix_spawn`.
 ///
 /// # Errors
-/// There is no new process: the system has no room for one.
-pub fn bear(birth: &Birth<'_>) -> Result<Born> {
+/// The system has no room for a new process.
+pub fn vfork_exec(spec: &SpawnSpec<'_>) -> Result<Spawned> {
     let pointers = |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
-    let mut shared = Shared {
-        birth,
-        programs: pointers(birth.programs),
-        arguments: pointers(birth.arguments),
-        environment: pointers(birth.environment),
-        number: birth
-            .number_variable
-            .unwrap_or_default()
-            .as_bytes()
-            .to_vec(),
+    let mut shared = ExecArguments {
+        spec,
+        programs: pointers(spec.programs),
+        arguments: pointers(spec.arguments),
+        environment: pointers(spec.environment),
+        number: spec.number_variable.unwrap_or_default().as_bytes().to_vec(),
         failure: 0,
     };
     shared.number.extend([0; NUMBER_ROOM]);
-    if birth.number_variable.is_some() {
+    if spec.number_variable.is_some() {
         shared.environment.push(shared.number.as_ptr().cast());
     }
     shared.arguments.push(std::ptr::null());
     shared.environment.push(std::ptr::null());
-    let mut stack: Vec<u8> = Vec::with_capacity(BIRTH_STACK);
+    let mut stack: Vec<u8> = Vec::with_capacity(CHILD_STACK);
     let mut pidfd: c_int = -1;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let flags = flags | if birth.sibling { libc::CLONE_PARENT } else { 0 };
+    let flags = flags | if spec.sibling { libc::CLONE_PARENT } else { 0 };
     let mut before = no_signals();
     // SAFETY: the stack is ours, and its end, from which it grows downwards, is aligned; the shared
     // structure outlives the child's use of it, since this thread sleeps until the child runs its
-    // program or is gone. All signals are blocked from before the birth until the child has no
-    // handler left, so no handler of ours runs on memory that is shared.
+    // program or is gone. All signals are blocked from before the start until the child has no
+    // handler left, so no handler of ours runs in the child on shared memory.
     unsafe {
         let mut all = no_signals();
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let end = stack.as_mut_ptr().add(BIRTH_STACK);
+        let end = stack.as_mut_ptr().add(CHILD_STACK);
         let end = end.sub(end.addr() % STACK_ALIGNMENT);
         let argument = (&raw mut shared).cast();
-        let pid = libc::clone(become_program, end.cast(), flags, argument, &raw mut pidfd);
+        let pid = libc::clone(exec_child, end.cast(), flags, argument, &raw mut pidfd);
         // Before anything else can change it.
         let error = last_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, std::ptr::null_mut());
@@ -289,7 +287,7 @@ pub fn bear(birth: &Birth<'_>) -> Result<Born> {
         }
         // The compiler cannot know that the child wrote it.
         let failure = std::ptr::read_volatile(&raw const shared.failure);
-        Ok(Born {
+        Ok(Spawned {
             pid: pid.unsigned_abs(),
             pidfd: OwnedFd::from_raw_fd(pidfd),
             failure: (failure != 0).then(|| Errno::from_raw_os_error(failure)),
@@ -297,46 +295,47 @@ pub fn bear(birth: &Birth<'_>) -> Result<Born> {
     }
 }
 
-/// What every processor wants of a stack.
+/// The alignment of a stack that every processor accepts.
 const STACK_ALIGNMENT: usize = 16;
-/// The exit code of a process that could not become its program, as shells have it. Nobody reads it.
+/// The exit code of a process that could not run its program, as shells have it; not used.
 const NO_PROGRAM: c_int = 127;
 
 /// The new process. Only calls that signal-safety(7) allows.
-extern "C" fn become_program(shared: *mut c_void) -> c_int {
-    let shared: *mut Shared<'_, '_> = shared.cast();
-    // SAFETY: `bear` sleeps, and keeps all of it alive; nobody else looks at it.
+extern "C" fn exec_child(shared: *mut c_void) -> c_int {
+    let shared: *mut ExecArguments<'_, '_> = shared.cast();
+    // SAFETY: `vfork_exec` sleeps and keeps all of it alive; nothing else reads it.
     unsafe {
-        let failure = try_to_become(&mut *shared);
+        let failure = prepare_and_exec(&mut *shared);
         std::ptr::write_volatile(&raw mut (*shared).failure, failure);
     }
     NO_PROGRAM
 }
 
-/// Returns only with what went wrong.
+/// Returns only if it failed, with the error number.
 ///
 /// # Safety
-/// In a new process, while `bear` sleeps.
-unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
-    let birth = shared.birth;
-    // SAFETY: numbers, and texts and lists that `bear` made and keeps.
+/// In a new process, while `vfork_exec` sleeps.
+unsafe fn prepare_and_exec(shared: &mut ExecArguments<'_, '_>) -> c_int {
+    let spec = shared.spec;
+    // SAFETY: numbers, and texts and lists that `vfork_exec` made and keeps.
     unsafe {
-        if let Some(mark) = birth.mark {
-            set_mark(mark);
+        let pid = libc::getpid().unsigned_abs();
+        if spec.mark.is_some() || spec.sibling {
+            set_mark(spec.mark, pid);
         }
         if libc::setpgid(0, 0) < 0 {
             return errno();
         }
-        if let Some(folder) = birth.folder
+        if let Some(folder) = spec.folder
             && libc::chdir(folder.as_ptr()) < 0
         {
             return errno();
         }
-        for (from, to) in birth.moves {
+        for (from, to) in spec.moves {
             let moved = if from == to {
                 libc::fcntl(*from, libc::F_SETFD, 0)
             } else {
-                let passing = birth.spare == Some(*to);
+                let passing = spec.spare == Some(*to);
                 libc::dup3(*from, *to, if passing { libc::O_CLOEXEC } else { 0 })
             };
             if moved < 0 {
@@ -344,7 +343,7 @@ unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
             }
         }
         if let Some(room) = shared.number.last_chunk_mut() {
-            write_number(libc::getpid().unsigned_abs(), room);
+            write_number(pid, room);
         }
         forget_handlers();
         let (arguments, environment) = (shared.arguments.as_ptr(), shared.environment.as_ptr());
@@ -362,29 +361,36 @@ unsafe fn try_to_become(shared: &mut Shared<'_, '_>) -> c_int {
     }
 }
 
-/// Sets the limit of file locks, which Linux has not looked at since 2.4.25 (getrlimit(2)), and
-/// which is the one thing that a process can carry through exec until it is reaped.
+/// Marks this process as one that the master started. The soft limit of file locks gets the mark, the
+/// hard limit [`MARKED`] and the process's number, by which it is told from its descendants, which
+/// inherit both. Linux has ignored this limit since 2.4.25 (getrlimit(2)), and it is the only number that
+/// a process keeps through exec until it is reaped.
 ///
 /// # Safety
 /// Only in a new process.
-unsafe fn set_mark(mark: u64) {
+unsafe fn set_mark(mark: Option<u64>, pid: u32) {
     // SAFETY: the structure is ours, and all zero is a valid value of it.
     unsafe {
         let mut limit: libc::rlimit64 = std::mem::zeroed();
         libc::getrlimit64(libc::RLIMIT_LOCKS, &raw mut limit);
-        if mark <= limit.rlim_max {
+        let own = MARKED | u64::from(pid);
+        let mark = mark.filter(|mark| *mark < MARKED).unwrap_or(own);
+        let marked = libc::rlimit64 {
+            rlim_cur: mark,
+            rlim_max: own,
+        };
+        // Refused only in a process below another marked one: then the soft limit alone says it.
+        if libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const marked) < 0 && mark <= limit.rlim_max {
             limit.rlim_cur = mark;
-            // Where it is refused, the process only has no mark.
             libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const limit);
         }
     }
 }
 
-/// Gives each signal that has a handler, and `SIGPIPE`, which Rust ignores, back to the system, and
-/// blocks none.
+/// Resets each signal that has a handler, and `SIGPIPE`, which Rust ignores, and blocks none.
 ///
 /// # Safety
-/// Only in a process whose handlers nobody needs any more.
+/// Only in a process that no longer needs its handlers.
 unsafe fn forget_handlers() {
     // SAFETY: the structures are ours, and all zero is a valid value of them; a number that is no
     // signal is refused.
@@ -432,7 +438,8 @@ fn errno() -> c_int {
 fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
-/// How many bytes of a socket were peeked and not taken; negative where that is not counted.
+
+/// How many bytes of a socket were peeked and not read; negative if that is not counted.
 ///
 /// # Errors
 /// The kernel does not count it for this kind of socket (TCP: before Linux 6.9).
@@ -457,7 +464,7 @@ pub fn peek_offset(socket: &OwnedFd) -> std::io::Result<i32> {
     }
 }
 
-/// Sets from which byte on a socket is peeked next, and has the kernel count on from there.
+/// Sets the byte from which a socket is peeked next; the kernel counts on from there.
 ///
 /// # Errors
 /// As [`peek_offset`].

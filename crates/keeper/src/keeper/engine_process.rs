@@ -1,4 +1,4 @@
-//! The engine as the keeper sees it: how it is started, and what is told to it.
+//! The engine's process: its start, and the messages to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::cmsg_space;
-use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -18,18 +18,19 @@ use rustix::net::{
 use rustix::process::Pid;
 
 use super::role::{ENGINE_VARIABLE, ROLE_VARIABLE, Role, own_program};
-use super::store::Store;
+use super::store::DescriptorStore;
+use crate::os;
 use crate::spawn::{self, Program, StartError};
 
 /// The first descriptor that is handed over (`SD_LISTEN_FDS_START`).
 const FIRST_DESCRIPTOR: RawFd = 3;
-/// The most bytes of the variable with all names: Linux takes 128 KiB for one variable
+/// Maximum length of the variable with all names, in bytes: Linux takes 128 KiB for one variable
 /// (`MAX_ARG_STRLEN`), with its own name and a zero byte.
-const NAMES_MOST: usize = 128 * 1024 - 64;
-/// How many messages wait for an engine that does not read. While one waits, no connection is
-/// accepted, so these are signals and ends of children.
-const OUTGOING_MOST: usize = 1_024;
-/// What the program starts the engine with, and what is not the engine's business.
+const MAX_NAMES: usize = 128 * 1024 - 64;
+/// Maximum number of messages that wait for an engine that does not read. While one waits, no
+/// connection is accepted, so these are signals and ends of children.
+const MAX_OUTGOING: usize = 1_024;
+/// Variables of the keeper's own environment that the engine does not get.
 const OWN_VARIABLES: [&str; 9] = [
     ROLE_VARIABLE,
     ENGINE_VARIABLE,
@@ -42,16 +43,16 @@ const OWN_VARIABLES: [&str; 9] = [
     "LISTEN_PIDFDID",
 ];
 
-/// Which program the engine is.
+/// The program that is started as the engine.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct EngineProgram {
     program: OsString,
-    /// The one before, until the new one has been ready once.
+    /// The program before, until the new one has been ready once.
     previous: Option<OsString>,
 }
 
-impl Plan {
-    /// As the environment wants it; without a wish, the program that this keeper is.
+impl EngineProgram {
+    /// The one named in the environment; by default, the program of this process.
     pub(super) fn from_environment() -> Self {
         let program = std::env::var_os(ENGINE_VARIABLE);
         Self {
@@ -60,23 +61,23 @@ impl Plan {
         }
     }
 
-    /// The program for the next time.
+    /// Sets the program of the next start.
     pub(super) fn change(&mut self, program: PathBuf) {
         let before = std::mem::replace(&mut self.program, program.into());
         self.previous.get_or_insert(before);
     }
 
-    /// Whether another program is to come, or has not been ready yet.
+    /// Whether there is a new program that has not been ready yet.
     pub(super) const fn changes(&self) -> bool {
         self.previous.is_some()
     }
 
-    /// The program works: there is no way back.
+    /// The program was ready: the one before is forgotten.
     pub(super) fn confirm(&mut self) {
         self.previous = None;
     }
 
-    /// Goes back to the program before; false: there is none.
+    /// Goes back to the program before; false if there is none.
     pub(super) fn go_back(&mut self) -> bool {
         let previous = self.previous.take();
         let any = previous.is_some();
@@ -84,13 +85,12 @@ impl Plan {
         any
     }
 
-    /// Starts the engine with all that is kept.
+    /// Starts the engine with everything that is stored.
     pub(super) fn start(
         &self,
-        store: &Store,
-        notify_address: &str,
+        store: &DescriptorStore,
         watchdog: Duration,
-    ) -> Result<Engine, StartError> {
+    ) -> Result<EngineProcess, StartError> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (link, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
             .map_err(StartError::NoRoom)?;
@@ -101,7 +101,7 @@ impl Plan {
             names.push_str(name.as_str());
             descriptors.push(descriptor);
         }
-        let names_file = (names.len() > NAMES_MOST).then(|| in_memory(&names));
+        let names_file = (names.len() > MAX_NAMES).then(|| in_memory(&names));
         let names_file = names_file.transpose().map_err(StartError::NoRoom)?;
         if let Some(file) = &names_file {
             descriptors.insert(0, file.as_fd());
@@ -112,7 +112,6 @@ impl Plan {
             .collect();
         let mut set = |name: &str, value: String| environment.push((name.into(), value.into()));
         set(ROLE_VARIABLE, Role::Engine.as_str().to_owned());
-        set("NOTIFY_SOCKET", notify_address.to_owned());
         set("WATCHDOG_USEC", watchdog.as_micros().to_string());
         set("LISTEN_FDS", descriptors.len().to_string());
         set("LISTEN_FDNAMES", names);
@@ -126,23 +125,23 @@ impl Plan {
             descriptors: descriptors.into_iter().zip(FIRST_DESCRIPTOR..).collect(),
             sibling: false,
         })?;
-        // It is a child of this process: its number is its own until it is reaped.
+        // As a child of this process, it keeps its number until it is reaped.
         drop(started.pidfd);
         let pid = i32::try_from(started.pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(StartError::NoRoom(Errno::AGAIN))?;
-        Ok(Engine::new(pid, link))
+        Ok(EngineProcess::new(pid, link))
     }
 }
 
 /// The name of the engine's end of the link.
 pub(crate) const KEEPER_NAME: &str = "keeper";
-/// The name of a file in memory with the names of all descriptors after it, where they are too long
-/// for a variable.
+/// The name of a file in memory with the names of all descriptors after it, if they are too long for a
+/// variable.
 pub(crate) const NAMES_NAME: &str = "names";
 
-/// A file in memory with this text, to be read from its beginning.
+/// A file in memory with this text, positioned at its beginning.
 fn in_memory(text: &str) -> Result<OwnedFd, Errno> {
-    let file = memfd_create(NAMES_NAME, MemfdFlags::CLOEXEC)?;
+    let file = os::memory_file(NAMES_NAME)?;
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         let written = rustix::io::write(&file, rest)?;
@@ -152,17 +151,17 @@ fn in_memory(text: &str) -> Result<OwnedFd, Errno> {
     Ok(file)
 }
 
-/// An engine that runs.
+/// A running engine.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(super) struct EngineProcess {
     pub(super) pid: Pid,
-    /// When it said that it is ready.
+    /// When it reported that it is ready.
     pub(super) ready: Option<Instant>,
-    /// It said that it is about to end.
+    /// It reported that it is about to end.
     pub(super) stopping: bool,
-    /// When it has been silent for too long.
+    /// When its silence has been too long.
     pub(super) deadline: Option<Instant>,
-    /// `None`: it has closed its end.
+    /// `None` once it has closed its end.
     link: Option<OwnedFd>,
     outgoing: VecDeque<Outgoing>,
 }
@@ -173,7 +172,7 @@ struct Outgoing {
     descriptor: Option<OwnedFd>,
 }
 
-impl Engine {
+impl EngineProcess {
     const fn new(pid: Pid, link: OwnedFd) -> Self {
         Self {
             pid,
@@ -185,10 +184,10 @@ impl Engine {
         }
     }
 
-    /// Tells something; where the engine does not read, it waits its turn. False: too much waits
-    /// already, and this is lost.
-    pub(super) fn tell(&mut self, text: String, descriptor: Option<OwnedFd>) -> bool {
-        if self.outgoing.len() >= OUTGOING_MOST {
+    /// Sends a message, after those that wait because the engine does not read. False: the queue is
+    /// full, and the message is dropped.
+    pub(super) fn send(&mut self, text: String, descriptor: Option<OwnedFd>) -> bool {
+        if self.outgoing.len() >= MAX_OUTGOING {
             return false;
         }
         self.outgoing.push_back(Outgoing { text, descriptor });
@@ -196,37 +195,37 @@ impl Engine {
         true
     }
 
-    /// Tells as much as the engine takes.
+    /// Sends as many of the waiting messages as the engine takes.
     pub(super) fn flush(&mut self) {
         while let (Some(link), Some(next)) = (&self.link, self.outgoing.front()) {
-            match send(link, next) {
+            match send_message(link, next) {
                 Ok(()) => {
                     self.outgoing.pop_front();
                 }
                 Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::TOOMANYREFS) => return,
-                Err(_) => self.hang_up(),
+                Err(_) => self.outgoing.clear(),
             }
         }
     }
 
-    /// Whether something waits for the engine to read.
+    /// Whether messages wait for the engine to read.
     pub(super) fn is_behind(&self) -> bool {
         !self.outgoing.is_empty()
     }
 
-    /// The link, where it is open.
+    /// The link, if it is open.
     pub(super) const fn link(&self) -> Option<&OwnedFd> {
         self.link.as_ref()
     }
 
-    /// The engine has closed its end, as one does that is about to die.
-    pub(super) fn hang_up(&mut self) {
+    /// The engine has closed its end and everything that it sent was read: it is about to end.
+    pub(super) fn close_link(&mut self) {
         self.link = None;
         self.outgoing.clear();
     }
 }
 
-fn send(link: &OwnedFd, message: &Outgoing) -> Result<(), Errno> {
+fn send_message(link: &OwnedFd, message: &Outgoing) -> Result<(), Errno> {
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<BorrowedFd<'_>> = message.descriptor.iter().map(AsFd::as_fd).collect();

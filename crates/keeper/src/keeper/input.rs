@@ -1,4 +1,4 @@
-//! What comes in: signals, messages of the engine, and its end.
+//! What reaches the keeper: signals, messages of the engine, the end of children and of the engine.
 
 use std::io::IoSliceMut;
 use std::mem::{MaybeUninit, offset_of};
@@ -7,27 +7,32 @@ use std::time::Instant;
 
 use rustix::cmsg_space;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use rustix::net::sockopt::socket_acceptconn;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
-use rustix::process::{Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
-use super::message::{MESSAGE_MOST, Message};
-use super::name::Name;
+use super::message::{MAX_MESSAGE, Message};
+use super::name::DescriptorName;
 use super::{
-    DESCRIPTORS_AT_ONCE, FIRST_PAUSE, Keeper, LONGEST_PAUSE, MESSAGES_A_TURN, QUICK_END,
-    SIGNAL_EXIT_CODE, STOPS_MOST,
+    FIRST_PAUSE, Keeper, LONGEST_PAUSE, MAX_DESCRIPTORS_PER_MESSAGE, MAX_MESSAGES_PER_TURN,
+    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SIGNAL_EXIT_CODE,
 };
+use crate::os;
 
-/// The size of what a signal descriptor answers with.
+/// The size of one record of a signal descriptor.
 const SIGNAL_SIZE: usize = size_of::<libc::signalfd_siginfo>();
 
 impl Keeper {
-    /// Looks at the signals that came; answers with the exit code where one ends the keeper.
+    /// Handles the signals that came; returns the exit code if one of them ends the keeper.
     pub(super) fn read_signals(&mut self) -> Option<u8> {
-        let mut told = [0; SIGNAL_SIZE];
-        while matches!(rustix::io::read(&self.signals, &mut told), Ok(SIGNAL_SIZE)) {
+        let mut record = [0; SIGNAL_SIZE];
+        while matches!(
+            rustix::io::read(&self.signals, &mut record),
+            Ok(SIGNAL_SIZE)
+        ) {
             let field = |at: usize| {
-                let bytes = told.get(at..).and_then(<[u8]>::first_chunk);
+                let bytes = record.get(at..).and_then(<[u8]>::first_chunk);
                 bytes.map_or(0, |bytes| i32::from_ne_bytes(*bytes))
             };
             let number = field(offset_of!(libc::signalfd_siginfo, ssi_signo));
@@ -35,6 +40,7 @@ impl Keeper {
                 let child = field(offset_of!(libc::signalfd_siginfo, ssi_pid));
                 self.child_ended(child, field(offset_of!(libc::signalfd_siginfo, ssi_code)));
             } else if let Some(signal) = Signal::from_named_raw(number)
+                && matches!(signal, Signal::TERM | Signal::INT | Signal::HUP)
                 && let Some(code) = self.stop(signal)
             {
                 return Some(code);
@@ -43,69 +49,94 @@ impl Keeper {
         None
     }
 
-    /// Hints the engine that a child has ended; its own end is looked for elsewhere.
+    /// Tells the engine that a child has ended. The engine's own end is found by [`Self::check_engine`].
     fn child_ended(&mut self, child: i32, code: i32) {
         let ended = matches!(code, libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED);
         if let Some(engine) = &mut self.engine
             && ended
             && engine.pid.as_raw_nonzero().get() != child
         {
-            // Only a hint: where too much waits already, the engine finds out by itself.
-            engine.tell(format!("EXITED={child}"), None);
+            // Only a hint: if the queue is full, the engine still sees the end by itself.
+            engine.send(format!("EXITED={child}"), None);
+        }
+        if ended {
+            // The kernel merges signals, so every child is looked at, and not for each signal.
+            let soon = || Instant::now() + ORPHAN_PAUSE;
+            self.reap_orphans_at.get_or_insert_with(soon);
         }
     }
 
-    /// Passes a stop signal on. Where no engine is ready to understand it, the second one ends
-    /// engine and keeper at once.
+    /// Reaps children that the engine did not start: orphans of services, which this process inherited
+    /// as their subreaper. Nobody asks for their exit status.
+    pub(super) fn reap_orphans(&mut self) {
+        if self.reap_orphans_at.is_none_or(|due| Instant::now() < due) {
+            return;
+        }
+        self.reap_orphans_at = None;
+        let engine = self.engine.as_ref().map(|engine| engine.pid);
+        // If /proc cannot be read, they stay zombies: no reason to end.
+        let children = os::children_of(std::process::id()).unwrap_or_default();
+        let orphans = children.into_iter().filter(|child| {
+            let ended = os::stat(*child).is_some_and(|stat| stat.zombie);
+            ended && os::is_marked(*child) == Some(false)
+        });
+        let orphans = orphans.filter_map(|child| Pid::from_raw(i32::try_from(child).ok()?));
+        for orphan in orphans.filter(|child| Some(*child) != engine) {
+            let _ = waitpid(Some(orphan), WaitOptions::NOHANG);
+        }
+    }
+
+    /// Passes a stop signal on. While no engine is ready to handle it, the second one ends engine and
+    /// keeper at once.
     fn stop(&mut self, signal: Signal) -> Option<u8> {
         let ready = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.ready.is_some());
-        if !ready && !self.stops.is_empty() {
+        if !ready && !self.pending_stops.is_empty() {
             if let Some(engine) = &self.engine {
-                // It is our child, and not reaped: the number is its own.
+                // It is our child and not reaped: no other process has its number.
                 let _ = kill_process(engine.pid, Signal::KILL);
             }
             self.log
                 .error(format_args!("stopped before the engine was ready"));
             return Some(exit_code_of(SIGNAL_EXIT_CODE + signal.as_raw()));
         }
-        if self.stops.len() < STOPS_MOST {
-            self.stops.push(signal);
+        if self.pending_stops.len() < MAX_PENDING_STOPS {
+            self.pending_stops.push(signal);
         }
         if let Some(engine) = &mut self.engine {
-            engine.tell(stop_text(signal), None);
+            engine.send(stop_text(signal), None);
         }
         None
     }
 
-    /// Reads what the engine tells.
+    /// Reads the messages of the engine, up to [`MAX_MESSAGES_PER_TURN`].
     pub(super) fn read_messages(&mut self) {
-        let mut text = [0; MESSAGE_MOST];
-        for _ in 0..MESSAGES_A_TURN {
-            let mut space = [MaybeUninit::uninit();
-                cmsg_space!(ScmRights(DESCRIPTORS_AT_ONCE), ScmCredentials(1))];
+        let mut text = [0; MAX_MESSAGE];
+        for _ in 0..MAX_MESSAGES_PER_TURN {
+            let Some(engine) = &mut self.engine else {
+                return;
+            };
+            let Some(link) = engine.link() else {
+                return;
+            };
+            let mut space =
+                [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS_PER_MESSAGE))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let mut parts = [IoSliceMut::new(&mut text)];
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-            let Ok(received) = recvmsg(&self.notify, &mut parts, &mut control, flags) else {
-                return;
+            let received = match recvmsg(link, &mut parts, &mut control, flags) {
+                Ok(received) if received.bytes > 0 => received,
+                Err(Errno::AGAIN | Errno::INTR) => return,
+                // The end of the link; the end of the engine follows.
+                Ok(_) | Err(_) => return engine.close_link(),
             };
-            let mut sender = None;
             let mut descriptors = Vec::new();
             for part in control.drain() {
-                match part {
-                    RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
-                    RecvAncillaryMessage::ScmCredentials(credentials) => {
-                        sender = Some(credentials.pid);
-                    }
-                    // The kernel may learn to tell more.
-                    _ => {}
+                if let RecvAncillaryMessage::ScmRights(rights) = part {
+                    descriptors.extend(rights);
                 }
-            }
-            if sender.is_none() || sender != self.engine.as_ref().map(|engine| engine.pid) {
-                continue;
             }
             if received
                 .flags
@@ -117,11 +148,11 @@ impl Keeper {
                 continue;
             }
             let message = Message::read(text.get(..received.bytes).unwrap_or_default());
-            self.hear(message, descriptors);
+            self.handle_message(message, descriptors);
         }
     }
 
-    fn hear(&mut self, message: Message, descriptors: Vec<OwnedFd>) {
+    fn handle_message(&mut self, message: Message, descriptors: Vec<OwnedFd>) {
         let Some(engine) = &mut self.engine else {
             return;
         };
@@ -130,24 +161,24 @@ impl Keeper {
         if message.ready && engine.ready.is_none() {
             engine.ready = Some(now);
             self.ever_ready = true;
-            self.plan.confirm();
+            self.program.confirm();
         }
         if engine.ready.is_some() && (message.ready || message.alive || message.watchdog.is_some())
         {
-            // Where so long a silence cannot be counted, none is too long.
+            // A time that cannot be represented never comes.
             engine.deadline = now.checked_add(self.watchdog);
         }
         if message.stopping {
             engine.stopping = true;
-            self.stops.clear();
+            self.pending_stops.clear();
         }
         if let Some(child) = message.reap.filter(|child| *child != engine.pid) {
-            // No zombie of ours: then there is nothing to do.
+            // If it is no zombie of ours, there is nothing to do.
             let _ = waitpid(Some(child), WaitOptions::NOHANG);
         }
         if let Some(program) = message.engine {
             if program.is_absolute() {
-                self.plan.change(program);
+                self.program.change(program);
             } else {
                 self.log.warn(format_args!(
                     "the next engine has to be named with its full path"
@@ -160,15 +191,15 @@ impl Keeper {
             self.store.remove(name);
         }
         if message.store && !descriptors.is_empty() {
-            let name = message.name.unwrap_or_else(Name::unnamed);
+            let name = message.name.unwrap_or_else(DescriptorName::unnamed);
             if !message.accept || self.may_accept(&name, &descriptors) {
                 self.keep(&name, message.accept, descriptors);
             }
         }
     }
 
-    /// Whether the keeper can accept on what it is given; makes it not wait there.
-    fn may_accept(&self, name: &Name, listeners: &[OwnedFd]) -> bool {
+    /// Whether this is one listening socket under a new name; makes it non-blocking.
+    fn may_accept(&self, name: &DescriptorName, listeners: &[OwnedFd]) -> bool {
         let known = self.store.listeners().iter().any(|(of, _)| of == name);
         let [listener] = listeners else {
             self.log.warn(format_args!(
@@ -190,12 +221,12 @@ impl Keeper {
         listens && !known
     }
 
-    /// Looks whether the engine has ended, or hangs; answers with the exit code where the keeper ends
-    /// with it.
-    pub(super) fn look_after_engine(&mut self) -> Option<u8> {
+    /// Handles an engine that has ended, and kills one that hangs; returns the exit code if the keeper
+    /// ends with it.
+    pub(super) fn check_engine(&mut self) -> Option<u8> {
         let engine = self.engine.as_mut()?;
         if let Ok(Some((_, status))) = waitpid(Some(engine.pid), WaitOptions::NOHANG) {
-            // What it still said, and nobody has read.
+            // What it has sent before its end.
             self.read_messages();
             return self.engine_ended(status);
         }
@@ -208,8 +239,7 @@ impl Keeper {
             self.log.error(format_args!(
                 "the engine (process {pid}) has not answered for {silent:?}: it is killed"
             ));
-            // At once, and not with SIGABRT: the journal tells more than a core, and a core would
-            // hold up the next engine.
+            // Not SIGABRT: the journal says more than a core dump, which would delay the next engine.
             let _ = kill_process(pid, Signal::KILL);
         }
         None
@@ -235,17 +265,17 @@ impl Keeper {
         let killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
         match engine.ready {
             None => self.never_ready(),
-            // It may have ended to make way for another program.
-            Some(_) if killed || self.plan.changes() => self.failures = 0,
+            // It may have ended so that another program is started.
+            Some(_) if killed || self.program.changes() => self.failures = 0,
             Some(since) if since.elapsed() < QUICK_END => self.failed(),
             Some(_) => self.failures = 0,
         }
         None
     }
 
-    /// An engine could not be started, or has died before it was ready.
+    /// An engine could not be started, or died before it was ready.
     pub(super) fn never_ready(&mut self) {
-        if self.plan.go_back() {
+        if self.program.go_back() {
             self.log.error(format_args!(
                 "the new program was never ready: back to the one before"
             ));
@@ -254,18 +284,18 @@ impl Keeper {
         }
     }
 
-    /// An engine has died too soon: the next one is started after a pause.
+    /// An engine died too soon: the next one is started after a pause, except the first time.
     fn failed(&mut self) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 {
             let doubled = 2_u32.saturating_pow(self.failures - 2);
             let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
-            self.start = Instant::now() + pause;
+            self.start_at = Instant::now() + pause;
         }
     }
 }
 
-/// How a stop signal is told.
+/// The message for a stop signal.
 pub(super) fn stop_text(signal: Signal) -> String {
     let name = match signal {
         Signal::INT => "INT",
