@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
@@ -109,7 +110,7 @@ pub(crate) fn fork(
         program: line.program.clone(),
         error,
     };
-    let input = File::open(NO_INPUT).map_err(not_started)?;
+    let input = no_input().map_err(not_started)?;
     let (channel, theirs) = channel(line.channel)?.unzip();
     if let Some(channel) = &channel {
         channel_made(channel.as_fd());
@@ -147,8 +148,15 @@ pub(crate) fn fork(
     })
 }
 
-/// A child has no input.
-const NO_INPUT: &str = "/dev/null";
+/// A child has no input. Opened once for all children.
+fn no_input() -> io::Result<&'static File> {
+    static NO_INPUT: OnceLock<File> = OnceLock::new();
+    if let Some(file) = NO_INPUT.get() {
+        return Ok(file);
+    }
+    let file = File::open("/dev/null")?;
+    Ok(NO_INPUT.get_or_init(|| file))
+}
 
 /// Makes a socket pair where the child is to have one: our end and its own.
 fn channel(kind: ChannelKind) -> Result<Option<(UnixStream, UnixStream)>, ForkError> {
@@ -195,12 +203,18 @@ fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Res
 
 /// Opened for appending: several writers, and the rotation, do not get into each other's way.
 fn open_log_file(path: &Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+    let open = || {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(LOG_FILE_MODE)
+            .open(path)
+    };
+    match (open(), path.parent()) {
+        (Err(error), Some(folder)) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(folder)?;
+            open()
+        }
+        (opened, _) => opened,
     }
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(LOG_FILE_MODE)
-        .open(path)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use allexmaster_keeper::os;
 use allexmaster_testkit::lan::{Lan, needs};
 use allexmaster_testkit::master::Master;
 use allexmaster_testkit::processes::{Signal, lives, signal};
@@ -251,5 +252,26 @@ fn a_build_that_decides_otherwise_or_does_not_start_does_not_take_over() {
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("the program before goes on"), "{told}");
     assert_eq!(master.service("Clock0").unwrap().pid, before.pid);
+    assert!(master.stop().success());
+}
+
+#[test]
+fn a_running_master_handles_no_signal_but_those_that_a_started_program_resets() {
+    let lan = Lan::start(&clocks(1));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    master.wait_for("Clock0", "running");
+    let reset = |mask: u64| {
+        let numbers = os::RESET_SIGNALS.iter();
+        // 32 and 33 belong to the C library, which lets nobody reset them.
+        let others = numbers.chain(&[32, 33]);
+        others.fold(mask, |mask, number| mask & !(1 << (number - 1)))
+    };
+    for pid in [master.pid(), master.engine()] {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+        assert_eq!(reset(caught), 0, "process {pid} handles {caught:x}");
+    }
     assert!(master.stop().success());
 }

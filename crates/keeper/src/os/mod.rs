@@ -7,6 +7,7 @@
 //! | function | contract | a system without it |
 //! |---|---|---|
 //! | `vfork_exec` | starts a program in its own process group, with descriptors at chosen numbers; memory cost does not depend on the caller | `fork` and `exec` |
+//! | `RESET_SIGNALS` | the only signals that the program may handle: a new process resets them | empty |
 //! | `handed_over`, `forget_variables` | takes inherited descriptors (sd_listen_fds(3)) and removes variables; before any thread | no descriptors: there is no keeper |
 //! | `keep_descriptors_from_children` | marks all descriptors from 3 on close-on-exec | nothing |
 //! | `signals_in_descriptor` | blocks signals and makes them readable from a descriptor | unsupported: there is no keeper |

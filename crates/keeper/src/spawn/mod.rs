@@ -155,23 +155,28 @@ fn texts(
         .collect()
 }
 
-/// A descriptor above all targets, to break rings of moves with.
+/// A descriptor above all targets, to break rings of moves with; `None` if there can be no ring, since
+/// all that is moved is above them already.
 fn spare(descriptors: &[(BorrowedFd<'_>, RawFd)]) -> Result<Option<OwnedFd>, Errno> {
-    let above = descriptors.iter().map(|(_, to)| to.saturating_add(1)).max();
-    match (descriptors.first(), above) {
-        (Some((any, _)), Some(above)) => fcntl_dupfd_cloexec(any, above).map(Some),
-        _ => Ok(None),
+    let last = descriptors.iter().map(|(_, to)| *to).max();
+    let (Some((any, _)), Some(last)) = (descriptors.first(), last) else {
+        return Ok(None);
+    };
+    if descriptors.iter().all(|(from, _)| from.as_raw_fd() > last) {
+        return Ok(None);
     }
+    fcntl_dupfd_cloexec(any, last.saturating_add(1)).map(Some)
 }
 
 fn moves(descriptors: &[(BorrowedFd<'_>, RawFd)], spare: Option<&OwnedFd>) -> Vec<Move> {
-    let wanted: Vec<Move> = descriptors
+    let wanted = descriptors
         .iter()
-        .map(|(descriptor, to)| (descriptor.as_raw_fd(), *to))
-        .collect();
-    spare.map_or_else(Vec::new, |spare| {
-        moves::in_order(&wanted, spare.as_raw_fd())
-    })
+        .map(|(descriptor, to)| (descriptor.as_raw_fd(), *to));
+    let wanted: Vec<Move> = wanted.collect();
+    match spare {
+        Some(spare) => moves::in_order(&wanted, spare.as_raw_fd()),
+        None => wanted,
+    }
 }
 
 #[cfg(test)]

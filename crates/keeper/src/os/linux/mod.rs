@@ -17,7 +17,7 @@ pub use rustix::process::Signal;
 pub use sockets::{Peer, accept, memory_file, monotonic, peer};
 pub use stat::{Stat, UnreadableStat};
 pub use syscalls::{
-    SpawnSpec, Spawned, exit_status, forget_variables, handed_over, keep_descriptors_from_children,
-    peek_offset, set_peek_offset, signal_group, signals_in_descriptor, use_one_arena, vfork_exec,
-    watch, watch_socket,
+    RESET_SIGNALS, SpawnSpec, Spawned, exit_status, forget_variables, handed_over,
+    keep_descriptors_from_children, peek_offset, set_peek_offset, signal_group,
+    signals_in_descriptor, use_one_arena, vfork_exec, watch, watch_socket,
 };

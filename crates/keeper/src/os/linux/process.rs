@@ -19,6 +19,9 @@ use super::syscalls::MARKED;
 /// stack of 8 MiB).
 const MAX_ENVIRONMENT: u64 = 2 * 1024 * 1024;
 
+/// Maximum length of `/proc/PID/stat` in bytes: 52 numbers of up to 20 digits and a name of 64 bytes.
+const MAX_STAT: usize = 2_048;
+
 /// The identity of this boot of the machine.
 ///
 /// # Errors
@@ -31,8 +34,12 @@ pub fn boot_id() -> io::Result<String> {
 /// What `/proc` says about a process; `None` if there is none with this number.
 #[must_use]
 pub fn stat(pid: u32) -> Option<Stat> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    Stat::parse(&text).ok()
+    let mut line = [0; MAX_STAT];
+    // The kernel gives the whole line to the first read.
+    let length = fs::File::open(format!("/proc/{pid}/stat"))
+        .and_then(|mut file| file.read(&mut line))
+        .ok()?;
+    Stat::parse(line.get(..length)?).ok()
 }
 
 /// The effective user of a process.

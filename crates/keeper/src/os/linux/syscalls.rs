@@ -369,34 +369,46 @@ unsafe fn prepare_and_exec(shared: &mut ExecArguments<'_, '_>) -> c_int {
 /// # Safety
 /// Only in a new process.
 unsafe fn set_mark(mark: Option<u64>, pid: u32) {
-    // SAFETY: the structure is ours, and all zero is a valid value of it.
+    let own = MARKED | u64::from(pid);
+    let mark = mark.filter(|mark| *mark < MARKED).unwrap_or(own);
+    let mut limit = libc::rlimit64 {
+        rlim_cur: mark,
+        rlim_max: own,
+    };
+    // SAFETY: the structure is ours.
     unsafe {
-        let mut limit: libc::rlimit64 = std::mem::zeroed();
-        libc::getrlimit64(libc::RLIMIT_LOCKS, &raw mut limit);
-        let own = MARKED | u64::from(pid);
-        let mark = mark.filter(|mark| *mark < MARKED).unwrap_or(own);
-        let marked = libc::rlimit64 {
-            rlim_cur: mark,
-            rlim_max: own,
-        };
         // Refused only in a process below another marked one: then the soft limit alone says it.
-        if libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const marked) < 0 && mark <= limit.rlim_max {
-            limit.rlim_cur = mark;
+        if libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const limit) < 0 {
+            libc::getrlimit64(libc::RLIMIT_LOCKS, &raw mut limit);
+            limit.rlim_cur = mark.min(limit.rlim_max);
             libc::setrlimit64(libc::RLIMIT_LOCKS, &raw const limit);
         }
     }
 }
 
-/// Resets each signal that has a handler, and `SIGPIPE`, which Rust ignores, and blocks none.
+/// The signals that a new process resets. This program handles no others, so no handler of it can run in a
+/// child before exec: the Rust runtime handles `SEGV` and `BUS` and ignores `PIPE`, the daemon handles the
+/// rest. Asking the kernel about all 64 would be most of the system calls of a start.
+pub const RESET_SIGNALS: [c_int; 8] = [
+    libc::SIGHUP,
+    libc::SIGINT,
+    libc::SIGQUIT,
+    libc::SIGBUS,
+    libc::SIGSEGV,
+    libc::SIGPIPE,
+    libc::SIGTERM,
+    libc::SIGCHLD,
+];
+
+/// Resets those of [`RESET_SIGNALS`] that are not ignored, and `SIGPIPE`, and blocks none.
 ///
 /// # Safety
 /// Only in a process that no longer needs its handlers.
 unsafe fn forget_handlers() {
-    // SAFETY: the structures are ours, and all zero is a valid value of them; a number that is no
-    // signal is refused.
+    // SAFETY: the structures are ours, and all zero is a valid value of them.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        for number in 1..=libc::SIGRTMAX() {
+        for number in RESET_SIGNALS {
             let known = libc::sigaction(number, std::ptr::null(), &raw mut action) == 0;
             let ignored = action.sa_sigaction == libc::SIG_IGN && number != libc::SIGPIPE;
             if known && action.sa_sigaction != libc::SIG_DFL && !ignored {
