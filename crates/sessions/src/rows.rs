@@ -47,7 +47,7 @@ pub(crate) const STATE_COLUMNS: [&str; 10] = DETAILS;
 
 /// Why a row is no need.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub(crate) enum RowError {
+pub enum RowError {
     /// A name is absent, empty, or not a text.
     #[error("it has no {0}")]
     Missing(&'static str),
