@@ -1,9 +1,9 @@
 //! THE HANDS of `allexmaster`: the loop, the drivers, the local sockets, the command line.
 //!
 //! ```text
-//!  front ─────┐   ┌───────────┐   ┌──────┐   ┌───────┐ ┌─► child   spawn, signal, adopt
+//!  sessions ─────┐   ┌───────────┐   ┌──────┐   ┌───────┐ ┌─► child   spawn, signal, adopt
 //!  child ─────┼──►│  journal  │──►│ step │──►│ hands │─┼─► probe   are ports free, do they answer
-//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► front   local peers, children, the LanManager
+//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► sessions   local peers, children, the LanManager
 //!  (signals) ─┘    durable         pure                └─► (exit)
 //! ```
 //!
@@ -14,7 +14,7 @@
 //! effects; both are plain data. The loop itself stands in `allexmaster-journal`,
 //! the decisions in `allexmaster-state`.
 //!
-//! All conversations are one of these parts: the [`front`] joins what [`local`], [`node`] and [`lan`]
+//! All conversations are one of these parts: the [`sessions`] joins what [`local`], [`node`] and [`lan`]
 //! know without sockets. A [keeper](allexmaster_keeper), another process, holds their sockets, so that they outlive this one.
 
 // In reading order.
@@ -25,7 +25,6 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod exit_code;
-pub mod front;
 pub mod install;
 pub mod lan;
 pub mod launch;
@@ -36,6 +35,7 @@ pub mod node;
 pub mod probe;
 pub mod process;
 pub mod sample;
+pub mod sessions;
 pub mod sink;
 pub mod status;
 pub mod telemetry;

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Common, complain};
 use crate::client::{self, AskError};
 use crate::exit_code;
-use crate::front::Compacted;
+use crate::sessions::Compacted;
 
 /// A journal by any means.
 pub(super) fn journal(common: &Common, command: &Journal) -> ExitCode {

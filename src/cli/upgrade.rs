@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Common, ask, complain, print, print_json, report};
 use crate::client;
 use crate::exit_code;
-use crate::front::{FRONT_VERSION, Upgraded};
+use crate::sessions::{SESSIONS_VERSION, Upgraded};
 use crate::status::StatusDocument;
 
 /// Replace the running engine of this folder's master by another build of the program.
@@ -38,14 +38,14 @@ struct Formats {
     /// The version of the program.
     version: String,
     /// The version of what the engine keeps of its connections.
-    front: u32,
+    sessions: u32,
 }
 
 /// Prints what another build asks before it hands over, or takes over.
 pub(super) fn print_formats() -> ExitCode {
     print_json(&Formats {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        front: FRONT_VERSION,
+        sessions: SESSIONS_VERSION,
     });
     ExitCode::from(exit_code::OK)
 }
@@ -101,7 +101,7 @@ impl Upgrade {
     /// Has the other build read what it will take over.
     fn check(&self, common: &Common, program: &Path, running: &Path) -> Result<(), (u8, String)> {
         let (next, present) = (formats(program)?, formats(running)?);
-        if next.front != present.front {
+        if next.sessions != present.sessions {
             let why = format!(
                 "version {} cannot take over the connections of version {}: services of AllexJS \
                  would end with them; stop the master and start it anew, or --accept-differences",

@@ -11,13 +11,13 @@ use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
 use crate::child::{ChildOptions, end_of};
-use crate::front::{Beginning, Restored};
 use crate::launch::MasterFacts;
 use crate::process::{Found, Zombie};
+use crate::sessions::{Beginning, Restored};
 use crate::{node, process};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
-use allexmaster_sessions::{Front, FrontIdentity};
+use allexmaster_sessions::{Sessions, SessionsIdentity};
 use allexmaster_state::Rules;
 
 /// The master's own folder inside its folder.
@@ -76,7 +76,7 @@ pub(super) fn look_around(
     restored: Option<Restored>,
 ) -> Result<Boot, DaemonError> {
     let tail_after = restored.as_ref().map(|restored| {
-        let ack = restored.front.heard();
+        let ack = restored.sessions.ack();
         Heard {
             sequence: ack.sequence,
             told: ack.acked,
@@ -128,7 +128,7 @@ pub(super) fn look_around(
         pid,
         survivors: survivors.found,
         ended: zombies.iter().map(end_of).collect(),
-        resumed: matches!(beginning, Beginning::Again(..)),
+        resumed: matches!(beginning, Beginning::Restored(..)),
     });
     Ok(Boot {
         live,
@@ -159,7 +159,7 @@ fn find_children(
     })
 }
 
-/// With which front this run begins: with the one before, if that is this master's, and the journal
+/// With which sessions this run begins: with the one before, if that is this master's, and the journal
 /// can tell what it has missed.
 fn begin(
     live: &mut Live<Rules>,
@@ -169,21 +169,21 @@ fn begin(
     restored: Option<Restored>,
 ) -> Beginning {
     if let Some(restored) = restored {
-        let known = restored.front.identity();
+        let known = restored.sessions.identity();
         let is_ours = known.journal == journal.to_string() && known.master == pid;
         match live.take_tail().filter(|_| is_ours) {
-            Some(tail) => return Beginning::Again(Box::new(restored), tail),
+            Some(tail) => return Beginning::Restored(Box::new(restored), tail),
             None => warn!("the connections of the engine before are not this journal's; they end"),
         }
     }
     live.forget_told();
-    let identity = FrontIdentity {
+    let identity = SessionsIdentity {
         journal: journal.to_string(),
         master: pid,
         // The number of events before this run: with the pid, unique on this machine.
         prefix: format!("{pid}_{}_", opened.last),
     };
-    Beginning::New(Box::new(Front::new(identity, opened.last)))
+    Beginning::New(Box::new(Sessions::new(identity, opened.last)))
 }
 
 fn open_journal(

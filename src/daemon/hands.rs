@@ -13,20 +13,19 @@ use allexmaster_state::{
 use tracing::{error, info, warn};
 
 use crate::child::Children;
-use crate::front::Driver;
-use allexmaster_state::Rules;
-
 use crate::machine::EventInbox;
+use allexmaster_state::Rules;
 use crate::probe::Probe;
+use crate::sessions::Runtime;
 use crate::sink::EventSink;
 use crate::status;
 
 /// The drivers, as the loop sees them. No call here waits.
 pub(super) struct Hands {
-    pub(super) front: Driver,
-    pub(super) for_front: ForFront,
+    pub(super) sessions: Runtime,
+    pub(super) for_sessions: ForSessions,
     pub(super) children: Children<EventInbox>,
-    pub(super) probe: Probe<FrontSink>,
+    pub(super) probe: Probe<SessionsSink>,
     pub(super) troubles: Troubles,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
@@ -34,28 +33,28 @@ pub(super) struct Hands {
     pub(super) told_outage: Option<String>,
 }
 
-/// What a batch of events caused for the front: it gets all of it at once.
+/// What a batch of events caused for the sessions: it gets all of it at once.
 #[derive(Default)]
-pub(super) struct ForFront {
+pub(super) struct ForSessions {
     heard: Heard,
     effects: Vec<SessionEffect>,
 }
 
-/// Reports to the loop, but what the front tells only through the front: it counts.
+/// Reports to the loop, but what the sessions tells only through the sessions: it counts.
 #[derive(Clone)]
-pub(super) struct FrontSink {
+pub(super) struct SessionsSink {
     pub(super) inbox: EventInbox,
-    pub(super) front: Driver,
+    pub(super) sessions: Runtime,
 }
 
-impl EventSink for FrontSink {
+impl EventSink for SessionsSink {
     async fn send(&self, event: Event) {
         if let Event::ChildFailed {
             incarnation,
             reason,
         } = &event
         {
-            self.front.child_failed(*incarnation, reason);
+            self.sessions.child_failed(*incarnation, reason);
         } else {
             EventSink::send(&self.inbox, event).await;
         }
@@ -100,7 +99,7 @@ impl Performer<Rules> for Hands {
     type Exit = ();
 
     fn recorded(&mut self, heard: Heard) {
-        self.for_front.heard = heard;
+        self.for_sessions.heard = heard;
     }
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
@@ -108,7 +107,7 @@ impl Performer<Rules> for Hands {
             Effect::Child(effect) => self.perform_child(effect),
             Effect::Session(effect) => {
                 self.note(&effect);
-                self.for_front.effects.push(effect);
+                self.for_sessions.effects.push(effect);
             }
             Effect::Exit => return ControlFlow::Break(()),
         }
@@ -116,7 +115,7 @@ impl Performer<Rules> for Hands {
     }
 
     fn settled(&mut self, state: &State) {
-        self.tell_front();
+        self.hand_over_to_sessions();
         self.troubles.tell(state);
     }
 
@@ -161,13 +160,13 @@ impl Performer<Rules> for Hands {
             );
             self.told_outage = Some(outage.reason.clone());
         }
-        self.front.journal_is_out(Some(outage.clone()));
+        self.sessions.journal_is_out(Some(outage.clone()));
         ControlFlow::Continue(())
     }
 
     fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
         self.told_outage = None;
-        self.front.journal_is_out(None);
+        self.sessions.journal_is_out(None);
         for recovery in repairs {
             warn!(%recovery, "the journal was repaired");
         }
@@ -201,7 +200,7 @@ impl Hands {
                 identity,
             } => {
                 info!(service = %instance, pid = identity.pid.0, "adopted");
-                self.front.adopted(incarnation, &instance, &identity);
+                self.sessions.adopted(incarnation, &instance, &identity);
                 self.children.adopt(incarnation, instance, identity);
             }
             ChildEffect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
@@ -230,7 +229,7 @@ impl Hands {
 
     fn await_ready(&self, incarnation: Incarnation, ports: Vec<Port>) {
         let gone = self.children.gone(incarnation);
-        match self.front.introduction(incarnation) {
+        match self.sessions.introduction(incarnation) {
             Some((child, introduced)) => {
                 self.probe
                     .await_own(incarnation, ports, child, introduced, gone);
@@ -239,8 +238,8 @@ impl Hands {
         }
     }
 
-    fn tell_front(&mut self) {
-        let effects = std::mem::take(&mut self.for_front.effects);
-        self.front.journaled(self.for_front.heard, effects);
+    fn hand_over_to_sessions(&mut self) {
+        let effects = std::mem::take(&mut self.for_sessions.effects);
+        self.sessions.journaled(self.for_sessions.heard, effects);
     }
 }

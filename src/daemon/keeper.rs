@@ -8,12 +8,12 @@ use tracing::warn;
 
 use super::stops::Stops;
 use super::{Place, Running};
-use crate::front::{self, Inherited, Store};
 use crate::local::sockets::Listener;
+use crate::sessions::{self, DescriptorStore, Inherited};
 use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
-use allexmaster_sessions::LineName;
+use allexmaster_sessions::ConnectionName;
 
 /// An engine's way to its keeper.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Engine {
         loop {
             match messages.next().await {
                 FromKeeper::Accepted { name, connection } => {
-                    running.front.take_in(LineName(name), connection);
+                    running.sessions.take_in(ConnectionName(name), connection);
                 }
                 // Whoever watches a child sees its end there.
                 FromKeeper::Exited(_) => {}
@@ -75,7 +75,7 @@ impl Engine {
         }
         alive.abort();
         for (name, listener) in running.listeners {
-            running.front.listen(name, listener);
+            running.sessions.listen(name, listener);
         }
     }
 }
@@ -83,7 +83,7 @@ impl Engine {
 /// What of a master that runs its keeper has to do with.
 pub(super) struct Served {
     stops: Stops,
-    front: front::Driver,
+    sessions: sessions::Runtime,
     listeners: Vec<(String, std::os::fd::OwnedFd)>,
 }
 
@@ -97,7 +97,7 @@ impl Served {
         });
         Ok(Self {
             stops: Stops::of(running),
-            front: running.front.clone(),
+            sessions: running.sessions.clone(),
             listeners: listeners.collect::<std::io::Result<_>>()?,
         })
     }
@@ -105,13 +105,13 @@ impl Served {
 
 /// The name that a listener is kept under.
 pub(super) fn name_of(listener: &Listener) -> String {
-    front::listener_name(listener.socket.number(), listener.name.number())
+    sessions::listener_name(listener.socket.number(), listener.name.number())
 }
 
-/// The keeper, as the front sees it.
+/// The keeper, as the sessions sees it.
 struct KeptByKeeper(KeeperLink);
 
-impl Store for KeptByKeeper {
+impl DescriptorStore for KeptByKeeper {
     fn is_there(&self) -> bool {
         !self.0.is_gone()
     }

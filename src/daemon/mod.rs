@@ -25,15 +25,15 @@ use crate::channel::Neighbours;
 use crate::child::{AbortAfterFork, Children};
 use crate::config::Config;
 use crate::exit_code;
-use crate::front::{self, Driver, FrontOptions, Inherited, Store};
 use crate::install::Installer;
 use crate::local::sockets::{self, Listener, Name};
 use crate::machine::EventInbox;
 use crate::probe::Probe;
+use crate::sessions::{self, DescriptorStore, Inherited, Runtime, RuntimeOptions};
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
 use allexmaster_sessions::Socket;
 use boot::Boot;
-use hands::{ForFront, FrontSink, Hands, Troubles};
+use hands::{ForSessions, Hands, SessionsSink, Troubles};
 use keeper::{Engine, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
@@ -110,7 +110,7 @@ pub struct Place {
     /// The process number that the master is known by.
     pub pid: u32,
     /// Who keeps the descriptors when this process is killed.
-    pub store: Option<Arc<dyn Store>>,
+    pub store: Option<Arc<dyn DescriptorStore>>,
     /// The keeper, whose children ours are.
     pub keeper: Option<KeeperLink>,
     /// The descriptors that a killed process left.
@@ -134,7 +134,7 @@ impl Place {
 pub struct Running {
     inbox: EventInbox,
     ended: oneshot::Receiver<Result<(), allexmaster_journal::Error>>,
-    front: Driver,
+    sessions: Runtime,
     acceptors: Vec<AbortHandle>,
     listeners: Vec<Listener>,
     rotation: Task<()>,
@@ -154,7 +154,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         keeper,
         mut inherited,
     } = place;
-    let restored = front::restore(&mut inherited);
+    let restored = sessions::restore(&mut inherited);
     if restored.is_some() {
         // A test's engine has died there already; the next one is to live.
         options.failpoint = None;
@@ -178,19 +178,19 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         options.config.log_folder(&options.folder),
         options.config.logs,
     ));
-    let front_options = FrontOptions {
+    let runtime_options = RuntimeOptions {
         endpoints: options.config.lan_endpoints.clone(),
         socket_folder: options.socket_folder.clone(),
         inbox: inbox.clone(),
         store: store.clone(),
     };
-    let front = Driver::start(front_options, beginning, inherited);
+    let sessions = Runtime::start(runtime_options, beginning, inherited);
     let acceptors = if new {
-        listen(&front, &listeners, store.as_deref())?
+        listen(&sessions, &listeners, store.as_deref())?
     } else {
         Vec::new()
     };
-    let hands = hands(&options, &facts, &front, &inbox, store);
+    let hands = hands(&options, &facts, &sessions, &inbox, store);
     hands.children.bury(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
@@ -202,7 +202,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     Ok(Running {
         inbox,
         ended: watch(thread),
-        front,
+        sessions,
         acceptors,
         listeners,
         rotation,
@@ -236,7 +236,7 @@ fn listeners_given_back(inherited: &mut Inherited, folder: &Path, pid: u32) -> V
     let mut listeners = Vec::new();
     for socket in Socket::ALL {
         for name in Name::ALL {
-            let key = front::listener_name(socket.number(), name.number());
+            let key = sessions::listener_name(socket.number(), name.number());
             let descriptors = inherited.remove(&key).unwrap_or_default();
             if let Some(descriptor) = descriptors.into_iter().next() {
                 let listener = Listener::given_back(socket, name, folder, pid, descriptor);
@@ -249,9 +249,9 @@ fn listeners_given_back(inherited: &mut Inherited, folder: &Path, pid: u32) -> V
 
 /// Has connections accepted: by whoever keeps descriptors, or else by ourselves.
 fn listen(
-    front: &Driver,
+    sessions: &Runtime,
     listeners: &[Listener],
-    store: Option<&dyn Store>,
+    store: Option<&dyn DescriptorStore>,
 ) -> Result<Vec<AbortHandle>, DaemonError> {
     let mut acceptors = Vec::new();
     for listener in listeners {
@@ -265,7 +265,7 @@ fn listen(
             what: "a further descriptor",
             source,
         })?;
-        acceptors.push(front.listen(name, descriptor));
+        acceptors.push(sessions.listen(name, descriptor));
     }
     Ok(acceptors)
 }
@@ -274,23 +274,23 @@ fn listen(
 fn hands(
     options: &Options,
     facts: &boot::Facts,
-    front: &Driver,
+    sessions: &Runtime,
     inbox: &EventInbox,
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<dyn DescriptorStore>>,
 ) -> Hands {
     let runtime = Handle::current();
-    let sink = FrontSink {
+    let sink = SessionsSink {
         inbox: inbox.clone(),
-        front: front.clone(),
+        sessions: sessions.clone(),
     };
     Hands {
-        front: front.clone(),
-        for_front: ForFront::default(),
+        sessions: sessions.clone(),
+        for_sessions: ForSessions::default(),
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),
             facts.child_options(options),
-            neighbours(front, options, &runtime, store),
+            neighbours(sessions, options, &runtime, store),
         ),
         probe: Probe::new(runtime, sink),
         troubles: Troubles::default(),
@@ -301,12 +301,12 @@ fn hands(
 
 /// Whom the children's driver tells of channels, and of packages that are missing.
 fn neighbours(
-    front: &Driver,
+    sessions: &Runtime,
     options: &Options,
     runtime: &Handle,
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<dyn DescriptorStore>>,
 ) -> Neighbours {
-    let front = front.clone();
+    let sessions = sessions.clone();
     let installer = Installer::new(
         runtime.clone(),
         // Without the "." that a runtime directory often is.
@@ -321,15 +321,15 @@ fn neighbours(
     Neighbours {
         channel_made: Box::new(move |incarnation, channel| {
             if let Some(store) = &keeping {
-                store.keep(&front::channel_name(incarnation).0, &[channel]);
+                store.keep(&sessions::channel_name(incarnation).0, &[channel]);
             }
         }),
         channel_dropped: Box::new(move |incarnation| {
             if let Some(store) = &forgetting {
-                store.forget(&front::channel_name(incarnation).0);
+                store.forget(&sessions::channel_name(incarnation).0);
             }
         }),
-        channel_opened: Box::new(move |channel| front.open_channel(channel)),
+        channel_opened: Box::new(move |channel| sessions.open_channel(channel)),
         package_missing: Box::new(move |package| installer.missing(package)),
     }
 }
@@ -390,7 +390,7 @@ impl Running {
 
     async fn end_drivers(self) {
         let Self {
-            front,
+            sessions,
             acceptors,
             listeners,
             rotation,
@@ -403,7 +403,7 @@ impl Running {
         }
         // Nobody finds us any more; those who have are told the rest.
         drop(listeners);
-        front.end().await;
+        sessions.end().await;
         drop(pid_file);
     }
 }

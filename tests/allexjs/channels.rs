@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use allexmaster::channel::Neighbours;
 use allexmaster::child::{ChildOptions, Children};
-use allexmaster::front::{Beginning, Driver, FrontOptions, Inherited};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, Template};
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::node::{child_socket, remove_left_behind};
 use allexmaster::process;
+use allexmaster::sessions::{Beginning, Inherited, Runtime, RuntimeOptions};
 use allexmaster_inspect::source::{Page, PageWish};
 use allexmaster_journal::{Error, Live, Options, Performer, SystemClock, engine};
-use allexmaster_sessions::{Front, FrontIdentity};
+use allexmaster_sessions::{Sessions, SessionsIdentity};
 use allexmaster_state::{
     Effect, Event, Incarnation, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder, State,
 };
@@ -60,7 +60,7 @@ impl Performer<Rules> for Idle {
 struct Bench {
     folder: TempDir,
     children: Children<EventInbox>,
-    front: Driver,
+    front: Runtime,
     inbox: EventInbox,
 }
 
@@ -98,19 +98,19 @@ impl Bench {
             keeper: None,
             abort_after_fork: None,
         };
-        let identity = FrontIdentity {
+        let identity = SessionsIdentity {
             journal,
             master,
             prefix: "m".to_owned(),
         };
-        let front_options = FrontOptions {
+        let front_options = RuntimeOptions {
             endpoints: Vec::new(),
             socket_folder: folder.path().to_owned(),
             inbox: inbox.clone(),
             store: None,
         };
-        let beginning = Beginning::New(Box::new(Front::new(identity, 0)));
-        let front = Driver::start(front_options, beginning, Inherited::new());
+        let beginning = Beginning::New(Box::new(Sessions::new(identity, 0)));
+        let front = Runtime::start(front_options, beginning, Inherited::new());
         let opened = front.clone();
         let neighbours = Neighbours {
             channel_opened: Box::new(move |channel| opened.open_channel(channel)),

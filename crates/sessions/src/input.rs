@@ -1,4 +1,4 @@
-//! What goes into the front, and what comes out of it. Plain data: what goes in is logged.
+//! What goes into the sessions, and what comes out of them: plain data.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,17 +9,18 @@ use allexmaster_protocol::framing::wire::WireItem;
 use allexmaster_state::{
     Connection, Event, Identity, Incarnation, InstanceName, Reply, RequestId, SessionEffect,
 };
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
-use crate::Endpoint;
-use crate::local::request::LocalRequest;
+use crate::endpoint::Endpoint;
+use crate::local::requests::LocalRequest;
+use crate::outbox::OutboxAck;
 
-/// One connection, by the name under which its descriptors are stored. Never used twice in the life
-/// of a front.
+/// Names a connection, and its descriptors at the keeper. Never used twice while the sessions last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LineName(pub String);
+pub struct ConnectionName(pub String);
 
-impl fmt::Display for LineName {
+impl fmt::Display for ConnectionName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
@@ -42,7 +43,7 @@ pub enum Input {
     /// A local peer connected.
     Accepted {
         /// The name of the connection.
-        line: LineName,
+        name: ConnectionName,
         /// Over which socket: [`Socket::number`](crate::local::socket::Socket::number).
         socket: u32,
         /// The process at the other end, as the kernel says.
@@ -53,7 +54,7 @@ pub enum Input {
     /// A child can be spoken to.
     ChannelOpened {
         /// The name of the connection.
-        line: LineName,
+        name: ConnectionName,
         /// Which child.
         incarnation: Incarnation,
         /// Which service.
@@ -66,7 +67,7 @@ pub enum Input {
     /// The LanManager was reached.
     Dialed {
         /// The name of the connection, or none where it is carried by somebody else (TLS).
-        line: LineName,
+        name: ConnectionName,
         /// Which dial.
         connection: Connection,
         /// Who was reached.
@@ -81,27 +82,39 @@ pub enum Input {
         /// Why, for people.
         reason: String,
     },
-    /// Something came over a line whose bytes somebody else takes apart.
+    /// Bytes came, and are still in the socket.
+    Received {
+        /// Over which connection.
+        name: ConnectionName,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// A connection's bytes have come so far.
+    Marked {
+        /// Those of which connection.
+        name: ConnectionName,
+        /// How far.
+        mark: Mark,
+    },
+    /// Something came over a connection whose carrier does the framing (TLS).
     Carried {
-        /// Over which line.
-        line: LineName,
+        /// Over which connection.
+        name: ConnectionName,
         /// What.
         item: Item,
     },
-    /// A line ended.
+    /// A connection ended.
     Ended {
         /// Which.
-        line: LineName,
+        name: ConnectionName,
         /// Why.
         reason: CloseReason,
     },
-    /// Events are in the journal, and this is what they caused for the front.
+    /// Events are in the rules' journal.
     Journaled {
-        /// The number of the last of them.
-        sequence: u64,
-        /// How many events of the front are in the journal by now, since it began.
-        heard: u64,
-        /// What they caused.
+        /// Up to which one.
+        ack: OutboxAck,
+        /// What they caused for the sessions.
         effects: Vec<SessionEffect>,
     },
     /// A question about the state was answered.
@@ -127,10 +140,10 @@ pub enum Input {
     },
     /// The journal cannot be written, or can be again.
     JournalOut {
-        /// Since when, and why not.
+        /// Why not, for people; none: it can be written again.
         outage: Option<String>,
     },
-    /// The time of [`Front::poll_timeout`](crate::Front::poll_timeout) has come.
+    /// The time of [`Front::poll_timeout`](crate::Sessions::poll_timeout) has come.
     Timeout,
 }
 
@@ -144,8 +157,9 @@ pub enum Item {
     Alive,
 }
 
-/// How far a line's bytes have come. Each is logged, so that not one is taken or sent twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How far a connection's bytes have come. Each is logged, so that no byte is taken or sent twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Mark {
     /// The bytes that were logged last have been taken out of the socket.
     Consumed,
@@ -160,19 +174,19 @@ pub enum Mark {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub enum Output {
-    /// There are bytes to be sent: [`Front::chunk`](crate::Front::chunk).
-    Write(LineName),
-    /// Something is to be sent over a line whose bytes somebody else makes.
-    Carry(LineName, String),
-    /// A line is to be closed when everything is sent; then it [`Ended`](Input::Ended).
-    Finish(LineName),
-    /// A line is to be closed now; nothing more is wanted of it.
-    Cut(LineName),
-    /// There are events for the rules: [`Front::untold`](crate::Front::untold).
-    Tell,
+    /// There are bytes to be sent: [`Sessions::chunk`](crate::Sessions::chunk).
+    Write(ConnectionName),
+    /// A text is to be sent over a connection whose carrier does the framing.
+    Carry(ConnectionName, String),
+    /// A connection is to be closed when everything is sent; then it [`Ended`](Input::Ended).
+    Finish(ConnectionName),
+    /// A connection is to be closed now.
+    Cut(ConnectionName),
+    /// There are events for the rules: [`Sessions::unacked`](crate::Sessions::unacked).
+    Emit,
     /// A question about the state: answer with [`Input::Answered`].
-    Look(RequestId, LocalRequest),
-    /// The LanManager is to be dialed: [`Front::dialing`](crate::Front::dialing).
+    Query(RequestId, LocalRequest),
+    /// The LanManager is to be dialed: [`Sessions::dialing`](crate::Sessions::dialing).
     Dial,
     /// The LanManager is no longer to be dialed.
     StopDialing,
@@ -180,11 +194,76 @@ pub enum Output {
     Introduced(Incarnation, InstanceName, String),
     /// Nothing more will be said with this child.
     ChildGone(Incarnation, Identity),
-    /// What people want to read of what the LanManager said.
-    Narrate(Box<Event>),
+    /// An event of the LanManager, for the log that people read.
+    LogEvent(Box<Event>),
     /// What people should know.
     Warn(String),
 }
+
+impl Input {
+    /// The number of the input's kind in the log; never used again for another kind.
+    #[must_use]
+    pub const fn kind(&self) -> u8 {
+        match self {
+            Self::Accepted { .. } => 1,
+            Self::ChannelOpened { .. } => 2,
+            Self::Dialed { .. } => 3,
+            Self::DialFailed { .. } => 4,
+            Self::Received { .. } => RECEIVED,
+            Self::Marked { .. } => 6,
+            Self::Carried { .. } => 7,
+            Self::Ended { .. } => 8,
+            Self::Journaled { .. } => 9,
+            Self::Answered { .. } => 10,
+            Self::ChildFailed { .. } => 11,
+            Self::Upgrading { .. } => 12,
+            Self::JournalOut { .. } => 13,
+            Self::Timeout => 14,
+        }
+    }
+
+    /// Appends the form in which it is logged: JSON, but bytes as they are, behind the length of the
+    /// connection's name (one byte) and the name.
+    ///
+    /// # Errors
+    /// It has no JSON form, or the name is longer than 255 bytes.
+    pub fn encode(&self, output: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        let Self::Received { name, bytes } = self else {
+            return serde_json::to_writer(output, self);
+        };
+        let length = u8::try_from(name.0.len());
+        output.push(length.map_err(|_| serde_json::Error::custom("a name is too long"))?);
+        output.extend_from_slice(name.0.as_bytes());
+        output.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Reads what [`encode`](Self::encode) made of an input of this kind.
+    ///
+    /// # Errors
+    /// It is no input that this version knows.
+    pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, serde_json::Error> {
+        if kind != RECEIVED {
+            let input: Self = serde_json::from_slice(payload)?;
+            if input.kind() != kind {
+                return Err(serde_json::Error::custom("an input of another kind"));
+            }
+            return Ok(input);
+        }
+        let parts = payload
+            .split_first()
+            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
+        let (name, bytes) = parts.ok_or_else(|| serde_json::Error::custom("it is too short"))?;
+        let name = str::from_utf8(name).map_err(serde_json::Error::custom)?;
+        Ok(Self::Received {
+            name: ConnectionName(name.to_owned()),
+            bytes: bytes.to_vec(),
+        })
+    }
+}
+
+/// The kind of [`Input::Received`].
+const RECEIVED: u8 = 5;
 
 impl From<Item> for WireItem {
     fn from(item: Item) -> Self {

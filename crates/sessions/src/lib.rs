@@ -17,24 +17,25 @@
 //! numbered in an outbox and leave it only when the rules' journal has them.
 
 mod children;
-mod connection;
+mod connections;
 mod endpoint;
 mod input;
 pub mod lan;
 pub mod local;
-mod machine;
-mod queries;
+mod outbox;
 mod relay;
 pub mod rows;
+mod sessions;
 mod tables;
 
 pub use children::session as child;
-pub use connection::Progress;
+pub use connections::Progress;
 pub use endpoint::{Endpoint, LanProtocol};
-pub use input::{ChildWire, Input, Item, LineName, Mark, Output};
-pub use local::request::{CompactionRequest, LocalRequest, PageRequest};
+pub use input::{ChildWire, ConnectionName, Input, Item, Mark, Output};
+pub use lan::Dialing;
+pub use local::requests::{CompactionRequest, LocalRequest, PageRequest};
 pub use local::socket::Socket;
-pub use machine::{Dialing, Front, FrontIdentity};
-pub use queries::OutboxAck;
+pub use outbox::OutboxAck;
 pub use relay::FromChild;
+pub use sessions::{Sessions, SessionsIdentity};
 pub use tables::TableChange;

@@ -8,8 +8,8 @@
 //!       ◄─────────        ◄─FromChild──     ◄──────────
 //! ```
 //!
-//! The two know nothing of one another; these types are all that is between them, and the front
-//! carries them.
+//! The two know nothing of one another; these types are all that is between them, and the root
+//! routes them.
 
 use allexmaster_protocol::frame::{ClientFrame, RemoteError, ServerFrame, SessionId};
 use allexmaster_protocol::server::{ConnectionId, Token};

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
-use allexmaster_sessions::lan::conversation::{Conversation, News};
+use allexmaster_sessions::lan::conversation::{Conversation, Output};
 use allexmaster_state::{Connection, Event, InstanceName, Pid, RequestId, SessionEffect, State};
 
 use crate::agenda::Happening;
@@ -173,7 +173,7 @@ impl World {
         };
         let link = talk.link;
         let texts: Vec<String> = std::iter::from_fn(|| talk.conversation.poll_transmit()).collect();
-        let news: Vec<News> = std::iter::from_fn(|| talk.conversation.poll_news()).collect();
+        let news: Vec<Output> = std::iter::from_fn(|| talk.conversation.poll_output()).collect();
         let is_closed = talk.conversation.is_closed();
         for text in texts {
             let delay = self.chance.between(0, 30);
@@ -181,8 +181,8 @@ impl World {
         }
         for one in news {
             match one {
-                News::Event(event) => self.front_says(event),
-                News::Table(_) | News::Warning(_) => {}
+                Output::Emit(event) => self.front_says(event),
+                Output::Table(_) | Output::Warn(_) => {}
             }
         }
         if is_closed {

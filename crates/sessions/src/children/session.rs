@@ -1,9 +1,9 @@
-//! What is said on the channel of a child of AllexJS, sans-IO: texts and wishes in, texts and news out.
+//! What is said on the channel of a child of AllexJS, sans-IO: texts and requests in, texts and outputs out.
 //!
 //! ```text
 //!   child ── child_init ──► introduce (session = our process number) ──► state, for ever
 //!                              │
-//!           a tool's wish ──► subConnect "." ──► a session of the child, carried for the tool
+//!           a tool asks   ──► subConnect "." ──► a session of the child, carried for the tool
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,15 +25,15 @@ use crate::relay::{FromChild, ToChild};
 use crate::rows::STATE_COLUMNS;
 
 /// How long a child may take to answer the introduction after it said that it is there.
-const INTRODUCTION_PATIENCE_MS: u64 = 15_000;
+const INTRODUCTION_TIMEOUT_MS: u64 = 15_000;
 /// How many sessions of a child are carried for tools at once.
-const SESSIONS_MOST: usize = 1_024;
+const MAX_SESSIONS: usize = 1_024;
 /// How many calls of tools may wait for a child's answer.
-const CALLS_MOST: usize = 16_384;
+const MAX_CALLS: usize = 16_384;
 
-/// What others are told.
+/// What is to be done by others.
 #[derive(Debug)]
-pub enum News {
+pub enum Output {
     /// The master has its session: the service is there.
     Introduced {
         /// The module that it says it is.
@@ -89,7 +89,7 @@ pub struct Session {
     #[serde(skip)]
     transmits: VecDeque<String>,
     #[serde(skip)]
-    news: VecDeque<News>,
+    outputs: VecDeque<Output>,
 }
 
 impl Session {
@@ -114,7 +114,7 @@ impl Session {
             calls: BTreeMap::new(),
             counter: 0,
             transmits: VecDeque::new(),
-            news: VecDeque::new(),
+            outputs: VecDeque::new(),
         };
         if kind != CarrierKind::Ipc {
             session.introduce(now);
@@ -135,9 +135,9 @@ impl Session {
             .or_else(|| self.transmits.pop_front())
     }
 
-    /// The next thing to tell.
-    pub fn poll_news(&mut self) -> Option<News> {
-        self.news.pop_front()
+    /// The next thing to do for others.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// When [`Session::handle_timeout`] is due.
@@ -189,8 +189,8 @@ impl Session {
     }
 
     /// Does what a tool wants.
-    pub fn obey(&mut self, now: u64, wish: ToChild) {
-        match wish {
+    pub fn request(&mut self, now: u64, request: ToChild) {
+        match request {
             ToChild::SubConnect {
                 token,
                 connection,
@@ -206,7 +206,7 @@ impl Session {
                 frame,
             } => {
                 let is_carried = self.carried.get(&session) == Some(&connection);
-                let there_is_room = self.calls.len() < CALLS_MOST;
+                let there_is_room = self.calls.len() < MAX_CALLS;
                 match named_anew(frame, &self.next_name()) {
                     Some((frame, id, original)) if is_carried && there_is_room => {
                         self.calls.insert(id, (connection, original));
@@ -215,13 +215,13 @@ impl Session {
                     Some((frame, _, original)) => {
                         let error = RemoteError::new("TOO_MANY_CALLS", "the child is too busy");
                         let frame = with_name(frame, original);
-                        let wish = ToChild::Frame {
+                        let request = ToChild::Frame {
                             instance,
                             session,
                             connection,
                             frame,
                         };
-                        self.refuse(wish, error);
+                        self.refuse(request, error);
                     }
                     None => {}
                 }
@@ -237,9 +237,9 @@ impl Session {
         connection: ConnectionId,
         identity: Map<String, Value>,
     ) {
-        if !self.introduced || self.carried.len() + self.asked.len() >= SESSIONS_MOST {
+        if !self.introduced || self.carried.len() + self.asked.len() >= MAX_SESSIONS {
             let error = RemoteError::new("NO_SUBSERVICE", "the child takes no more sessions");
-            self.news.push_back(News::SubConnected {
+            self.outputs.push_back(Output::SubConnected {
                 token,
                 connection,
                 outcome: Err(error),
@@ -255,13 +255,13 @@ impl Session {
         self.asked.insert(call, (token, connection));
     }
 
-    fn refuse(&mut self, wish: ToChild, error: RemoteError) {
+    fn refuse(&mut self, request: ToChild, error: RemoteError) {
         if let ToChild::Frame {
             connection, frame, ..
-        } = wish
+        } = request
             && let Some(frame) = failure(frame, error)
         {
-            self.news.push_back(News::Frame { connection, frame });
+            self.outputs.push_back(Output::Frame { connection, frame });
         }
     }
 
@@ -289,24 +289,32 @@ impl Session {
     fn carry_back(&mut self, frame: ServerFrame) -> bool {
         match frame {
             ServerFrame::Result { id, value } => match self.calls.remove(&id) {
-                Some((connection, id)) => self.tell(connection, ServerFrame::Result { id, value }),
+                Some((connection, id)) => {
+                    self.forward(connection, ServerFrame::Result { id, value })
+                }
                 None => false,
             },
             ServerFrame::Failure { id, error } => match self.calls.remove(&id) {
-                Some((connection, id)) => self.tell(connection, ServerFrame::Failure { id, error }),
+                Some((connection, id)) => {
+                    self.forward(connection, ServerFrame::Failure { id, error })
+                }
                 None => false,
             },
             ServerFrame::Progress { id, data } => match self.calls.get(&id).cloned() {
-                Some((connection, id)) => self.tell(connection, ServerFrame::Progress { id, data }),
+                Some((connection, id)) => {
+                    self.forward(connection, ServerFrame::Progress { id, data })
+                }
                 None => false,
             },
             ServerFrame::OutOfBand { session, item } => match self.carried.get(&session).copied() {
                 Some(_) if item == OutOfBand::Dead => {
                     self.carried.remove(&session);
-                    self.news.push_back(News::SessionEnded(session));
+                    self.outputs.push_back(Output::SessionEnded(session));
                     true
                 }
-                Some(connection) => self.tell(connection, ServerFrame::OutOfBand { session, item }),
+                Some(connection) => {
+                    self.forward(connection, ServerFrame::OutOfBand { session, item })
+                }
                 None => false,
             },
             ServerFrame::Forget { request } => self.carry_forget(request),
@@ -327,11 +335,11 @@ impl Session {
         if let Some(name) = request.get_mut(0) {
             *name = Value::from(original.as_str());
         }
-        self.tell(connection, ServerFrame::Forget { request })
+        self.forward(connection, ServerFrame::Forget { request })
     }
 
-    fn tell(&mut self, connection: ConnectionId, frame: ServerFrame) -> bool {
-        self.news.push_back(News::Frame { connection, frame });
+    fn forward(&mut self, connection: ConnectionId, frame: ServerFrame) -> bool {
+        self.outputs.push_back(Output::Frame { connection, frame });
         true
     }
 
@@ -346,7 +354,7 @@ impl Session {
                     if self.introduction.as_ref() == Some(&call) {
                         self.introduced = true;
                         let modulename = introduction.modulename;
-                        self.news.push_back(News::Introduced { modulename });
+                        self.outputs.push_back(Output::Introduced { modulename });
                     }
                 }
                 ClientEvent::Answered { call, outcome, .. } => self.answered(&call, outcome),
@@ -371,7 +379,7 @@ impl Session {
     }
 
     fn introduce(&mut self, now: u64) {
-        let patience = Patience::Answer(INTRODUCTION_PATIENCE_MS);
+        let patience = Patience::Answer(INTRODUCTION_TIMEOUT_MS);
         let own = self.own.clone();
         self.introduction = Some(self.client.introduce_known(now, &own, patience));
     }
@@ -398,7 +406,7 @@ impl Session {
             Err(CallError::Remote(error)) => Err(error),
             Err(error) => Err(RemoteError::new("NO_SUBSERVICE", error.to_string())),
         };
-        self.news.push_back(News::SubConnected {
+        self.outputs.push_back(Output::SubConnected {
             token,
             connection,
             outcome,
@@ -416,7 +424,7 @@ impl Session {
         if let [name] = path.as_slice()
             && STATE_COLUMNS.contains(&name.as_str())
         {
-            self.news.push_back(News::Column {
+            self.outputs.push_back(Output::Column {
                 name: name.clone(),
                 value,
             });
@@ -426,7 +434,7 @@ impl Session {
     fn fail(&mut self, reason: String) {
         if !self.failed {
             self.failed = true;
-            self.news.push_back(News::Failed(reason));
+            self.outputs.push_back(Output::Failed(reason));
         }
     }
 
@@ -436,11 +444,11 @@ impl Session {
             self.fail("it closed its connection to the master".to_owned());
         }
         for (session, _) in std::mem::take(&mut self.carried) {
-            self.news.push_back(News::SessionEnded(session));
+            self.outputs.push_back(Output::SessionEnded(session));
         }
         for (_, (connection, id)) in std::mem::take(&mut self.calls) {
             let error = RemoteError::new("SERVICE_DOWN", "the service has ended");
-            self.news.push_back(News::Frame {
+            self.outputs.push_back(Output::Frame {
                 connection,
                 frame: ServerFrame::Failure { id, error },
             });
@@ -450,8 +458,8 @@ impl Session {
 
 /// What a tool is told whose wish reached no child; none where it waits for nothing.
 #[must_use]
-pub fn refusal(instance: &InstanceName, wish: ToChild, error: RemoteError) -> Option<FromChild> {
-    match wish {
+pub fn refusal(instance: &InstanceName, request: ToChild, error: RemoteError) -> Option<FromChild> {
+    match request {
         ToChild::SubConnect {
             token, connection, ..
         } => {

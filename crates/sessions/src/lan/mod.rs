@@ -1,7 +1,8 @@
-//! The LanManager's part of the front.
+//! The LanManager: the dial that is under way, and the link that is open.
 
 pub mod conversation;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -9,38 +10,60 @@ use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_protocol::framing::wire::Wire;
 use allexmaster_protocol::mirror::MirrorChange;
-use allexmaster_state::{Connection, Event};
+use allexmaster_state::{Connection, Event, LanEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::connection::{Line, Owner};
-use crate::input::{LineName, Output};
-use crate::lan::conversation::{Conversation, News};
-use crate::machine::{Dialing, Front};
+use crate::endpoint::{Endpoint, LanProtocol};
+use crate::input::ConnectionName;
 use crate::tables::TableChange;
-use crate::{Endpoint, LanProtocol};
+use conversation::Conversation;
 
-/// The conversation with the LanManager, and what it is carried over.
+/// At most one dial or one link.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Lan {
+    dialing: Option<Dialing>,
+    link: Option<LanLink>,
+    #[serde(skip)]
+    outputs: VecDeque<Output>,
+}
+
+/// A dial that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dialing {
+    /// The name that the link will have.
+    pub connection: Connection,
+    /// How many dials in a row have failed so far.
+    pub failures: u32,
+}
+
+/// An open link.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Talk {
+struct LanLink {
     connection: Connection,
-    line: LineName,
-    pub(super) conversation: Conversation,
+    name: ConnectionName,
+    conversation: Conversation,
     /// The LanManager's own row, where tools can dial it as we did.
     own_row: Option<Row>,
 }
 
-impl Talk {
-    pub(super) fn poll_timeout(&self) -> Option<u64> {
-        self.conversation.poll_timeout()
-    }
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Send(ConnectionName, String),
+    Emit(Event),
+    Table(TableChange),
+    Warn(String),
+    Dial,
+    StopDialing,
+    /// Nothing more will be said over this connection.
+    Closed(ConnectionName),
 }
 
-impl Front {
-    /// The rules want a connection.
-    pub(super) fn dial(&mut self, now: u64, connection: Connection, failures: u32) {
-        // Another one would be of an earlier wish.
-        self.lose_lan(now, CloseReason::ByUs);
+impl Lan {
+    /// The rules want a link. One that is open belongs to an earlier order.
+    pub(crate) fn dial(&mut self, now: u64, connection: Connection, failures: u32) {
+        self.disconnected(now, CloseReason::ByUs);
         self.dialing = Some(Dialing {
             connection,
             failures,
@@ -48,131 +71,137 @@ impl Front {
         self.outputs.push_back(Output::Dial);
     }
 
-    /// The rules want no connection any more.
-    pub(super) fn hang_up(&mut self, now: u64, connection: Connection) {
-        let is_dialed = |dialing: &Dialing| dialing.connection == connection;
-        if self.dialing.as_ref().is_some_and(is_dialed) {
+    /// The rules do not want this link any more.
+    pub(crate) fn hang_up(&mut self, now: u64, connection: Connection) {
+        if self.is_dialing(connection) {
             self.dialing = None;
             self.outputs.push_back(Output::StopDialing);
         }
-        let is_open = |talk: &Talk| talk.connection == connection;
-        if self.lan.as_ref().is_some_and(is_open) {
-            self.lose_lan(now, CloseReason::ByUs);
+        let is_open = |link: &LanLink| link.connection == connection;
+        if self.link.as_ref().is_some_and(is_open) {
+            self.disconnected(now, CloseReason::ByUs);
         }
     }
 
-    pub(super) fn dial_failed(&mut self, connection: Connection, reason: &str) {
-        let is_dialed = |dialing: &Dialing| dialing.connection == connection;
-        if self.dialing.as_ref().is_some_and(is_dialed) {
+    pub(crate) const fn dialing(&self) -> Option<Dialing> {
+        self.dialing
+    }
+
+    pub(crate) fn is_dialing(&self, connection: Connection) -> bool {
+        self.dialing
+            .is_some_and(|dialing| dialing.connection == connection)
+    }
+
+    pub(crate) fn dial_failed(&mut self, connection: Connection, reason: &str) {
+        if self.is_dialing(connection) {
             self.dialing = None;
             let reason = Arc::from(reason);
-            self.tell(Event::LanClosed { connection, reason });
+            let closed = Event::LanClosed { connection, reason };
+            self.outputs.push_back(Output::Emit(closed));
         }
     }
 
-    pub(super) fn dialed(
+    /// The LanManager was reached. Gives the framing; none where the carrier does it (TLS).
+    pub(crate) fn dialed(
         &mut self,
         now: u64,
-        line: LineName,
-        connection: Connection,
-        endpoint: &Endpoint,
+        name: ConnectionName,
+        (connection, endpoint): (Connection, &Endpoint),
         seed: [u8; SEED_BYTES],
-    ) {
-        let is_wanted = |dialing: &Dialing| dialing.connection == connection;
-        if !self.dialing.as_ref().is_some_and(is_wanted) {
-            self.outputs.push_back(Output::Cut(line));
-            return;
-        }
+        prefix: &str,
+    ) -> Option<Wire> {
         self.dialing = None;
         let (carrier, wire) = match endpoint.protocol {
             LanProtocol::Ws => (CarrierKind::WebSocket, Some(Wire::web_socket_client(seed))),
             LanProtocol::Wss => (CarrierKind::WebSocket, None),
             LanProtocol::SignalR => (CarrierKind::SignalR, Some(Wire::signalr_client(seed))),
         };
-        let mut opened = Line::new(wire, Owner::Lan);
-        // A handshake of SignalR is said before anything is sent.
-        if opened.collect() {
-            self.outputs.push_back(Output::Write(line.clone()));
-        }
-        self.lines.insert(line.clone(), opened);
-        let name: Arc<str> = Arc::from(endpoint.to_string());
-        let prefix = self.identity().prefix.clone();
-        let conversation = Conversation::new(now, connection, carrier, name, &prefix);
-        self.lan = Some(Talk {
+        let shown: Arc<str> = Arc::from(endpoint.to_string());
+        self.link = Some(LanLink {
             connection,
-            line,
-            conversation,
+            name,
+            conversation: Conversation::new(now, connection, carrier, shown, prefix),
             own_row: own_row(endpoint),
         });
+        wire
     }
 
-    /// Sends what is to be said to the LanManager, and tells what it told; false where there was
-    /// nothing.
-    pub(super) fn settle_lan(&mut self, now: u64) -> bool {
-        let Some(talk) = &mut self.lan else {
-            return false;
+    pub(crate) fn receive(&mut self, now: u64, text: &str) {
+        if let Some(link) = &mut self.link {
+            link.conversation.receive(now, text);
+        }
+    }
+
+    /// A sign of life that is no text.
+    pub(crate) fn traffic(&mut self, now: u64) {
+        if let Some(link) = &mut self.link {
+            link.conversation.traffic(now);
+        }
+    }
+
+    pub(crate) fn perform(&mut self, now: u64, effect: LanEffect) {
+        if let Some(link) = &mut self.link {
+            link.conversation.perform(now, effect);
+        }
+    }
+
+    /// The link ends.
+    pub(crate) fn disconnected(&mut self, now: u64, reason: CloseReason) {
+        if let Some(link) = &mut self.link {
+            link.conversation.closed(now, reason);
+            self.collect();
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
+        self.link.as_ref()?.conversation.poll_timeout()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: u64) {
+        if let Some(link) = &mut self.link {
+            link.conversation.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<Output> {
+        self.collect();
+        self.outputs.pop_front()
+    }
+
+    /// Collects what the conversation has to say.
+    fn collect(&mut self) {
+        let Some(link) = &mut self.link else {
+            return;
         };
-        let line = talk.line.clone();
-        let own_row = talk.own_row.clone();
-        let mut texts = Vec::new();
-        while let Some(text) = talk.conversation.poll_transmit() {
-            texts.push(text);
+        while let Some(text) = link.conversation.poll_transmit() {
+            let send = Output::Send(link.name.clone(), text);
+            self.outputs.push_back(send);
         }
-        let mut all_news = Vec::new();
-        while let Some(news) = talk.conversation.poll_news() {
-            all_news.push(news);
-        }
-        let closed = talk.conversation.is_closed();
-        let quiet = texts.is_empty() && all_news.is_empty() && !closed;
-        for text in texts {
-            self.send(now, &line, text);
-        }
-        for news in all_news {
-            self.told_by_lan(news, own_row.as_ref());
-        }
-        if closed {
-            self.forget_lan(now, &line);
-        }
-        !quiet
-    }
-
-    fn told_by_lan(&mut self, news: News, own_row: Option<&Row>) {
-        match news {
-            News::Event(event) => {
-                let told = Box::new(event.clone());
-                self.outputs.push_back(Output::Narrate(told));
-                self.tell(event);
-            }
-            News::Table(change) => {
-                let is_complete = change == TableChange::Services(MirrorChange::Complete);
-                self.service.follow(change);
-                // The LanManager does not list itself, and tools want to find it too.
-                if let Some(row) = own_row.filter(|_| is_complete) {
-                    let row = MirrorChange::Upserted(row.clone());
-                    self.service.follow(TableChange::Services(row));
+        while let Some(event) = link.conversation.poll_output() {
+            match event {
+                conversation::Output::Emit(event) => self.outputs.push_back(Output::Emit(event)),
+                conversation::Output::Warn(text) => self.outputs.push_back(Output::Warn(text)),
+                conversation::Output::Table(change) => {
+                    // The LanManager does not list itself, and tools want to find it too.
+                    let is_complete = change == TableChange::Services(MirrorChange::Complete);
+                    self.outputs.push_back(Output::Table(change));
+                    if let Some(row) = link.own_row.as_ref().filter(|_| is_complete) {
+                        let row = TableChange::Services(MirrorChange::Upserted(row.clone()));
+                        self.outputs.push_back(Output::Table(row));
+                    }
                 }
             }
-            News::Warning(text) => self.outputs.push_back(Output::Warn(text)),
         }
-    }
-
-    /// The connection ended.
-    pub(super) fn lose_lan(&mut self, now: u64, reason: CloseReason) {
-        if let Some(talk) = &mut self.lan {
-            talk.conversation.closed(now, reason);
-            self.settle_lan(now);
+        if link.conversation.is_closed() {
+            let closed = Output::Closed(link.name.clone());
+            self.link = None;
+            // What its tables hold is unknown from now on.
+            self.outputs.extend([
+                closed,
+                Output::Table(TableChange::Services(MirrorChange::Reset)),
+                Output::Table(TableChange::Translations(MirrorChange::Reset)),
+            ]);
         }
-    }
-
-    fn forget_lan(&mut self, now: u64, line: &LineName) {
-        self.lan = None;
-        self.lose_owner(now, line, CloseReason::ByUs);
-        self.finish(line);
-        // Nobody knows any more what the LanManager's tables hold.
-        self.service
-            .follow(TableChange::Services(MirrorChange::Reset));
-        self.service
-            .follow(TableChange::Translations(MirrorChange::Reset));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use allexmaster_protocol::frame::RemoteError;
 
-use super::request::LocalRequest;
+use super::requests::LocalRequest;
 
 impl LocalRequest {
     /// The refusal of what cannot be done, or not be answered, while the journal cannot be written.

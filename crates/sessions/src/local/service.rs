@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::relays::Relays;
-use super::request::LocalRequest;
+use super::requests::LocalRequest;
 use super::socket::Socket;
 use crate::relay::{FromChild, ToChild};
 use crate::rows::row_from_record;

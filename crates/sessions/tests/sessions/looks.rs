@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_sessions::lan::conversation::{
-    Conversation, FIRST_LOOK_MS, LOOK_INTERVAL_MS, News, SECOND_LOOK_MS,
+    Conversation, FIRST_LOOK_MS, LOOK_INTERVAL_MS, Output, SECOND_LOOK_MS,
 };
 use allexmaster_state::{Connection, Event};
 use serde_json::{Value, json};
@@ -56,10 +56,10 @@ fn answer(conversation: &mut Conversation, now: u64) {
 }
 
 fn appeared(conversation: &mut Conversation) -> Vec<String> {
-    std::iter::from_fn(|| conversation.poll_news())
+    std::iter::from_fn(|| conversation.poll_output())
         .filter_map(|news| match news {
-            News::Event(Event::NeedAppeared { need, .. }) => Some(need.instance.to_string()),
-            News::Event(_) | News::Table(_) | News::Warning(_) => None,
+            Output::Emit(Event::NeedAppeared { need, .. }) => Some(need.instance.to_string()),
+            Output::Emit(_) | Output::Table(_) | Output::Warn(_) => None,
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use allexmaster_protocol::close::CarrierKind;
-use allexmaster_sessions::lan::conversation::{Conversation, News};
+use allexmaster_sessions::lan::conversation::{Conversation, Output};
 use allexmaster_state::{
     BidAnswer, Connection, Event, Incarnation, InstanceName, LanAnswer, LanEffect, Need,
     PerProtocol, Pid, Port, RequestId, ResponseAnswer, ServiceRecord,
@@ -97,8 +97,8 @@ impl Play {
             while let Some(text) = self.conversation.poll_transmit() {
                 self.say(&serde_json::from_str(&text).unwrap());
             }
-            if let Some(news) = self.conversation.poll_news() {
-                if let News::Event(event) = news {
+            if let Some(news) = self.conversation.poll_output() {
+                if let Output::Emit(event) = news {
                     self.take(event);
                 }
             } else if !self.hear() && !self.go_on() {

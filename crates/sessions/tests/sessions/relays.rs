@@ -4,7 +4,7 @@
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::server::{ConnectionId, Peer};
 use allexmaster_sessions::FromChild;
-use allexmaster_sessions::child::{News, Session};
+use allexmaster_sessions::child::{self, Session};
 use allexmaster_sessions::local::service::{Output, Service};
 use allexmaster_state::{InstanceName, Pid};
 use serde_json::{Value, json};
@@ -32,7 +32,10 @@ impl Between {
         let sent: Value = serde_json::from_str(&session.poll_transmit().unwrap()).unwrap();
         let granted = json!({"session": "1", "role": "service", "modulename": "allex_x"});
         session.receive(0, &json!(["r", sent[0], granted]).to_string());
-        assert!(matches!(session.poll_news(), Some(News::Introduced { .. })));
+        assert!(matches!(
+            session.poll_output(),
+            Some(child::Output::Introduced { .. })
+        ));
         let mut between = Self {
             service,
             heard: Vec::new(),
@@ -64,7 +67,7 @@ impl Between {
         while let Some(output) = self.service.poll(1) {
             match output {
                 Output::Send { text, .. } => self.heard.push(serde_json::from_str(&text).unwrap()),
-                Output::ToChild(wish) => self.session.obey(1, wish),
+                Output::ToChild(wish) => self.session.request(1, wish),
                 Output::Close { .. } | Output::Asked { .. } => {}
             }
         }
@@ -88,9 +91,9 @@ impl Between {
 
     fn carry_back(&mut self) {
         let instance = InstanceName::from("X");
-        while let Some(news) = self.session.poll_news() {
+        while let Some(news) = self.session.poll_output() {
             let message = match news {
-                News::SubConnected {
+                child::Output::SubConnected {
                     token,
                     connection,
                     outcome,
@@ -100,9 +103,13 @@ impl Between {
                     connection,
                     outcome,
                 },
-                News::Frame { connection, frame } => FromChild::Frame { connection, frame },
-                News::SessionEnded(session) => FromChild::SessionEnded { session },
-                News::Introduced { .. } | News::Failed(_) | News::Column { .. } => continue,
+                child::Output::Frame { connection, frame } => {
+                    FromChild::Frame { connection, frame }
+                }
+                child::Output::SessionEnded(session) => FromChild::SessionEnded { session },
+                child::Output::Introduced { .. }
+                | child::Output::Failed(_)
+                | child::Output::Column { .. } => continue,
             };
             self.service.take_from_child(message);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
-use allexmaster_sessions::child::{News, Session};
+use allexmaster_sessions::child::{Output, Session};
 use allexmaster_state::Pid;
 use serde_json::{Value, json};
 
@@ -38,7 +38,7 @@ fn children(name: &str) -> BTreeMap<u32, Child> {
 }
 
 /// Plays a child to a session; the names of calls are those that the session gives.
-fn play(pid: u32, child: &Child) -> Vec<News> {
+fn play(pid: u32, child: &Child) -> Vec<Output> {
     let mut session = Session::new(0, CarrierKind::Ipc, Pid(child.master), Pid(pid));
     let own = child.master.to_string();
     let mut introduction = None;
@@ -56,10 +56,10 @@ fn play(pid: u32, child: &Child) -> Vec<News> {
             assert_eq!(sent[1], json!([child.master.to_string(), null]), "{sent}");
             introduction = Some(sent[0].clone());
         }
-        news.extend(std::iter::from_fn(|| session.poll_news()));
+        news.extend(std::iter::from_fn(|| session.poll_output()));
     }
     session.closed(CloseReason::ByPeer);
-    news.extend(std::iter::from_fn(|| session.poll_news()));
+    news.extend(std::iter::from_fn(|| session.poll_output()));
     news
 }
 
@@ -74,7 +74,7 @@ fn every_recorded_child_is_introduced_once_it_is_there() {
             let news = play(pid, &child);
             let count = news
                 .iter()
-                .filter(|news| matches!(news, News::Introduced { .. }))
+                .filter(|news| matches!(news, Output::Introduced { .. }))
                 .count();
             let answered = child.says.iter().any(|frame| frame[0] == "r");
             assert_eq!(
@@ -97,12 +97,12 @@ fn a_service_that_ends_says_that_it_is_closed_and_then_counts_as_failed() {
         let told: Vec<String> = news
             .iter()
             .filter_map(|news| match news {
-                News::Column { name, value } => Some(format!("{name}: {value}")),
-                News::Failed(reason) => Some(reason.clone()),
-                News::Introduced { .. }
-                | News::SubConnected { .. }
-                | News::Frame { .. }
-                | News::SessionEnded(_) => None,
+                Output::Column { name, value } => Some(format!("{name}: {value}")),
+                Output::Failed(reason) => Some(reason.clone()),
+                Output::Introduced { .. }
+                | Output::SubConnected { .. }
+                | Output::Frame { .. }
+                | Output::SessionEnded(_) => None,
             })
             .collect();
         if child.says.iter().any(is_dead) {
@@ -146,8 +146,8 @@ fn a_child_that_does_not_let_its_master_in_has_failed() {
         .poll_timeout()
         .expect("the introduction has its time");
     session.handle_timeout(due);
-    let news: Vec<News> = std::iter::from_fn(|| session.poll_news()).collect();
-    assert!(matches!(news.as_slice(), [News::Failed(_)]), "{news:?}");
+    let news: Vec<Output> = std::iter::from_fn(|| session.poll_output()).collect();
+    assert!(matches!(news.as_slice(), [Output::Failed(_)]), "{news:?}");
 }
 
 #[test]
@@ -158,8 +158,8 @@ fn a_child_that_opened_a_socket_is_introduced_at_once() {
     let id = sent[0].clone();
     let answer = json!(["r", id, {"session": "1", "role": "service", "modulename": "Hello"}]);
     session.receive(1, &answer.to_string());
-    let news = session.poll_news();
-    assert!(matches!(news, Some(News::Introduced { modulename }) if modulename == "Hello"));
+    let news = session.poll_output();
+    assert!(matches!(news, Some(Output::Introduced { modulename }) if modulename == "Hello"));
     session.closed(CloseReason::ByPeer);
-    assert!(matches!(session.poll_news(), Some(News::Failed(_))));
+    assert!(matches!(session.poll_output(), Some(Output::Failed(_))));
 }

@@ -11,7 +11,7 @@ use allexmaster_state::{
 };
 use serde_json::Value;
 
-use super::{Conversation, News, Purpose, Table, VERDICT_PATIENCE_MS, Verdict};
+use super::{Conversation, Output, Purpose, Table, VERDICT_PATIENCE_MS, Verdict};
 use crate::rows::brief;
 
 /// The longest answer to a relayed call that is kept as it is, as JSON text.
@@ -91,7 +91,7 @@ impl Conversation {
 
     pub(super) fn bid_failed(&mut self, instance: InstanceName, bid: Incarnation, why: &str) {
         let why = brief(&format!("the bid came to nothing: {why}"));
-        self.tell(Event::BidAnswered {
+        self.emit(Event::BidAnswered {
             instance,
             bid,
             answer: BidAnswer::Failed(why),
@@ -122,7 +122,7 @@ impl Conversation {
                 "the LanManager answered the bid in an unknown way",
             ))
         };
-        self.tell(Event::BidAnswered {
+        self.emit(Event::BidAnswered {
             instance,
             bid,
             answer,
@@ -160,7 +160,7 @@ impl Conversation {
                 | CallError::ConnectionEnded(_)),
             ) => ResponseAnswer::Failed(Arc::from(error.to_string())),
         };
-        self.tell(Event::ResponseAnswered {
+        self.emit(Event::ResponseAnswered {
             instance,
             bid,
             answer,
@@ -192,11 +192,12 @@ impl Conversation {
             if approved {
                 let (instance, bid) = (verdict.instance.clone(), verdict.bid);
                 let answer = ResponseAnswer::Approved;
-                self.news.push_back(News::Event(Event::ResponseAnswered {
-                    instance,
-                    bid,
-                    answer,
-                }));
+                self.outputs
+                    .push_back(Output::Emit(Event::ResponseAnswered {
+                        instance,
+                        bid,
+                        answer,
+                    }));
             }
             !approved
         });
@@ -214,14 +215,14 @@ impl Conversation {
             Err(CallError::TimedOut { .. }) => return self.report_down(now, instance),
             Err(CallError::ConnectionEnded(_)) => return,
             Err(error) => {
-                self.news.push_back(News::Warning(format!(
+                self.outputs.push_back(Output::Warn(format!(
                     "the LanManager refused to hear that {instance} is down: {error}"
                 )));
             }
             Ok(_) => {}
         }
         let connection = self.connection;
-        self.tell(Event::ServiceDownAcknowledged {
+        self.emit(Event::ServiceDownAcknowledged {
             connection,
             instance,
         });
@@ -238,7 +239,7 @@ impl Conversation {
             // The rules know how long the caller waits.
             Err(_) => return,
         };
-        self.tell(Event::LanCallAnswered { request, answer });
+        self.emit(Event::LanCallAnswered { request, answer });
     }
 }
 

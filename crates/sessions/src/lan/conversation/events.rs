@@ -44,7 +44,7 @@ impl Conversation {
                 ClientEvent::Closed { reason } => {
                     let connection = self.connection;
                     let reason = brief(&reason.to_string());
-                    self.tell(Event::LanClosed { connection, reason });
+                    self.emit(Event::LanClosed { connection, reason });
                 }
                 ClientEvent::Exclusivity { .. }
                 | ClientEvent::ChildReady { .. }
@@ -151,7 +151,7 @@ impl Conversation {
         self.connected = true;
         let address = Arc::from(address.as_str());
         let endpoint = Arc::clone(&self.endpoint);
-        self.tell(Event::LanConnected {
+        self.emit(Event::LanConnected {
             connection: self.connection,
             endpoint,
             address,

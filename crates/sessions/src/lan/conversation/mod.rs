@@ -1,4 +1,4 @@
-//! One connection to the LanManager, sans-IO: texts and commands in, texts and news out.
+//! One connection to the LanManager, sans-IO: texts and effects in, texts and outputs out.
 //!
 //! ```text
 //!   introduce ──► root session ──► subConnect services, nat, needs ──► query each
@@ -51,15 +51,15 @@ pub const SECOND_LOOK_MS: u64 = 2_000;
 /// How often the tables are read after that: a row that is lost later is found again in that time.
 pub const LOOK_INTERVAL_MS: u64 = 30_000;
 
-/// What the master's other parts are told.
+/// What is to be done by others.
 #[derive(Debug)]
-pub enum News {
-    /// Something for the rules.
-    Event(Event),
-    /// Something for those who keep a copy of the LanManager's tables.
+pub enum Output {
+    /// An event for the rules.
+    Emit(Event),
+    /// A change for those who keep a copy of the LanManager's tables.
     Table(TableChange),
-    /// Something that people should know.
-    Warning(String),
+    /// What people should know.
+    Warn(String),
 }
 
 /// One connection. Times are milliseconds of a clock that does not go back.
@@ -87,7 +87,7 @@ pub struct Conversation {
     bidders: BTreeMap<SessionId, InstanceName>,
     verdicts: VecDeque<Verdict>,
     #[serde(skip)]
-    news: VecDeque<News>,
+    outputs: VecDeque<Output>,
 }
 
 /// A table that is followed.
@@ -210,7 +210,7 @@ impl Conversation {
             bids: BTreeMap::new(),
             bidders: BTreeMap::new(),
             verdicts: VecDeque::new(),
-            news: VecDeque::new(),
+            outputs: VecDeque::new(),
         }
     }
 
@@ -219,9 +219,9 @@ impl Conversation {
         self.client.poll_transmit()
     }
 
-    /// The next thing to tell.
-    pub fn poll_news(&mut self) -> Option<News> {
-        self.news.pop_front()
+    /// The next thing to do for others.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
     }
 
     /// When [`Conversation::handle_timeout`] is due.
@@ -275,7 +275,7 @@ impl Conversation {
             if let Some(Verdict { instance, bid, .. }) = self.verdicts.pop_front() {
                 let why = Arc::from("the need went away while its ports were being checked");
                 let answer = ResponseAnswer::Refused(why);
-                self.tell(Event::ResponseAnswered {
+                self.emit(Event::ResponseAnswered {
                     instance,
                     bid,
                     answer,
@@ -421,7 +421,7 @@ impl Conversation {
         }
     }
 
-    fn tell(&mut self, event: Event) {
-        self.news.push_back(News::Event(event));
+    fn emit(&mut self, event: Event) {
+        self.outputs.push_back(Output::Emit(event));
     }
 }

@@ -8,7 +8,7 @@ use allexmaster_protocol::table::RowKey;
 use allexmaster_state::{Event, InstanceName, Need};
 use serde_json::{Value, json};
 
-use super::{Conversation, Followed, LOOK_INTERVAL_MS, News, Purpose, SECOND_LOOK_MS, Table};
+use super::{Conversation, Followed, LOOK_INTERVAL_MS, Output, Purpose, SECOND_LOOK_MS, Table};
 use crate::rows::need_from_row;
 use crate::tables::TableChange;
 
@@ -38,11 +38,11 @@ impl Conversation {
         for change in changes {
             match table {
                 Table::Services => self
-                    .news
-                    .push_back(News::Table(TableChange::Services(change))),
+                    .outputs
+                    .push_back(Output::Table(TableChange::Services(change))),
                 Table::Translations => {
-                    self.news
-                        .push_back(News::Table(TableChange::Translations(change)));
+                    self.outputs
+                        .push_back(Output::Table(TableChange::Translations(change)));
                 }
                 Table::Needs => self.need_changed(change),
             }
@@ -98,7 +98,7 @@ impl Conversation {
                 if let Some(need) = self.readable(&row)
                     && self.known.insert(need.instance.clone())
                 {
-                    self.tell(Event::NeedAppeared {
+                    self.emit(Event::NeedAppeared {
                         connection,
                         need: Arc::new(need),
                     });
@@ -110,7 +110,7 @@ impl Conversation {
                 };
                 let instance = InstanceName::from(name);
                 if self.known.remove(&instance) {
-                    self.tell(Event::NeedWithdrawn {
+                    self.emit(Event::NeedWithdrawn {
                         connection,
                         instance,
                     });
@@ -141,18 +141,18 @@ impl Conversation {
                     room = left;
                     needs.push(need);
                 }
-                None => self.tell(Event::NeedAppeared { connection, need }),
+                None => self.emit(Event::NeedAppeared { connection, need }),
             }
         }
         for instance in before {
             if !self.known.contains(&instance) {
-                self.tell(Event::NeedWithdrawn {
+                self.emit(Event::NeedWithdrawn {
                     connection,
                     instance,
                 });
             }
         }
-        self.tell(Event::NeedsListed { connection, needs });
+        self.emit(Event::NeedsListed { connection, needs });
     }
 
     pub(super) fn readable(&mut self, row: &Row) -> Option<Need> {
@@ -161,7 +161,7 @@ impl Conversation {
             Err(error) => {
                 let row = Value::Object(row.clone()).to_string();
                 let shown: String = row.chars().take(200).collect();
-                self.news.push_back(News::Warning(format!(
+                self.outputs.push_back(Output::Warn(format!(
                     "the LanManager has a need that nobody can satisfy, because {error}: {shown}"
                 )));
                 None

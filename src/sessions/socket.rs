@@ -1,8 +1,8 @@
-//! The descriptors of one line: a socket, and where somebody else keeps them too, a pipe in front of it.
+//! The descriptors of one connection: a socket, and with a keeper also a pipe in front of it.
 //!
 //! ```text
-//!  in:   socket ──peek──► log ──► front          then the same bytes are taken out of the socket
-//!  out:  front ──► log ──► pipe ──splice──► socket
+//!  in:   socket ──peek──► log ──► sessions       then the same bytes are taken out of the socket
+//!  out:  sessions ──► log ──► pipe ──splice──► socket
 //! ```
 //!
 //! The process may be killed between any two of these steps, and the next one has to know how far they
@@ -21,12 +21,11 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
-use allexmaster_sessions::Mark;
-use allexmaster_sessions::Progress;
+use allexmaster_sessions::{Mark, Progress};
 
-/// The descriptors of one line.
+/// The descriptors of one connection.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ResumableSocket {
     socket: AsyncFd<OwnedFd>,
     pipe: Option<Pipe>,
 }
@@ -49,7 +48,7 @@ impl Pipe {
         Self { from, to }
     }
 
-    /// Both ends, to be kept by somebody else too.
+    /// Both ends, to be socket by somebody else too.
     pub(super) fn ends(&self) -> [std::os::fd::BorrowedFd<'_>; 2] {
         [self.from.as_fd(), self.to.as_fd()]
     }
@@ -60,7 +59,7 @@ impl Pipe {
     }
 }
 
-impl Kept {
+impl ResumableSocket {
     /// Takes the descriptors over. The socket must not block.
     ///
     /// # Errors
@@ -81,7 +80,7 @@ impl Kept {
 
     /// Settles what was under way when the process before this one was killed. Gives what is to be
     /// noted.
-    pub(super) fn settle(&self, progress: Progress) -> io::Result<Vec<Mark>> {
+    pub(super) fn reconcile(&self, progress: Progress) -> io::Result<Vec<Mark>> {
         let mut marks = Vec::new();
         let socket = self.socket.get_ref();
         let peeked = os::peek_offset(socket)?;
@@ -110,7 +109,7 @@ impl Kept {
         self.socket.writable().await
     }
 
-    /// Reads what has come: without taking it where the line is exact; then it is to be
+    /// Reads what has come: without taking it where it is exact; then it is to be
     /// [consumed](Self::consume). Zero bytes: the peer has closed.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let flags = if self.is_exact() {
@@ -162,7 +161,7 @@ impl Kept {
     }
 
     /// How many bytes are in the pipe.
-    pub(super) fn in_pipe(&self) -> io::Result<usize> {
+    pub(super) fn pipe_len(&self) -> io::Result<usize> {
         self.pipe.as_ref().map_or(Ok(0), Pipe::filled)
     }
 
@@ -170,7 +169,7 @@ impl Kept {
     ///
     /// # Errors
     /// `WouldBlock` where it takes none; else the connection has ended.
-    pub(super) fn move_on(&self) -> io::Result<()> {
+    pub(super) fn flush_pipe(&self) -> io::Result<()> {
         let Some(pipe) = &self.pipe else {
             return Ok(());
         };
@@ -187,7 +186,7 @@ impl Kept {
         retry(|| send(self.socket.get_ref(), bytes, flags))
     }
 
-    /// Ends the connection, whoever else holds it open.
+    /// Ends the connection, whoever else pumps it open.
     pub(super) fn shut_down(&self) {
         // One that has ended already is as well.
         let _ = shutdown(self.socket.get_ref(), Shutdown::Both);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::driver::Shared;
+use super::runtime::Shared;
 use allexmaster_sessions::Input;
 
 /// The program of this process, also where its file was replaced or removed.
@@ -59,7 +59,7 @@ pub(super) fn begin(shared: &Arc<Shared>, request: RequestId, program: PathBuf) 
 
 /// Answers whoever asked the engine before to be replaced.
 pub(super) fn end(shared: &Arc<Shared>) {
-    let Some((request, program)) = shared.lock().front.upgrading() else {
+    let Some((request, program)) = shared.lock().sessions.upgrading() else {
         return;
     };
     let upgraded = if is_own(&program) {

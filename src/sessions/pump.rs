@@ -1,4 +1,4 @@
-//! The task of one line: reads, writes, and tells the front how it ended.
+//! The task of one connection: reads, writes, and reports how it ended.
 
 use std::io;
 use std::sync::Arc;
@@ -8,42 +8,52 @@ use allexmaster_protocol::close::CloseReason;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::driver::Shared;
-use super::kept::Kept;
-use allexmaster_sessions::{Input, LineName, Mark};
+use super::runtime::Shared;
+use super::socket::ResumableSocket;
+use allexmaster_sessions::{ConnectionName, Input, Mark};
 
 /// How much is read from a socket at once.
 const READ_BYTES: usize = 16 * 1_024;
 /// How long the last bytes may take to leave when this side closes.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How the driver reaches the task of a line.
+/// How the runtime reaches the task of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Hold {
-    /// There is something to write, or the line is to end.
+pub(super) struct PumpHandle {
+    /// There is something to write, or the connection is to end.
     pub(super) wake: Notify,
-    /// The line is to end now.
+    /// The connection is to end now.
     pub(super) cut: Notify,
 }
 
-/// Serves a line until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, name: LineName, kept: Kept, hold: Arc<Hold>) {
+/// Serves a connection until it ends.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    name: ConnectionName,
+    socket: ResumableSocket,
+    pump: Arc<PumpHandle>,
+) {
     let reason = tokio::select! {
-        reason = pump(&shared, &name, &kept, &hold) => Some(reason),
-        () = hold.cut.notified() => None,
+        reason = run(&shared, &name, &socket, &pump) => Some(reason),
+        () = pump.cut.notified() => None,
     };
-    kept.shut_down();
-    shared.close(&name, &hold);
+    socket.shut_down();
+    shared.close(&name, &pump);
     if let Some(reason) = reason {
-        shared.enter(Input::Ended { line: name, reason });
+        shared.enter(Input::Ended { name, reason });
     }
 }
 
 /// Reads and writes until one of it ends.
-async fn pump(shared: &Arc<Shared>, name: &LineName, kept: &Kept, hold: &Hold) -> CloseReason {
+async fn run(
+    shared: &Arc<Shared>,
+    name: &ConnectionName,
+    socket: &ResumableSocket,
+    pump: &PumpHandle,
+) -> CloseReason {
     let mut finish_until = None;
     loop {
-        let work = match work(shared, name, kept) {
+        let work = match work(shared, name, socket) {
             Ok(work) => work,
             Err(error) => return io_reason(&error),
         };
@@ -55,9 +65,9 @@ async fn pump(shared: &Arc<Shared>, name: &LineName, kept: &Kept, hold: &Hold) -
         }
         let reading = finish_until.is_none() && shared.may_read(name);
         tokio::select! {
-            ready = kept.readable(), if reading => {
+            ready = socket.readable(), if reading => {
                 match ready {
-                    Ok(mut ready) => match read(shared, name, kept) {
+                    Ok(mut ready) => match read(shared, name, socket) {
                         Ok(0) => return CloseReason::ByPeer,
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
@@ -66,9 +76,9 @@ async fn pump(shared: &Arc<Shared>, name: &LineName, kept: &Kept, hold: &Hold) -
                     Err(error) => return io_reason(&error),
                 }
             }
-            ready = kept.writable(), if work == Work::Write => {
+            ready = socket.writable(), if work == Work::Write => {
                 match ready {
-                    Ok(mut ready) => match write(shared, name, kept) {
+                    Ok(mut ready) => match write(shared, name, socket) {
                         Ok(()) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                         Err(error) => return io_reason(&error),
@@ -76,7 +86,7 @@ async fn pump(shared: &Arc<Shared>, name: &LineName, kept: &Kept, hold: &Hold) -
                     Err(error) => return io_reason(&error),
                 }
             }
-            () = hold.wake.notified() => {}
+            () = pump.wake.notified() => {}
             () = shared.room_again(), if !reading && finish_until.is_none() => {}
             () = until(finish_until) => return CloseReason::ByUs,
         }
@@ -98,8 +108,8 @@ enum Work {
     Finished,
 }
 
-fn work(shared: &Shared, name: &LineName, kept: &Kept) -> io::Result<Work> {
-    if kept.in_pipe()? > 0 || shared.chunk(name, 1).is_some() {
+fn work(shared: &Shared, name: &ConnectionName, socket: &ResumableSocket) -> io::Result<Work> {
+    if socket.pipe_len()? > 0 || shared.chunk(name, 1).is_some() {
         return Ok(Work::Write);
     }
     Ok(if shared.is_finishing(name) {
@@ -110,14 +120,21 @@ fn work(shared: &Shared, name: &LineName, kept: &Kept) -> io::Result<Work> {
 }
 
 /// Takes in what has come. Logged before it leaves the socket.
-fn read(shared: &Arc<Shared>, name: &LineName, kept: &Kept) -> io::Result<usize> {
+fn read(
+    shared: &Arc<Shared>,
+    name: &ConnectionName,
+    socket: &ResumableSocket,
+) -> io::Result<usize> {
     let mut buffer = [0_u8; READ_BYTES];
-    let count = kept.read(&mut buffer)?;
+    let count = socket.read(&mut buffer)?;
     let bytes = buffer.get(..count).unwrap_or_default();
     if count > 0 {
-        shared.receive(name, bytes);
-        if kept.is_exact() {
-            kept.consume(count)?;
+        shared.enter(Input::Received {
+            name: name.clone(),
+            bytes: bytes.to_vec(),
+        });
+        if socket.is_exact() {
+            socket.consume(count)?;
             shared.mark(name, Mark::Consumed);
         }
     }
@@ -125,20 +142,20 @@ fn read(shared: &Arc<Shared>, name: &LineName, kept: &Kept) -> io::Result<usize>
 }
 
 /// Sends as much as the socket takes now.
-fn write(shared: &Shared, name: &LineName, kept: &Kept) -> io::Result<()> {
+fn write(shared: &Arc<Shared>, name: &ConnectionName, socket: &ResumableSocket) -> io::Result<()> {
     loop {
-        while kept.in_pipe()? > 0 {
-            kept.move_on()?;
+        while socket.pipe_len()? > 0 {
+            socket.flush_pipe()?;
         }
-        let Some((bytes, end)) = shared.chunk(name, kept.room()?) else {
+        let Some((bytes, end)) = shared.chunk(name, socket.room()?) else {
             return Ok(());
         };
-        if kept.is_exact() {
+        if socket.is_exact() {
             shared.mark(name, Mark::Offered(end));
-            kept.put(&bytes)?;
+            socket.put(&bytes)?;
             shared.mark(name, Mark::Taken(end));
         } else {
-            let written = kept.write(&bytes)?;
+            let written = socket.write(&bytes)?;
             let unwritten = (bytes.len() - written) as u64;
             shared.mark(name, Mark::Taken(end - unwritten));
         }

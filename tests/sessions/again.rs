@@ -1,7 +1,7 @@
-//! Whatever goes in: the log makes the front again, and that one goes on as the first one would.
+//! Whatever goes in: the log makes the sessions again, and that one goes on as the first one would.
 
 use allexmaster_protocol::close::CloseReason;
-use allexmaster_sessions::{ChildWire, Input, LineName, Mark};
+use allexmaster_sessions::{ChildWire, ConnectionName, Input, Mark};
 use allexmaster_state::{
     Connection, Incarnation, InstanceName, LanEffect, Need, PerProtocol, Pid, Port, Reply,
     RequestId, ServiceRecord, SessionEffect,
@@ -127,7 +127,7 @@ fn take(world: &mut World, step: Step) {
     }
 }
 
-fn end(world: &mut World, line: LineName, by_peer: bool) {
+fn end(world: &mut World, line: ConnectionName, by_peer: bool) {
     world.tools.remove(&line);
     world.children.remove(&line);
     let reason = if by_peer {
@@ -137,21 +137,24 @@ fn end(world: &mut World, line: LineName, by_peer: bool) {
             reason: "no route".to_owned(),
         }
     };
-    world.enter(&Input::Ended { line, reason });
+    world.enter(&Input::Ended { name: line, reason });
 }
 
-fn pick<'names>(names: impl Iterator<Item = &'names LineName>, who: usize) -> Option<LineName> {
-    let names: Vec<&LineName> = names.collect();
+fn pick<'names>(
+    names: impl Iterator<Item = &'names ConnectionName>,
+    who: usize,
+) -> Option<ConnectionName> {
+    let names: Vec<&ConnectionName> = names.collect();
     let count = names.len();
     (count > 0).then(|| names[who % count].clone())
 }
 
-fn any_line(world: &World, who: usize) -> Option<LineName> {
-    let lines = world.front.lines();
+fn any_line(world: &World, who: usize) -> Option<ConnectionName> {
+    let lines = world.sessions.connections();
     pick(lines.iter().map(|(line, _)| line), who)
 }
 
-fn tool_frame(world: &mut World, line: &LineName, what: usize) -> Value {
+fn tool_frame(world: &mut World, line: &ConnectionName, what: usize) -> Value {
     let peer = world.tools.get_mut(line).unwrap();
     let call = peer.name_of_call();
     let Some(session) = peer.session.clone() else {

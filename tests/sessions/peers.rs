@@ -1,4 +1,4 @@
-//! Those that the front speaks to: what they say, as bytes of their framing, and what they have heard.
+//! Those that the sessions speaks to: what they say, as bytes of their framing, and what they have heard.
 
 use std::collections::VecDeque;
 
@@ -82,7 +82,7 @@ impl Peer {
         self.pending.extend(bytes);
     }
 
-    /// Hears bytes that the front has sent.
+    /// Hears bytes that the sessions has sent.
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
         let texts = match &mut self.speech {
             Speech::Same(wire) => {
@@ -112,7 +112,9 @@ impl Peer {
 fn text_of(item: WireItem) -> String {
     match item {
         WireItem::Text(text) => text,
-        WireItem::Alive | WireItem::Closed(_) => panic!("the front sends valid frames: {item:?}"),
+        WireItem::Alive | WireItem::Closed(_) => {
+            panic!("the sessions sends valid frames: {item:?}")
+        }
     }
 }
 

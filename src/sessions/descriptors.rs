@@ -1,20 +1,20 @@
-//! Whoever holds the front's descriptors open while no engine runs, and gives them back.
+//! The keeper as the sessions see it: it holds their descriptors open while no engine runs.
 
 use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Keeps descriptors under names. What was kept is kept when this process is killed right after.
-pub trait Store: Send + Sync {
+/// Keeps descriptors under names. What was socket is socket when this process is killed right after.
+pub trait DescriptorStore: Send + Sync {
     /// Whether it still keeps anything.
     fn is_there(&self) -> bool;
 
     /// Keeps further descriptors under a name.
     fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]);
 
-    /// Keeps a listening socket under a name, and accepts on it. What is accepted is kept too, under
+    /// Keeps a listening socket under a name, and accepts on it. What is accepted is socket too, under
     /// that name, a point, and a number that is never used again; and handed to
-    /// [`Driver::take_in`](super::Driver::take_in).
+    /// [`Runtime::take_in`](super::Runtime::take_in).
     fn accept(&self, name: &str, listener: BorrowedFd<'_>);
 
     /// Has the next engine be this program.
@@ -27,14 +27,14 @@ pub trait Store: Send + Sync {
     fn forget(&self, name: &str);
 }
 
-/// What was given back: all descriptors of a name in the order in which they were kept.
+/// What was given back: all descriptors of a name in the order in which they were socket.
 pub type Inherited = BTreeMap<String, Vec<OwnedFd>>;
 
-/// The first letter of the names of logs; the generation follows.
+/// Begins the names of logs; the generation follows.
 pub(super) const LOG: &str = "log.";
-/// The first letter of the names of listeners; the number of the socket follows.
+/// Begins the names of listeners; the number of the socket follows.
 pub(super) const LISTENER: &str = "listen.";
-/// The first letter of the names of children's channels; the incarnation follows.
+/// Begins the names of children's channels; the incarnation follows.
 pub(super) const CHANNEL: &str = "child.";
-/// The first letter of the names of connections to the LanManager; the dial follows.
+/// Begins the names of connections to the LanManager; the dial follows.
 pub(super) const LAN: &str = "lan.";

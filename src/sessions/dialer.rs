@@ -10,22 +10,22 @@ use allexmaster_state::{Connection, Identity};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::driver::{Inner, Shared};
-use super::store::LAN;
+use super::descriptors::LAN;
+use super::runtime::{Inner, Shared};
 use crate::lan::dial::{self, Dialed, Reached};
 use crate::node;
 use crate::process;
-use allexmaster_sessions::{Input, Item, LineName};
+use allexmaster_sessions::{ConnectionName, Input, Item};
 
-/// How many texts may wait between the socket and the front; then the LanManager waits.
+/// How many texts may wait between the socket and the sessions; then the LanManager waits.
 const TEXTS_MOST: usize = 1_024;
 
-/// Dials the LanManager as the front wants it.
+/// Dials the LanManager as the sessions want it.
 pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
     if let Some(before) = inner.dial.take() {
         before.abort();
     }
-    let Some(dialing) = inner.front.dialing() else {
+    let Some(dialing) = inner.sessions.dialing() else {
         return;
     };
     let task = dial(Arc::clone(shared), dialing.connection, dialing.failures);
@@ -33,7 +33,7 @@ pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
 }
 
 async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
-    let line = LineName(format!("{LAN}{connection}"));
+    let name = ConnectionName(format!("{LAN}{connection}"));
     let (inbox, deliveries) = CarrierInbox::alone(TEXTS_MOST);
     match dial::dial_any(&shared.endpoints, &inbox).await {
         Ok(Dialed { endpoint, reached }) => {
@@ -44,19 +44,19 @@ async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
                 warn!(%error, "the system gives no randomness");
             }
             let dialed = Input::Dialed {
-                line: line.clone(),
+                name: name.clone(),
                 connection,
                 endpoint,
                 seed,
             };
             match reached {
-                Reached::Bytes(stream) => take_bytes(&shared, &line, connection, stream, dialed),
+                Reached::Bytes(stream) => take_bytes(&shared, &name, connection, stream, dialed),
                 Reached::Texts(outgoing) => {
                     drop(inbox);
                     let carried = outgoing.clone();
-                    shared.lock().carried.insert(line.clone(), outgoing);
+                    shared.lock().carried.insert(name.clone(), outgoing);
                     shared.enter(dialed);
-                    let task = carry_texts(Arc::clone(&shared), line, deliveries);
+                    let task = carry_texts(Arc::clone(&shared), name, deliveries);
                     shared.runtime.spawn(async move {
                         task.await;
                         drop(carried);
@@ -79,17 +79,17 @@ async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
 
 fn take_bytes(
     shared: &Arc<Shared>,
-    line: &LineName,
+    name: &ConnectionName,
     connection: Connection,
     stream: tokio::net::TcpStream,
     dialed: Input,
 ) {
     let opened = stream.into_std().map(OwnedFd::from).and_then(|socket| {
-        shared.keep(line, &socket);
-        shared.open_line(line, socket, dialed)
+        shared.keep(name, &socket);
+        shared.open_connection(name, socket, dialed)
     });
     if let Err(error) = opened {
-        shared.forget(line);
+        shared.forget(name);
         let reason = error.to_string();
         shared.enter(Input::DialFailed { connection, reason });
     }
@@ -98,21 +98,21 @@ fn take_bytes(
 /// Hands in what a carrier delivers.
 async fn carry_texts(
     shared: Arc<Shared>,
-    line: LineName,
+    name: ConnectionName,
     mut deliveries: mpsc::Receiver<Delivery>,
 ) {
     while let Some(delivery) = deliveries.recv().await {
-        let line = line.clone();
+        let name = name.clone();
         shared.enter(match delivery.incoming {
             Incoming::Text(text) => Input::Carried {
-                line,
+                name,
                 item: Item::Text(text),
             },
             Incoming::Alive => Input::Carried {
-                line,
+                name,
                 item: Item::Alive,
             },
-            Incoming::Closed(reason) => Input::Ended { line, reason },
+            Incoming::Closed(reason) => Input::Ended { name, reason },
         });
     }
 }

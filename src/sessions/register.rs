@@ -1,4 +1,4 @@
-//! How a line is taken up that the front has not known.
+//! How a connection is taken up that the sessions have not known.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 use allexmaster_state::{Identity, Incarnation, InstanceName};
 use tracing::warn;
 
-use super::carry::{self, Hold};
-use super::driver::{Shared, channel_name};
-use super::kept::{Kept, Pipe};
-use allexmaster_sessions::{ChildWire, Input, LineName};
+use super::pump::{self, PumpHandle};
+use super::runtime::{Shared, channel_name};
+use super::socket::{Pipe, ResumableSocket};
+use allexmaster_sessions::{ChildWire, ConnectionName, Input};
 
 impl Shared {
     pub(super) fn open_child(
@@ -20,16 +20,16 @@ impl Shared {
         wire: ChildWire,
         descriptor: OwnedFd,
     ) {
-        let line = channel_name(incarnation);
+        let name = channel_name(incarnation);
         let opened = Input::ChannelOpened {
-            line: line.clone(),
+            name: name.clone(),
             incarnation,
             instance,
             identity,
             wire,
         };
-        if let Err(error) = self.open_line(&line, descriptor, opened) {
-            self.forget(&line);
+        if let Err(error) = self.open_connection(&name, descriptor, opened) {
+            self.forget(&name);
             let reason = format!("its channel: {error}");
             self.enter(Input::ChildFailed {
                 incarnation,
@@ -38,7 +38,12 @@ impl Shared {
         }
     }
 
-    pub(super) fn accepted(self: &Arc<Self>, line: LineName, socket: u32, descriptor: OwnedFd) {
+    pub(super) fn accepted(
+        self: &Arc<Self>,
+        name: ConnectionName,
+        socket: u32,
+        descriptor: OwnedFd,
+    ) {
         let own_user = rustix::process::getuid();
         let peer = rustix::net::sockopt::socket_peercred(&descriptor).ok();
         if let Some(peer) = peer
@@ -47,46 +52,51 @@ impl Shared {
         {
             let user = peer.uid.as_raw();
             warn!(user, "a local connection of another user was refused");
-            return self.forget(&line);
+            return self.forget(&name);
         }
         let opened = Input::Accepted {
-            line: line.clone(),
+            name: name.clone(),
             socket,
             process: peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
             user: peer.map(|peer| peer.uid.as_raw()),
         };
-        if let Err(error) = self.open_line(&line, descriptor, opened) {
+        if let Err(error) = self.open_connection(&name, descriptor, opened) {
             warn!(%error, "a local connection could not be taken in");
-            self.forget(&line);
+            self.forget(&name);
         }
     }
 
-    /// Takes up a line that the front has not known.
-    pub(super) fn open_line(
+    /// Takes up a connection that the sessions have not known.
+    pub(super) fn open_connection(
         self: &Arc<Self>,
-        line: &LineName,
+        name: &ConnectionName,
         descriptor: OwnedFd,
         opened: Input,
     ) -> std::io::Result<()> {
         let pipe = match &self.store {
             Some(store) => {
                 let pipe = Pipe::new()?;
-                store.keep(&line.0, &pipe.ends());
+                store.keep(&name.0, &pipe.ends());
                 Some(pipe)
             }
             None => None,
         };
-        let kept = Kept::new(descriptor, pipe)?;
-        let hold = Arc::new(Hold::default());
-        let entered = self.lock().holds.insert(line.clone(), Arc::clone(&hold));
-        debug_assert!(entered.is_none(), "a line's name is used twice");
+        let socket = ResumableSocket::new(descriptor, pipe)?;
+        let pump = Arc::new(PumpHandle::default());
+        let entered = self.lock().pumps.insert(name.clone(), Arc::clone(&pump));
+        debug_assert!(entered.is_none(), "a connection's name is used twice");
         self.enter(opened);
-        self.serve(line, kept, hold);
+        self.serve(name, socket, pump);
         Ok(())
     }
 
-    pub(super) fn serve(self: &Arc<Self>, line: &LineName, kept: Kept, hold: Arc<Hold>) {
-        let task = carry::serve(Arc::clone(self), line.clone(), kept, hold);
+    pub(super) fn serve(
+        self: &Arc<Self>,
+        name: &ConnectionName,
+        socket: ResumableSocket,
+        pump: Arc<PumpHandle>,
+    ) {
+        let task = pump::serve(Arc::clone(self), name.clone(), socket, pump);
         self.runtime.spawn(task);
     }
 }

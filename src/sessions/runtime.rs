@@ -1,4 +1,4 @@
-//! The front at work: one lock around the machine and its log, one task for each line.
+//! The sessions at work: one lock around the machine and its log, one task for each connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use allexmaster_journal::{Heard, Outage, Tail};
 use allexmaster_protocol::carrier::Outgoing;
+use allexmaster_sessions::{
+    ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, Sessions,
+};
 use allexmaster_state::{Effect, Identity, Incarnation, InstanceName, SessionEffect};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
@@ -15,23 +18,20 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use super::carry::Hold;
-use super::memory::Memory;
+use super::descriptors::{CHANNEL, DescriptorStore, Inherited, LOG};
+use super::pump::PumpHandle;
 use super::resume::Restored;
-use super::store::{CHANNEL, Inherited, LOG, Store};
-use super::{accept, dialer, looks, narrate};
+use super::session_log::SessionLog;
+use super::{accept, dialer, log_events, status_queries};
 use crate::channel::{Channel, ChannelEnd};
 use crate::machine::EventInbox;
 use crate::node;
-use allexmaster_sessions::Endpoint;
-use allexmaster_sessions::Front;
-use allexmaster_sessions::{ChildWire, Input, LineName, Mark, Output};
 
-/// How long the last words may take to leave at the end.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the last bytes may take to leave when the master ends.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the front needs to know.
-pub struct FrontOptions {
+/// What the runtime needs.
+pub struct RuntimeOptions {
     /// What is dialed, in this order.
     pub endpoints: Vec<Endpoint>,
     /// Where children open their sockets.
@@ -39,21 +39,21 @@ pub struct FrontOptions {
     /// Where events go.
     pub inbox: EventInbox,
     /// Who keeps descriptors.
-    pub store: Option<Arc<dyn Store>>,
+    pub store: Option<Arc<dyn DescriptorStore>>,
 }
 
-/// What a driver begins with.
+/// What the runtime begins with.
 #[derive(Debug)]
 pub enum Beginning {
-    /// A new front.
-    New(Box<Front>),
-    /// One that was made again, and what later events of the journal caused.
-    Again(Box<Restored>, Tail<Effect>),
+    /// No connections.
+    New(Box<Sessions>),
+    /// Those of a killed engine, and what later events of the journal caused.
+    Restored(Box<Restored>, Tail<Effect>),
 }
 
-/// The way to the front. Clones lead to the same one.
+/// The sessions that run. Clones are of the same ones.
 #[derive(Clone)]
-pub struct Driver {
+pub struct Runtime {
     pub(super) shared: Arc<Shared>,
 }
 
@@ -64,48 +64,49 @@ pub(super) struct Shared {
     pub(super) inbox: EventInbox,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) socket_folder: std::path::PathBuf,
-    pub(super) store: Option<Arc<dyn Store>>,
-    pub(super) tell: Notify,
+    pub(super) store: Option<Arc<dyn DescriptorStore>>,
+    pub(super) emit: Notify,
     timer: Notify,
     room: Notify,
     empty: Notify,
 }
 
 pub(super) struct Inner {
-    pub(super) front: Front,
-    memory: Option<(Memory, u64)>,
-    pub(super) holds: HashMap<LineName, Arc<Hold>>,
-    /// Lines whose bytes somebody else makes.
-    pub(super) carried: HashMap<LineName, Outgoing>,
+    pub(super) sessions: Sessions,
+    /// The log, and its number; none without a keeper.
+    log: Option<(SessionLog, u64)>,
+    pub(super) pumps: HashMap<ConnectionName, Arc<PumpHandle>>,
+    /// Connections whose carrier does the framing (TLS).
+    pub(super) carried: HashMap<ConnectionName, Outgoing>,
     introduced: BTreeMap<Incarnation, watch::Sender<bool>>,
     pub(super) dial: Option<AbortHandle>,
-    /// Channels of children that were given back, and that the front does not know.
-    pub(super) spare: BTreeMap<LineName, OwnedFd>,
+    /// Channels of children that were given back, and that the sessions do not know.
+    pub(super) spare: BTreeMap<ConnectionName, OwnedFd>,
     armed: Option<u64>,
 }
 
-impl Driver {
-    /// Starts with a front, and takes up the connections that were given back.
+impl Runtime {
+    /// Starts, and takes up the connections that were given back.
     #[must_use]
-    pub fn start(options: FrontOptions, beginning: Beginning, inherited: Inherited) -> Self {
-        let FrontOptions {
+    pub fn start(options: RuntimeOptions, beginning: Beginning, inherited: Inherited) -> Self {
+        let RuntimeOptions {
             endpoints,
             socket_folder,
             inbox,
             store,
         } = options;
-        let (front, memory, tail) = match beginning {
-            Beginning::New(front) => (*front, None, None),
-            Beginning::Again(restored, tail) => {
-                let memory = Some((restored.memory, restored.generation));
-                (restored.front, memory, Some(tail))
+        let (sessions, log, tail) = match beginning {
+            Beginning::New(sessions) => (*sessions, None, None),
+            Beginning::Restored(restored, tail) => {
+                let log = Some((restored.log, restored.generation));
+                (restored.sessions, log, Some(tail))
             }
         };
         let is_restored = tail.is_some();
         let inner = Inner {
-            front,
-            memory,
-            holds: HashMap::new(),
+            sessions,
+            log,
+            pumps: HashMap::new(),
             carried: HashMap::new(),
             introduced: BTreeMap::new(),
             dial: None,
@@ -119,38 +120,33 @@ impl Driver {
             endpoints,
             socket_folder,
             store,
-            tell: Notify::new(),
+            emit: Notify::new(),
             timer: Notify::new(),
             room: Notify::new(),
             empty: Notify::new(),
         });
-        shared.begin_memory();
+        {
+            let mut inner = shared.lock();
+            if inner.log.is_none() {
+                shared.begin_log(&mut inner, 1);
+            }
+        }
         if let Some(Tail { effects, heard }) = tail {
-            shared.enter(Input::Journaled {
-                sequence: heard.sequence,
-                heard: heard.told,
-                effects: effects
-                    .into_iter()
-                    .filter_map(Effect::into_session)
-                    .collect(),
-            });
+            let effects = effects.into_iter().filter_map(Effect::into_session);
+            shared.enter(journaled(heard, effects.collect()));
             // It has just been opened.
             shared.enter(Input::JournalOut { outage: None });
         }
         shared.attach(inherited, is_restored);
-        tokio::spawn(Arc::clone(&shared).tell_all());
+        tokio::spawn(Arc::clone(&shared).emit_all());
         tokio::spawn(Arc::clone(&shared).keep_time());
         Self { shared }
     }
 
-    /// Events are in the journal, and this is what they caused for the front. Called on the loop's
+    /// Events are in the journal, and this is what they caused for the sessions. Called on the loop's
     /// thread, in order.
     pub fn journaled(&self, heard: Heard, effects: Vec<SessionEffect>) {
-        self.shared.enter(Input::Journaled {
-            sequence: heard.sequence,
-            heard: heard.told,
-            effects,
-        });
+        self.shared.enter(journaled(heard, effects));
         self.shared.room.notify_waiters();
     }
 
@@ -228,7 +224,7 @@ impl Driver {
         incarnation: Incarnation,
     ) -> Option<(Identity, impl Future<Output = ()> + Send + use<>)> {
         let mut inner = self.shared.lock();
-        let (child, introduced) = inner.front.child(incarnation)?;
+        let (child, introduced) = inner.sessions.child(incarnation)?;
         let mut told = inner
             .introduced
             .entry(incarnation)
@@ -242,11 +238,11 @@ impl Driver {
         Some((child, introduced))
     }
 
-    /// A local peer has connected. The name of the line is that of its listener, a point, and more.
-    pub fn take_in(&self, line: LineName, descriptor: OwnedFd) {
-        match accept::socket_of(&line) {
-            Some(socket) => self.shared.accepted(line, socket, descriptor),
-            None => warn!(%line, "a connection came over no listener that is known"),
+    /// A local peer has connected. The name is that of its listener, a point, and more.
+    pub fn take_in(&self, name: ConnectionName, descriptor: OwnedFd) {
+        match accept::socket_of(&name) {
+            Some(socket) => self.shared.accepted(name, socket, descriptor),
+            None => warn!(line = %name, "a connection came over no listener that is known"),
         }
     }
 
@@ -256,34 +252,34 @@ impl Driver {
         self.shared.runtime.spawn(accepting).abort_handle()
     }
 
-    /// Sends what is left to be sent, and ends all lines.
+    /// Sends what is left to be sent, and ends all connections.
     pub async fn end(&self) {
         {
             let mut inner = self.shared.lock();
-            inner.front.finish_all();
+            inner.sessions.finish_all();
             self.shared.obey(&mut inner);
         }
         let ended = async {
             loop {
                 let empty = self.shared.empty.notified();
-                if self.shared.lock().holds.is_empty() {
+                if self.shared.lock().pumps.is_empty() {
                     return;
                 }
                 empty.await;
             }
         };
-        // Whoever does not read what it is sent has to do without.
-        let _ = tokio::time::timeout(FAREWELL, ended).await;
+        // A peer that does not read loses the rest.
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, ended).await;
     }
 }
 
-impl std::fmt::Debug for Driver {
+impl std::fmt::Debug for Runtime {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("Driver")
+        formatter.write_str("Runtime")
     }
 }
 
-/// Milliseconds of the machine's clock: the same for every process, and never set.
+/// Milliseconds of the host's clock that is never set: the same for every process.
 fn now() -> u64 {
     let time = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
@@ -293,14 +289,14 @@ fn now() -> u64 {
         .saturating_add(nanoseconds / 1_000_000)
 }
 
-/// The name of a child's line.
+/// The name of a child's connection.
 #[must_use]
-pub fn channel_name(incarnation: Incarnation) -> LineName {
-    LineName(format!("{CHANNEL}{incarnation}"))
+pub fn channel_name(incarnation: Incarnation) -> ConnectionName {
+    ConnectionName(format!("{CHANNEL}{incarnation}"))
 }
 
 impl Shared {
-    /// Nobody panics while holding this lock; if it happened, the machine would still be whole.
+    /// No code panics while it holds this lock; if it did, the machine would still be whole.
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -309,37 +305,33 @@ impl Shared {
     pub(super) fn enter(self: &Arc<Self>, input: Input) {
         let now = now();
         let mut inner = self.lock();
-        self.note(&mut inner, |memory| memory.input(now, &input));
-        inner.front.handle(now, input);
+        if let Some((log, generation)) = &mut inner.log
+            && let Err(error) = log.append(now, &input)
+        {
+            warn!(%error, "the connections cannot be logged: a killed engine will lose them");
+            self.forget(&log_name(*generation));
+            inner.log = None;
+        }
+        inner.sessions.handle(now, input);
         self.obey(&mut inner);
     }
 
-    /// Hands bytes in.
-    pub(super) fn receive(self: &Arc<Self>, line: &LineName, bytes: &[u8]) {
-        let now = now();
-        let mut inner = self.lock();
-        self.note(&mut inner, |memory| memory.bytes(now, line, bytes));
-        inner.front.receive(now, line, bytes);
-        self.obey(&mut inner);
+    pub(super) fn mark(self: &Arc<Self>, name: &ConnectionName, mark: Mark) {
+        let name = name.clone();
+        self.enter(Input::Marked { name, mark });
     }
 
-    pub(super) fn mark(&self, line: &LineName, mark: Mark) {
-        let mut inner = self.lock();
-        self.note(&mut inner, |memory| memory.mark(line, mark));
-        inner.front.mark(line, mark);
+    pub(super) fn chunk(&self, name: &ConnectionName, most: usize) -> Option<(Vec<u8>, u64)> {
+        self.lock().sessions.chunk(name, most)
     }
 
-    pub(super) fn chunk(&self, line: &LineName, most: usize) -> Option<(Vec<u8>, u64)> {
-        self.lock().front.chunk(line, most)
+    pub(super) fn is_finishing(&self, name: &ConnectionName) -> bool {
+        self.lock().sessions.is_finishing(name)
     }
 
-    pub(super) fn is_finishing(&self, line: &LineName) -> bool {
-        self.lock().front.is_finishing(line)
-    }
-
-    /// Whether more may be read from a line.
-    pub(super) fn may_read(&self, line: &LineName) -> bool {
-        self.lock().front.may_read(line)
+    /// Whether more may be read from a connection.
+    pub(super) fn may_read(&self, name: &ConnectionName) -> bool {
+        self.lock().sessions.may_read(name)
     }
 
     /// Completes when there may be room again.
@@ -347,14 +339,14 @@ impl Shared {
         self.room.notified().await;
     }
 
-    /// A line's task has ended.
-    pub(super) fn close(&self, line: &LineName, hold: &Arc<Hold>) {
+    /// A connection's task has ended.
+    pub(super) fn close(&self, name: &ConnectionName, pump: &Arc<PumpHandle>) {
         let mut inner = self.lock();
-        let is_present = |present: &Arc<Hold>| Arc::ptr_eq(present, hold);
-        if inner.holds.get(line).is_some_and(is_present) {
-            inner.holds.remove(line);
+        let is_present = |present: &Arc<PumpHandle>| Arc::ptr_eq(present, pump);
+        if inner.pumps.get(name).is_some_and(is_present) {
+            inner.pumps.remove(name);
         }
-        self.forget(line);
+        self.forget(name);
         self.empty.notify_waiters();
     }
 
@@ -367,47 +359,27 @@ impl Shared {
         }
     }
 
-    pub(super) fn keep(&self, line: &LineName, descriptor: &OwnedFd) {
+    pub(super) fn keep(&self, name: &ConnectionName, descriptor: &OwnedFd) {
         if let Some(store) = &self.store {
-            store.keep(&line.0, &[descriptor.as_fd()]);
+            store.keep(&name.0, &[descriptor.as_fd()]);
         }
     }
 
-    pub(super) fn forget(&self, line: &LineName) {
+    pub(super) fn forget(&self, name: &ConnectionName) {
         if let Some(store) = &self.store {
-            store.forget(&line.0);
+            store.forget(&name.0);
         }
     }
 
-    /// Without memory nothing is lost but what a kill would lose.
-    fn note(&self, inner: &mut Inner, note: impl FnOnce(&mut Memory) -> std::io::Result<()>) {
-        let Some((memory, generation)) = &mut inner.memory else {
-            return;
-        };
-        if let Err(error) = note(memory) {
-            warn!(%error, "the connections cannot be logged: a killed engine will lose them");
-            self.forget(&log_name(*generation));
-            inner.memory = None;
-        }
-    }
-
-    /// Begins a log, where somebody keeps it.
-    fn begin_memory(&self) {
-        let mut inner = self.lock();
-        if inner.memory.is_none() && self.store.is_some() {
-            self.renew_memory(&mut inner, 1);
-        }
-    }
-
-    /// Begins a new log with an image.
-    fn renew_memory(&self, inner: &mut Inner, generation: u64) {
+    /// Begins a new log with a snapshot, where somebody keeps it.
+    fn begin_log(&self, inner: &mut Inner, generation: u64) {
         let Some(store) = &self.store else {
             return;
         };
-        match Memory::create(&inner.front) {
-            Ok(memory) => {
-                store.keep(&log_name(generation).0, &[memory.as_fd()]);
-                if let Some((_, before)) = inner.memory.replace((memory, generation)) {
+        match SessionLog::create(&inner.sessions) {
+            Ok(log) => {
+                store.keep(&log_name(generation).0, &[log.as_fd()]);
+                if let Some((_, before)) = inner.log.replace((log, generation)) {
                     self.forget(&log_name(before));
                 }
             }
@@ -417,49 +389,49 @@ impl Shared {
         }
     }
 
-    /// Does what the front wants.
+    /// Does what the sessions want.
     pub(super) fn obey(self: &Arc<Self>, inner: &mut Inner) {
-        while let Some(output) = inner.front.poll() {
+        while let Some(output) = inner.sessions.poll() {
             self.obey_one(inner, output);
         }
-        let timeout = inner.front.poll_timeout();
+        let timeout = inner.sessions.poll_timeout();
         if inner.armed != timeout {
             inner.armed = timeout;
             self.timer.notify_one();
         }
-        if let Some((memory, generation)) = &inner.memory
-            && memory.is_long()
+        if let Some((log, generation)) = &inner.log
+            && log.is_long()
         {
             let next = generation + 1;
-            self.renew_memory(inner, next);
+            self.begin_log(inner, next);
         }
     }
 
     fn obey_one(self: &Arc<Self>, inner: &mut Inner, output: Output) {
         match output {
-            Output::Write(line) => {
-                if let Some(hold) = inner.holds.get(&line) {
-                    hold.wake.notify_one();
+            Output::Write(name) => {
+                if let Some(pump) = inner.pumps.get(&name) {
+                    pump.wake.notify_one();
                 }
             }
-            Output::Finish(line) => match (inner.holds.get(&line), inner.carried.remove(&line)) {
-                (Some(hold), _) => hold.wake.notify_one(),
+            Output::Finish(name) => match (inner.pumps.get(&name), inner.carried.remove(&name)) {
+                (Some(pump), _) => pump.wake.notify_one(),
                 (None, Some(outgoing)) => outgoing.close(),
                 (None, None) => {}
             },
-            Output::Cut(line) => match (inner.holds.remove(&line), inner.carried.remove(&line)) {
-                (Some(hold), _) => hold.cut.notify_one(),
+            Output::Cut(name) => match (inner.pumps.remove(&name), inner.carried.remove(&name)) {
+                (Some(pump), _) => pump.cut.notify_one(),
                 (None, Some(outgoing)) => outgoing.close(),
-                (None, None) => self.forget(&line),
+                (None, None) => self.forget(&name),
             },
-            Output::Carry(line, text) => {
-                if let Some(outgoing) = inner.carried.get(&line) {
+            Output::Carry(name, text) => {
+                if let Some(outgoing) = inner.carried.get(&name) {
                     // Where it cannot be sent the carrier ends, and says why.
                     let _ = outgoing.send(text);
                 }
             }
-            Output::Tell => self.tell.notify_one(),
-            Output::Look(request, asked) => looks::look(self, request, asked),
+            Output::Emit => self.emit.notify_one(),
+            Output::Query(request, asked) => status_queries::answer(self, request, asked),
             Output::Dial => dialer::begin(self, inner),
             Output::StopDialing => {
                 if let Some(dial) = inner.dial.take() {
@@ -478,29 +450,29 @@ impl Shared {
                 self.runtime
                     .spawn_blocking(move || node::remove_left_behind(&socket));
             }
-            Output::Narrate(event) => narrate::narrate(&event),
+            Output::LogEvent(event) => log_events::log_event(&event),
             Output::Warn(text) => warn!("{text}"),
         }
     }
 
-    /// Tells the rules what the front has for them, in order.
-    async fn tell_all(self: Arc<Self>) {
-        let mut told = 0;
+    /// Hands the sessions' events to the rules, in order.
+    async fn emit_all(self: Arc<Self>) {
+        let mut last = 0;
         loop {
-            let next = self.lock().front.untold(told);
+            let next = self.lock().sessions.unacked(last);
             match next {
                 Some((number, event)) => {
                     if self.inbox.send(event).await.is_err() {
                         return; // the program ends
                     }
-                    told = number;
+                    last = number;
                 }
-                None => self.tell.notified().await,
+                None => self.emit.notified().await,
             }
         }
     }
 
-    /// Wakes the front when it wants to be woken.
+    /// Wakes the sessions when something is due.
     async fn keep_time(self: Arc<Self>) {
         loop {
             let at = self.lock().armed;
@@ -526,7 +498,15 @@ impl Shared {
     }
 }
 
+fn journaled(heard: Heard, effects: Vec<SessionEffect>) -> Input {
+    let ack = OutboxAck {
+        sequence: heard.sequence,
+        acked: heard.told,
+    };
+    Input::Journaled { ack, effects }
+}
+
 /// The name of a log.
-fn log_name(generation: u64) -> LineName {
-    LineName(format!("{LOG}{generation}"))
+fn log_name(generation: u64) -> ConnectionName {
+    ConnectionName(format!("{LOG}{generation}"))
 }

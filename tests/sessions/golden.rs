@@ -1,9 +1,9 @@
-//! A log that was written when version 1 was made. Every program that calls itself of that version
+//! A log that was written when version 2 was made. Every program that calls itself of that version
 //! must read it: an engine that is replaced hands its connections to another build.
 
 use std::path::Path;
 
-use allexmaster::front::{FRONT_VERSION, Memory};
+use allexmaster::sessions::{SESSIONS_VERSION, SessionLog};
 use allexmaster_sessions::ChildWire;
 use serde_json::json;
 
@@ -11,9 +11,9 @@ use super::torn::{bytes_of, file_of};
 use super::world::{TOOL, World, all_of};
 
 /// Its bytes.
-const LOG: &[u8] = include_bytes!("data/front-1.log");
+const LOG: &[u8] = include_bytes!("data/sessions-2.log");
 /// What version it is of.
-const LOG_VERSION: u32 = 1;
+const LOG_VERSION: u32 = 2;
 
 /// A life in which every kind of conversation is in the middle of something.
 fn life() -> World {
@@ -50,46 +50,51 @@ fn life() -> World {
 }
 
 #[test]
-fn the_log_of_version_1_is_read_for_ever() {
+fn the_log_of_version_2_is_read_for_ever() {
     let ours = life();
     // The log of this program, from where a new version takes its golden one.
-    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("front-{FRONT_VERSION}.log"));
-    std::fs::write(&made, bytes_of(&ours.memory)).unwrap();
+    let made =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sessions-{SESSIONS_VERSION}.log"));
+    std::fs::write(&made, bytes_of(&ours.log)).unwrap();
     assert_eq!(
-        FRONT_VERSION,
+        SESSIONS_VERSION,
         LOG_VERSION,
         "a new version wants a golden log of its own: {}",
         made.display()
     );
-    let (_, front) = Memory::open(file_of(LOG)).unwrap();
-    let lines: Vec<String> = front
-        .lines()
+    let (_, sessions) = SessionLog::open(file_of(LOG)).unwrap();
+    let lines: Vec<String> = sessions
+        .connections()
         .iter()
         .map(|(line, _)| line.to_string())
         .collect();
     assert_eq!(lines, ["child.2", "lan.3", "listen.0-0.1"]);
-    let children = front.children();
+    let children = sessions.children();
     assert_eq!(children.len(), 1);
-    let (identity, introduced) = front.child(children[0]).unwrap();
+    let (identity, introduced) = sessions.child(children[0]).unwrap();
     assert!(introduced, "the master has its session with {identity:?}");
-    assert_eq!(front.looks().len(), 1, "the question for the status waits");
+    assert_eq!(
+        sessions.queries().len(),
+        1,
+        "the question for the status waits"
+    );
     let told: Vec<String> = (0..)
-        .map_while(|after| front.untold(front.heard().acked + after))
+        .map_while(|after| sessions.unacked(sessions.ack().acked + after))
         .map(|(number, event)| {
             let event = serde_json::to_value(event).unwrap();
             format!("{number}: {event}")
         })
         .collect();
     insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("front__golden_untold", told.join("\n"));
+        insta::assert_snapshot!("sessions__golden_unacked", told.join("\n"));
     });
     // What goes on from here is what this program would have said itself.
-    for (line, _) in front.lines() {
+    for (line, _) in sessions.connections() {
         assert_eq!(
-            front.chunk(&line, usize::MAX),
-            ours.front.chunk(&line, usize::MAX),
+            sessions.chunk(&line, usize::MAX),
+            ours.sessions.chunk(&line, usize::MAX),
             "{line}"
         );
     }
-    assert_eq!(all_of(&front), all_of(&ours.front));
+    assert_eq!(all_of(&sessions), all_of(&ours.sessions));
 }

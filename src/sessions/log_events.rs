@@ -4,7 +4,7 @@ use allexmaster_state::{BidAnswer, Event, ResponseAnswer};
 use tracing::{info, warn};
 
 /// What people want to read of the LanManager's words.
-pub(super) fn narrate(event: &Event) {
+pub(super) fn log_event(event: &Event) {
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "only what people want to read"

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use allexmaster::front::{FRONT_VERSION, Memory, MemoryError};
+use allexmaster::sessions::{SESSIONS_VERSION, SessionLog, SessionLogError};
 use serde_json::json;
 
 use super::world::{TOOL, World, all_of};
 
 /// The bytes of a log.
-pub(crate) fn bytes_of(memory: &Memory) -> Vec<u8> {
-    let mut file = File::from(memory.as_fd().try_clone_to_owned().unwrap());
+pub(crate) fn bytes_of(log: &SessionLog) -> Vec<u8> {
+    let mut file = File::from(log.as_fd().try_clone_to_owned().unwrap());
     let mut bytes = Vec::new();
     file.rewind().unwrap();
     file.read_to_end(&mut bytes).unwrap();
@@ -25,28 +25,27 @@ pub(crate) fn file_of(bytes: &[u8]) -> OwnedFd {
     file.into()
 }
 
-/// The log of a short life, with all that the front was: after so many bytes, that.
+/// The log of a short life, with all that the sessions was: after so many bytes, that.
 fn short_life() -> (Vec<u8>, Vec<(usize, String)>) {
     let mut world = World::new();
-    let mut was = vec![(bytes_of(&world.memory).len(), all_of(&world.front))];
+    let mut was = vec![(bytes_of(&world.log).len(), all_of(&world.sessions))];
     let mut note = |world: &World| {
-        was.push((bytes_of(&world.memory).len(), all_of(&world.front)));
+        was.push((bytes_of(&world.log).len(), all_of(&world.sessions)));
     };
     let line = world.accept(0);
     note(&world);
     let credentials = json!({"samemachineprocess": {"pid": TOOL, "role": "service"}});
-    world.memory.bytes(1_001, &line, b"\x05").unwrap();
-    world.front.receive(1_001, &line, b"\x05");
+    world.now = 1_001;
+    world.receive_unmarked(&line, b"\x05");
     note(&world);
     let frame = json!(["a", [null, credentials]]).to_string();
     let rest = [&[0, 0, 0][..], frame.as_bytes()].concat();
-    world.memory.bytes(1_002, &line, &rest).unwrap();
-    world.front.receive(1_002, &line, &rest);
-    while world.front.poll().is_some() {}
+    world.now = 1_002;
+    world.receive_unmarked(&line, &rest);
     note(&world);
     world.journaled(Vec::new());
     note(&world);
-    (bytes_of(&world.memory), was)
+    (bytes_of(&world.log), was)
 }
 
 #[test]
@@ -54,10 +53,10 @@ fn a_log_that_was_cut_anywhere_makes_the_front_of_its_last_whole_record() {
     let (bytes, was) = short_life();
     let image_end = was[0].0;
     for length in 0..=bytes.len() {
-        let opened = Memory::open(file_of(&bytes[..length]));
+        let opened = SessionLog::open(file_of(&bytes[..length]));
         if length < image_end {
             assert!(
-                matches!(opened, Err(MemoryError::Version { found: None })),
+                matches!(opened, Err(SessionLogError::Version { found: None })),
                 "{length} bytes are no image"
             );
             continue;
@@ -71,14 +70,14 @@ fn a_log_that_was_cut_anywhere_makes_the_front_of_its_last_whole_record() {
 fn what_is_noted_after_a_torn_record_takes_its_place() {
     let (bytes, was) = short_life();
     let (torn, whole) = (bytes.len() - 1, was[was.len() - 2].0);
-    let (mut memory, mut front) = Memory::open(file_of(&bytes[..torn])).unwrap();
+    let (mut log, mut sessions) = SessionLog::open(file_of(&bytes[..torn])).unwrap();
     let input = allexmaster_sessions::Input::Timeout;
-    memory.input(2_000, &input).unwrap();
-    front.handle(2_000, input);
-    while front.poll().is_some() {}
-    let again = Memory::open(file_of(&bytes_of(&memory))).unwrap().1;
-    assert_eq!(all_of(&again), all_of(&front));
-    assert!(bytes_of(&memory).len() > whole, "it was noted");
+    log.append(2_000, &input).unwrap();
+    sessions.handle(2_000, input);
+    while sessions.poll().is_some() {}
+    let again = SessionLog::open(file_of(&bytes_of(&log))).unwrap().1;
+    assert_eq!(all_of(&again), all_of(&sessions));
+    assert!(bytes_of(&log).len() > whole, "it was noted");
 }
 
 #[test]
@@ -87,12 +86,14 @@ fn a_log_with_a_wrong_byte_ends_before_the_record_that_has_it() {
     for place in 0..bytes.len() {
         let mut wrong = bytes.clone();
         wrong[place] ^= 1 << (place % 8);
-        let opened = Memory::open(file_of(&wrong));
+        let opened = SessionLog::open(file_of(&wrong));
         let expected = was.iter().rev().find(|(end, _)| *end <= place);
         match expected {
-            Some((_, front)) => assert_eq!(&all_of(&opened.unwrap().1), front, "byte {place}"),
+            Some((_, sessions)) => {
+                assert_eq!(&all_of(&opened.unwrap().1), sessions, "byte {place}")
+            }
             None => assert!(
-                matches!(opened, Err(MemoryError::Version { found: None })),
+                matches!(opened, Err(SessionLogError::Version { found: None })),
                 "byte {place}"
             ),
         }
@@ -109,11 +110,11 @@ fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_log_of_another_version_is_refused_by_its_number() {
-    let other = FRONT_VERSION + 1;
-    let image = json!({"version": other, "front": {"unlike": "ours"}}).to_string();
-    let error = Memory::open(file_of(&record(0, image.as_bytes()))).unwrap_err();
+    let other = SESSIONS_VERSION + 1;
+    let image = json!({"version": other, "sessions": {"unlike": "ours"}}).to_string();
+    let error = SessionLog::open(file_of(&record(0, image.as_bytes()))).unwrap_err();
     assert!(
-        matches!(error, MemoryError::Version { found: Some(found) } if found == other),
+        matches!(error, SessionLogError::Version { found: Some(found) } if found == other),
         "{error}"
     );
 }
@@ -133,9 +134,12 @@ fn a_whole_record_that_makes_no_sense_is_refused_and_nothing_panics() {
         record(0, image),
     ];
     for record in senseless {
-        let error = Memory::open(file_of(&[image, &record].concat())).unwrap_err();
-        assert!(matches!(error, MemoryError::Senseless { .. }), "{error}");
+        let error = SessionLog::open(file_of(&[image, &record].concat())).unwrap_err();
+        assert!(
+            matches!(error, SessionLogError::Meaningless { .. }),
+            "{error}"
+        );
     }
-    let no_image = Memory::open(file_of(&record(1, b"{}"))).unwrap_err();
-    assert!(matches!(no_image, MemoryError::Version { found: None }));
+    let no_image = SessionLog::open(file_of(&record(1, b"{}"))).unwrap_err();
+    assert!(matches!(no_image, SessionLogError::Version { found: None }));
 }

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use allexmaster::front::{Beginning, Driver, FrontOptions, Inherited, Memory, Store, restore};
+use allexmaster::sessions::{
+    Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
+};
 use allexmaster_journal::{Heard, Tail, engine};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{Front, LineName, Mark};
+use allexmaster_sessions::{ConnectionName, Input, Mark, Sessions};
 use allexmaster_state::Event;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
@@ -39,13 +41,13 @@ impl Keeper {
             .collect()
     }
 
-    fn log(&self) -> (Memory, Front) {
+    fn log(&self) -> (SessionLog, Sessions) {
         let mut all = self.give_back();
-        Memory::open(all.remove(LOG).unwrap().remove(0)).unwrap()
+        SessionLog::open(all.remove(LOG).unwrap().remove(0)).unwrap()
     }
 }
 
-impl Store for Keeper {
+impl DescriptorStore for Keeper {
     fn is_there(&self) -> bool {
         true
     }
@@ -115,9 +117,9 @@ impl Tool {
     }
 }
 
-fn options(keeper: &Arc<Keeper>) -> (FrontOptions, impl Sized + use<>) {
+fn options(keeper: &Arc<Keeper>) -> (RuntimeOptions, impl Sized + use<>) {
     let (inbox, mailbox) = engine::inbox(16);
-    let options = FrontOptions {
+    let options = RuntimeOptions {
         endpoints: Vec::new(),
         socket_folder: "/nonexistent".into(),
         inbox,
@@ -140,20 +142,20 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
                 let tail = Tail {
                     effects: Vec::new(),
                     heard: Heard {
-                        sequence: restored.front.heard().sequence,
-                        told: restored.front.heard().acked,
+                        sequence: restored.sessions.ack().sequence,
+                        told: restored.sessions.ack().acked,
                     },
                 };
-                Beginning::Again(Box::new(restored), tail)
+                Beginning::Restored(Box::new(restored), tail)
             }
             None => {
                 inherited.clear();
-                Beginning::New(Box::new(Front::new(identity(), 0)))
+                Beginning::New(Box::new(Sessions::new(identity(), 0)))
             }
         };
-        let driver = Driver::start(options, beginning, inherited);
+        let driver = Runtime::start(options, beginning, inherited);
         if let Some(socket) = first {
-            driver.take_in(LineName(LINE.to_owned()), socket);
+            driver.take_in(ConnectionName(LINE.to_owned()), socket);
         }
         until.await
     })
@@ -197,9 +199,9 @@ fn check(keeper: &Arc<Keeper>, mut tool: Tool, calls: usize, what: &str) {
         .map(|number| json!(["r", format!("c{number}"), true]))
         .collect();
     assert_eq!(answers, expected, "{what}");
-    let (_, front) = keeper.log();
+    let (_, sessions) = keeper.log();
     let told: Vec<String> = (0..)
-        .map_while(|after| front.untold(after))
+        .map_while(|after| sessions.unacked(after))
         .map(|(_, event)| {
             let Event::ModuleEngaged { module } = event else {
                 panic!("nobody asked for this: {event:?}");
@@ -246,8 +248,8 @@ const PART: usize = 7;
 
 /// Does what an engine does with what has come, step by step, until it ends there.
 fn die_in(window: Window, keeper: &Keeper) {
-    let line = LineName(LINE.to_owned());
-    let (mut memory, mut front) = keeper.log();
+    let line = ConnectionName(LINE.to_owned());
+    let (mut log, mut sessions) = keeper.log();
     let kept = keeper.give_back();
     let [socket, from, to] = kept.get(LINE).unwrap().as_slice() else {
         panic!("a socket and both ends of its pipe are kept");
@@ -255,9 +257,11 @@ fn die_in(window: Window, keeper: &Keeper) {
     let mut buffer = [0; 4_096];
     let take =
         |buffer: &mut [u8], flags| recv(socket, buffer, flags | RecvFlags::DONTWAIT).unwrap().0;
-    let mark = |memory: &mut Memory, front: &mut Front, mark| {
-        memory.mark(&line, mark).unwrap();
-        front.mark(&line, mark);
+    let mark = |log: &mut SessionLog, sessions: &mut Sessions, mark| {
+        let name = line.clone();
+        let marked = Input::Marked { name, mark };
+        log.append(0, &marked).unwrap();
+        sessions.handle(0, marked);
     };
     if window < Window::Peeked {
         return;
@@ -268,8 +272,12 @@ fn die_in(window: Window, keeper: &Keeper) {
     }
     let clock = clock_gettime(ClockId::Monotonic);
     let now = u64::try_from(clock.tv_sec).unwrap() * 1_000;
-    memory.bytes(now, &line, &buffer[..count]).unwrap();
-    front.receive(now, &line, &buffer[..count]);
+    let received = Input::Received {
+        name: line.clone(),
+        bytes: buffer[..count].to_vec(),
+    };
+    log.append(now, &received).unwrap();
+    sessions.handle(now, received);
     if window < Window::PartlyConsumed {
         return;
     }
@@ -284,12 +292,12 @@ fn die_in(window: Window, keeper: &Keeper) {
     if window < Window::ConsumedNoted {
         return;
     }
-    mark(&mut memory, &mut front, Mark::Consumed);
+    mark(&mut log, &mut sessions, Mark::Consumed);
     if window < Window::Offered {
         return;
     }
-    let (bytes, end) = front.chunk(&line, usize::MAX).unwrap();
-    mark(&mut memory, &mut front, Mark::Offered(end));
+    let (bytes, end) = sessions.chunk(&line, usize::MAX).unwrap();
+    mark(&mut log, &mut sessions, Mark::Offered(end));
     if window < Window::Put {
         return;
     }
@@ -297,7 +305,7 @@ fn die_in(window: Window, keeper: &Keeper) {
     if window < Window::Taken {
         return;
     }
-    mark(&mut memory, &mut front, Mark::Taken(end));
+    mark(&mut log, &mut sessions, Mark::Taken(end));
     if window < Window::PartlyMoved {
         return;
     }

@@ -8,9 +8,9 @@ use allexmaster_keeper::os;
 use tokio::io::Interest;
 use tracing::warn;
 
-use super::driver::Driver;
-use super::store::LISTENER;
-use allexmaster_sessions::LineName;
+use super::descriptors::LISTENER;
+use super::runtime::Runtime;
+use allexmaster_sessions::ConnectionName;
 
 /// How long a failing listener rests, so that it does not spin (too many open files, say).
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -23,13 +23,13 @@ pub fn listener_name(socket: u32, index: usize) -> String {
 
 /// The number of the socket that a connection was accepted over, as its name tells; none for other
 /// connections.
-pub(super) fn socket_of(line: &LineName) -> Option<u32> {
-    let (socket, _) = line.0.strip_prefix(LISTENER)?.split_once('-')?;
+pub(super) fn socket_of(name: &ConnectionName) -> Option<u32> {
+    let (socket, _) = name.0.strip_prefix(LISTENER)?.split_once('-')?;
     socket.parse().ok()
 }
 
-/// Accepts for a front that nobody else accepts for.
-pub(super) async fn accept_all(driver: Driver, name: String, listener: OwnedFd) {
+/// Accepts where no keeper does.
+pub(super) async fn accept_all(driver: Runtime, name: String, listener: OwnedFd) {
     let listener = match os::watch_socket(listener, Interest::READABLE) {
         Ok(listener) => listener,
         Err(error) => return warn!(%error, "the system does not let us listen"),
@@ -45,7 +45,7 @@ pub(super) async fn accept_all(driver: Driver, name: String, listener: OwnedFd) 
             Ok(descriptor) => {
                 count += 1;
                 // A keeper counts from one; whoever comes after it must not use its names again.
-                driver.take_in(LineName(format!("{name}.own{count}")), descriptor);
+                driver.take_in(ConnectionName(format!("{name}.own{count}")), descriptor);
             }
             Err(error) => {
                 warn!(%error, "a local connection failed");

@@ -8,15 +8,14 @@ use allexmaster_state::{Reply, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::driver::Shared;
+use super::runtime::Shared;
 use super::upgrade;
 use crate::machine::EventInbox;
 use crate::status;
-use allexmaster_sessions::Input;
-use allexmaster_sessions::{CompactionRequest, LocalRequest};
+use allexmaster_sessions::{CompactionRequest, Input, LocalRequest};
 
 /// Has a question answered, on the loop's thread.
-pub(super) fn look(shared: &Arc<Shared>, request: RequestId, asked: LocalRequest) {
+pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalRequest) {
     let answering = Arc::clone(shared);
     shared.runtime.spawn(async move {
         let inbox = &answering.inbox;

@@ -1,11 +1,12 @@
-//! A front that lives, with its log; and others that were made of that log, which get all that it gets.
+//! A sessions that lives, with its log; and others that were made of that log, which get all that it gets.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
-use allexmaster::front::Memory;
+use allexmaster::sessions::SessionLog;
 use allexmaster_sessions::{
-    ChildWire, Endpoint, Front, FrontIdentity, Input, Item, LanProtocol, LineName, Mark, Output,
+    ChildWire, ConnectionName, Endpoint, Input, Item, LanProtocol, Mark, OutboxAck, Output,
+    Sessions, SessionsIdentity,
 };
 use allexmaster_state::{
     Connection, Identity, Incarnation, InstanceName, Pid, RequestId, SessionEffect,
@@ -18,64 +19,64 @@ use super::peers::{Peer, answer_of_a_child, answers_of_a_lan_manager};
 pub(crate) const TOOL: u32 = 40;
 
 pub(crate) struct World {
-    pub(crate) front: Front,
-    pub(crate) memory: Memory,
+    pub(crate) sessions: Sessions,
+    pub(crate) log: SessionLog,
     pub(crate) now: u64,
     /// Fronts that were made again at some moment; they get all further inputs.
-    twins: Vec<Front>,
-    pub(crate) tools: BTreeMap<LineName, Peer>,
-    pub(crate) children: BTreeMap<LineName, Peer>,
-    pub(crate) lan: Option<(LineName, bool, Peer)>,
+    twins: Vec<Sessions>,
+    pub(crate) tools: BTreeMap<ConnectionName, Peer>,
+    pub(crate) children: BTreeMap<ConnectionName, Peer>,
+    pub(crate) lan: Option<(ConnectionName, bool, Peer)>,
     looks: Vec<RequestId>,
-    lines_made: u64,
+    opened: u64,
     sequence: u64,
     heard: u64,
 }
 
-pub(crate) fn identity() -> FrontIdentity {
-    FrontIdentity {
+pub(crate) fn identity() -> SessionsIdentity {
+    SessionsIdentity {
         journal: "journal".to_owned(),
         master: Pid(1),
         prefix: "1_0_".to_owned(),
     }
 }
 
-/// All that a front is: its image, and what its driver asks it.
-pub(crate) fn all_of(front: &Front) -> String {
-    let image = serde_json::to_string(front).unwrap();
+/// All that a sessions is: its image, and what its driver asks it.
+pub(crate) fn all_of(sessions: &Sessions) -> String {
+    let image = serde_json::to_string(sessions).unwrap();
     let untold: Vec<_> = (0..)
-        .map_while(|after| front.untold(front.heard().acked + after))
+        .map_while(|after| sessions.unacked(sessions.ack().acked + after))
         .collect();
-    let lines = front.lines();
+    let lines = sessions.connections();
     let chunks: Vec<_> = lines
         .iter()
-        .map(|(line, _)| (front.chunk(line, usize::MAX), front.chunk(line, 3)))
+        .map(|(line, _)| (sessions.chunk(line, usize::MAX), sessions.chunk(line, 3)))
         .collect();
-    let looks = front.looks();
-    let timeout = front.poll_timeout();
+    let looks = sessions.queries();
+    let timeout = sessions.poll_timeout();
     format!("{image}\n{untold:?}\n{lines:?}\n{chunks:?}\n{looks:?}\n{timeout:?}")
 }
 
-/// The front that a log makes.
-pub(crate) fn opened(memory: &Memory) -> Front {
-    let descriptor = memory.as_fd().try_clone_to_owned().unwrap();
-    Memory::open(descriptor).unwrap().1
+/// The sessions that a log makes.
+pub(crate) fn opened(log: &SessionLog) -> Sessions {
+    let descriptor = log.as_fd().try_clone_to_owned().unwrap();
+    SessionLog::open(descriptor).unwrap().1
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        let front = Front::new(identity(), 0);
-        let memory = Memory::create(&front).unwrap();
+        let sessions = Sessions::new(identity(), 0);
+        let log = SessionLog::create(&sessions).unwrap();
         Self {
-            front,
-            memory,
+            sessions,
+            log,
             now: 1_000,
             twins: Vec::new(),
             tools: BTreeMap::new(),
             children: BTreeMap::new(),
             lan: None,
             looks: Vec::new(),
-            lines_made: 0,
+            opened: 0,
             sequence: 0,
             heard: 0,
         }
@@ -83,54 +84,61 @@ impl World {
 
     /// Everything that the log makes is what lives.
     pub(crate) fn check(&self) {
-        let lives = all_of(&self.front);
-        assert_eq!(all_of(&opened(&self.memory)), lives, "made of the log");
-        let image = Memory::create(&self.front).unwrap();
+        let lives = all_of(&self.sessions);
+        assert_eq!(all_of(&opened(&self.log)), lives, "made of the log");
+        let image = SessionLog::create(&self.sessions).unwrap();
         assert_eq!(all_of(&opened(&image)), lives, "made of an image");
         for twin in &self.twins {
             assert_eq!(all_of(twin), lives, "made of the log some inputs ago");
         }
     }
 
-    /// A further front is made of the log, and lives beside.
+    /// A further sessions is made of the log, and lives beside.
     pub(crate) fn split(&mut self) {
-        self.twins.push(opened(&self.memory));
+        self.twins.push(opened(&self.log));
     }
 
     /// The engine is killed: what was made of the log goes on with it. The new engine may begin a new
     /// log with an image.
     pub(crate) fn restart(&mut self, with_image: bool) {
-        let descriptor = self.memory.as_fd().try_clone_to_owned().unwrap();
-        let (memory, front) = Memory::open(descriptor).unwrap();
-        self.twins.push(std::mem::replace(&mut self.front, front));
-        self.memory = if with_image {
-            Memory::create(&self.front).unwrap()
+        let descriptor = self.log.as_fd().try_clone_to_owned().unwrap();
+        let (log, sessions) = SessionLog::open(descriptor).unwrap();
+        self.twins
+            .push(std::mem::replace(&mut self.sessions, sessions));
+        self.log = if with_image {
+            SessionLog::create(&self.sessions).unwrap()
         } else {
-            memory
+            log
         };
     }
 
     pub(crate) fn enter(&mut self, input: &Input) {
-        self.memory.input(self.now, input).unwrap();
+        self.log.append(self.now, input).unwrap();
         let now = self.now;
-        self.all(|front| front.handle(now, input.clone()));
+        self.all(|sessions| sessions.handle(now, input.clone()));
     }
 
-    pub(crate) fn receive(&mut self, line: &LineName, bytes: &[u8]) {
-        self.memory.bytes(self.now, line, bytes).unwrap();
-        let now = self.now;
-        self.all(|front| front.receive(now, line, bytes));
+    pub(crate) fn receive(&mut self, line: &ConnectionName, bytes: &[u8]) {
+        self.receive_unmarked(line, bytes);
         self.mark(line, Mark::Consumed);
     }
 
-    pub(crate) fn mark(&mut self, line: &LineName, mark: Mark) {
-        self.memory.mark(line, mark).unwrap();
-        self.all(|front| front.mark(line, mark));
+    /// The bytes have come, and it is not logged that they were taken out of the socket.
+    pub(crate) fn receive_unmarked(&mut self, line: &ConnectionName, bytes: &[u8]) {
+        self.enter(&Input::Received {
+            name: line.clone(),
+            bytes: bytes.to_vec(),
+        });
     }
 
-    fn all(&mut self, act: impl Fn(&mut Front)) {
-        act(&mut self.front);
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.front.poll()).collect();
+    pub(crate) fn mark(&mut self, line: &ConnectionName, mark: Mark) {
+        let name = line.clone();
+        self.enter(&Input::Marked { name, mark });
+    }
+
+    fn all(&mut self, act: impl Fn(&mut Sessions)) {
+        act(&mut self.sessions);
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.sessions.poll()).collect();
         let shown = format!("{outputs:?}");
         for twin in &mut self.twins {
             act(twin);
@@ -139,7 +147,7 @@ impl World {
         }
         for output in outputs {
             match output {
-                Output::Look(request, _) => self.looks.push(request),
+                Output::Query(request, _) => self.looks.push(request),
                 Output::Carry(line, text) => {
                     if let Some((_, _, peer)) = self.lan.as_mut().filter(|lan| lan.0 == line) {
                         peer.hear(text.as_bytes());
@@ -148,22 +156,22 @@ impl World {
                 Output::Write(_)
                 | Output::Finish(_)
                 | Output::Cut(_)
-                | Output::Tell
+                | Output::Emit
                 | Output::Dial
                 | Output::StopDialing
                 | Output::Introduced(..)
                 | Output::ChildGone(..)
-                | Output::Narrate(_)
+                | Output::LogEvent(_)
                 | Output::Warn(_) => {}
             }
         }
     }
 
-    pub(crate) fn accept(&mut self, socket: u32) -> LineName {
-        self.lines_made += 1;
-        let line = LineName(format!("listen.{socket}-0.{}", self.lines_made));
+    pub(crate) fn accept(&mut self, socket: u32) -> ConnectionName {
+        self.opened += 1;
+        let line = ConnectionName(format!("listen.{socket}-0.{}", self.opened));
         self.enter(&Input::Accepted {
-            line: line.clone(),
+            name: line.clone(),
             socket,
             process: Some(TOOL),
             user: Some(0),
@@ -172,19 +180,19 @@ impl World {
         line
     }
 
-    pub(crate) fn open_child(&mut self, instance: &str, wire: ChildWire) -> LineName {
-        self.lines_made += 1;
-        let line = LineName(format!("child.{}", self.lines_made));
+    pub(crate) fn open_child(&mut self, instance: &str, wire: ChildWire) -> ConnectionName {
+        self.opened += 1;
+        let line = ConnectionName(format!("child.{}", self.opened));
         self.enter(&Input::ChannelOpened {
-            line: line.clone(),
+            name: line.clone(),
             incarnation: Incarnation {
-                sequence: self.lines_made,
+                sequence: self.opened,
                 index: 0,
             },
             instance: InstanceName::from(instance),
             identity: Identity {
                 boot: "boot".into(),
-                pid: Pid(u32::try_from(self.lines_made).unwrap()),
+                pid: Pid(u32::try_from(self.opened).unwrap()),
                 started: 1,
             },
             wire,
@@ -195,13 +203,13 @@ impl World {
 
     /// The rules want a connection to the LanManager, and it is made.
     pub(crate) fn dial(&mut self, tls: bool) {
-        self.lines_made += 1;
-        let connection = Connection(self.lines_made);
+        self.opened += 1;
+        let connection = Connection(self.opened);
         self.journaled(vec![SessionEffect::Dial {
             connection,
             failures: 0,
         }]);
-        let line = LineName(format!("lan.{connection}"));
+        let line = ConnectionName(format!("lan.{connection}"));
         self.lan = Some((line.clone(), tls, Peer::lan(tls)));
         let protocol = if tls {
             LanProtocol::Wss
@@ -209,7 +217,7 @@ impl World {
             LanProtocol::Ws
         };
         self.enter(&Input::Dialed {
-            line,
+            name: line,
             connection,
             endpoint: Endpoint {
                 protocol,
@@ -222,13 +230,15 @@ impl World {
 
     /// Some of what was told is in the journal, with what it caused.
     pub(crate) fn journaled(&mut self, effects: Vec<SessionEffect>) {
-        let untold = (0..).map_while(|after| self.front.untold(self.heard + after));
+        let untold = (0..).map_while(|after| self.sessions.unacked(self.heard + after));
         let most = untold.last().map_or(self.heard, |(number, _)| number);
         self.heard = (self.heard + 2).min(most);
         self.sequence += 3;
         self.enter(&Input::Journaled {
-            sequence: self.sequence,
-            heard: self.heard,
+            ack: OutboxAck {
+                sequence: self.sequence,
+                acked: self.heard,
+            },
             effects,
         });
     }
@@ -240,10 +250,10 @@ impl World {
         }
     }
 
-    /// Moves the clock, to where the front wants to be woken if it does before.
+    /// Moves the clock, to where the sessions wants to be woken if it does before.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
         let until = self.now + milliseconds;
-        match self.front.poll_timeout().filter(|at| *at <= until) {
+        match self.sessions.poll_timeout().filter(|at| *at <= until) {
             Some(at) => {
                 self.now = self.now.max(at);
                 self.enter(&Input::Timeout);
@@ -253,14 +263,14 @@ impl World {
     }
 
     /// A tool says a frame. So much of all that it has said arrives, in eighths.
-    pub(crate) fn tool_says(&mut self, line: &LineName, frame: &Value, eighths: usize) {
+    pub(crate) fn tool_says(&mut self, line: &ConnectionName, frame: &Value, eighths: usize) {
         let peer = self.tools.get_mut(line).unwrap();
         peer.say(frame);
         let bytes = take(peer, eighths);
         self.receive(line, &bytes);
     }
 
-    pub(crate) fn child_says(&mut self, line: &LineName, frame: &Value, eighths: usize) {
+    pub(crate) fn child_says(&mut self, line: &ConnectionName, frame: &Value, eighths: usize) {
         let peer = self.children.get_mut(line).unwrap();
         peer.say(frame);
         let bytes = take(peer, eighths);
@@ -268,7 +278,7 @@ impl World {
     }
 
     /// A child answers all that it was asked.
-    pub(crate) fn child_answers(&mut self, line: &LineName, eighths: usize) {
+    pub(crate) fn child_answers(&mut self, line: &ConnectionName, eighths: usize) {
         let peer = self.children.get_mut(line).unwrap();
         for frame in std::mem::take(&mut peer.unanswered) {
             let number = self.now;
@@ -289,7 +299,7 @@ impl World {
             self.lan = Some((line.clone(), tls, peer));
             for answer in answers {
                 self.enter(&Input::Carried {
-                    line: line.clone(),
+                    name: line.clone(),
                     item: Item::Text(answer.to_string()),
                 });
             }
@@ -304,8 +314,8 @@ impl World {
     }
 
     /// Sends some of what a line has to send, or fails to.
-    pub(crate) fn send(&mut self, line: &LineName, most: usize, works: bool) {
-        let Some((bytes, end)) = self.front.chunk(line, most) else {
+    pub(crate) fn send(&mut self, line: &ConnectionName, most: usize, works: bool) {
+        let Some((bytes, end)) = self.sessions.chunk(line, most) else {
             return;
         };
         self.mark(line, Mark::Offered(end));
@@ -323,7 +333,7 @@ impl World {
 
     /// Sends all that waits.
     pub(crate) fn send_all(&mut self) {
-        for (line, _) in self.front.lines() {
+        for (line, _) in self.sessions.connections() {
             self.send(&line, usize::MAX, true);
         }
     }

@@ -1,0 +1,152 @@
+//! What an engine does with the connections of the one before it.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use allexmaster_protocol::close::CloseReason;
+use tracing::error;
+
+use super::descriptors::{CHANNEL, Inherited, LOG};
+use super::pump::PumpHandle;
+use super::runtime::Shared;
+use super::session_log::SessionLog;
+use super::socket::{Pipe, ResumableSocket};
+use super::{accept, dialer, status_queries, upgrade};
+use allexmaster_sessions::{ConnectionName, Input, Mark, Progress, Sessions};
+
+/// Sessions that were made again from their log.
+#[derive(Debug)]
+pub struct Restored {
+    pub sessions: Sessions,
+    pub(super) log: SessionLog,
+    /// The number of that log.
+    pub(super) generation: u64,
+}
+
+/// Makes the sessions again whose log was given back; none where there was none, or of no use.
+#[must_use]
+pub fn restore(inherited: &mut Inherited) -> Option<Restored> {
+    let mut logs = BTreeMap::new();
+    let names: Vec<String> = inherited.keys().cloned().collect();
+    for name in names {
+        let generation: Option<u64> = name.strip_prefix(LOG).and_then(|text| text.parse().ok());
+        if let Some(generation) = generation {
+            let descriptors = inherited.remove(&name).unwrap_or_default();
+            logs.insert(generation, descriptors);
+        }
+    }
+    let (generation, descriptors) = logs.pop_last()?;
+    match SessionLog::open(descriptors.into_iter().next()?) {
+        Ok((log, sessions)) => Some(Restored {
+            log,
+            sessions,
+            generation,
+        }),
+        Err(reason) => {
+            error!(%reason, "the connections of the engine before cannot be taken up");
+            None
+        }
+    }
+}
+
+impl Shared {
+    /// Takes up what was given back: the connections that the sessions know, and those that they do not.
+    pub(super) fn attach(self: &Arc<Self>, mut inherited: Inherited, is_restored: bool) {
+        let (connections, queries, dialing) = {
+            let sessions = &self.lock().sessions;
+            (
+                sessions.connections(),
+                sessions.queries(),
+                sessions.dialing(),
+            )
+        };
+        for (name, progress) in connections {
+            let mut descriptors = inherited.remove(&name.0).unwrap_or_default().into_iter();
+            let ends = |descriptors: &mut std::vec::IntoIter<OwnedFd>| {
+                descriptors.next().zip(descriptors.next())
+            };
+            let attached = descriptors.next().map(|socket| {
+                self.attach_connection(&name, socket, ends(&mut descriptors), progress)
+            });
+            match attached {
+                Some(Ok((socket, marks))) => {
+                    for mark in marks {
+                        self.mark(&name, mark);
+                    }
+                    let pump = Arc::new(PumpHandle::default());
+                    self.lock().pumps.insert(name.clone(), Arc::clone(&pump));
+                    self.serve(&name, socket, pump);
+                }
+                Some(Err(error)) => {
+                    self.forget(&name);
+                    let reason = CloseReason::Io {
+                        reason: error.to_string(),
+                    };
+                    self.enter(Input::Ended { name, reason });
+                }
+                // One that nobody keeps (TLS), or that was never socket.
+                None => {
+                    let reason = CloseReason::ByUs;
+                    self.enter(Input::Ended { name, reason });
+                }
+            }
+        }
+        for (name, descriptors) in inherited {
+            self.take_up(ConnectionName(name), descriptors, is_restored);
+        }
+        upgrade::end(self);
+        for (request, asked) in queries {
+            status_queries::answer(self, request, asked);
+        }
+        if dialing.is_some() {
+            dialer::begin(self, &mut self.lock());
+        }
+        self.obey(&mut self.lock());
+        self.emit.notify_one();
+    }
+
+    /// Takes up a connection; gives the marks that are to be logged.
+    fn attach_connection(
+        &self,
+        name: &ConnectionName,
+        socket: OwnedFd,
+        ends: Option<(OwnedFd, OwnedFd)>,
+        progress: Progress,
+    ) -> std::io::Result<(ResumableSocket, Vec<Mark>)> {
+        let pipe = match ends {
+            Some((from, to)) => Pipe::of(from, to),
+            None => {
+                // The engine before was killed between the socket and its pipe.
+                let pipe = Pipe::new()?;
+                if let Some(store) = &self.store {
+                    store.keep(&name.0, &pipe.ends());
+                }
+                pipe
+            }
+        };
+        let socket = ResumableSocket::new(socket, Some(pipe))?;
+        let marks = socket.reconcile(progress)?;
+        Ok((socket, marks))
+    }
+
+    /// Takes up descriptors that the sessions do not know.
+    fn take_up(
+        self: &Arc<Self>,
+        name: ConnectionName,
+        descriptors: Vec<OwnedFd>,
+        is_restored: bool,
+    ) {
+        let first = descriptors.into_iter().next();
+        match (accept::socket_of(&name), first) {
+            // Accepted while no engine ran. Where the sessions are lost, so is what was said before.
+            (Some(socket), Some(descriptor)) if is_restored => {
+                self.accepted(name, socket, descriptor);
+            }
+            (None, Some(descriptor)) if is_restored && name.0.starts_with(CHANNEL) => {
+                self.lock().spare.insert(name, descriptor);
+            }
+            (_, _) => self.forget(&name),
+        }
+    }
+}
