@@ -1,79 +1,56 @@
 //! A LanManager in this process, and the built master beside it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use allexmaster::client;
 use allexmaster::daemon::boot::journal_folder;
 use allexmaster::machine::Rules;
-use allexmaster::status::StatusDocument;
+use allexmaster::status::{ServiceDocument, StatusDocument};
 use allexmaster_journal::{Live, MAX_BATCH, Options as JournalOptions, SystemClock};
-use allexmaster_lanmanager::{Door, LanManager, Options, Running};
 use allexmaster_state::{Event, ModuleName};
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use allexmaster_testkit::lan::{Lan, needs};
+use allexmaster_testkit::master::{Master, is_served};
+use allexmaster_testkit::processes::{Signal, memory, processor_seconds, signal, thread_seconds};
+use allexmaster_testkit::report;
+use allexmaster_testkit::wait::wait_for;
+use serde_json::json;
 
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");
+use crate::service::Service;
 
-/// How often the master is asked whether it is done: each answer tells of all services, so
-/// asking more often would measure the asking.
+/// The pause between two questions to the master: each answer has all services, so asking more
+/// often would measure the asking.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How many more ports of each protocol there are than services: killed ones cool down.
+const SPARE_PORTS: u16 = 60;
 
 pub(crate) struct World {
-    // Ends with the world.
-    _runtime: Runtime,
-    _lan: Running,
-    folder: TempDir,
-    sockets: TempDir,
-    needs: u32,
-    master: Option<Child>,
+    _lan: Lan,
+    master: Master,
+    needs: u16,
     started: Instant,
     /// The process of each service before the master was killed.
     before: BTreeMap<String, u32>,
 }
 
+/// How long it took from the start of a master until something was so of all services.
+pub(crate) struct Progress {
+    pub(crate) answers: Duration,
+    pub(crate) spawned: Duration,
+    pub(crate) approved: Duration,
+}
+
 impl World {
-    pub(crate) fn start(needs: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let files = folder.path().join(".allexlanmanager");
-        fs::create_dir_all(&files).unwrap();
-        let list: Vec<Value> = (0..needs)
-            .map(|number| {
-                json!({
-                    "instancename": format!("Clock{number}"),
-                    "modulename": "sample:clock",
-                    "propertyhash": {},
-                })
-            })
-            .collect();
-        fs::write(files.join("needs"), json!(list).to_string()).unwrap();
-        let runtime = Runtime::new().unwrap();
-        let lan = runtime
-            .block_on(LanManager::start(Options::embedded(folder.path())))
-            .unwrap();
-        let config = json!({
-            "lanmanageraddress": "127.0.0.1",
-            "lanmanagerport": lan.address(Door::WebSocket).unwrap().port(),
-            "portrangestart": { "tcp": 26_000, "http": 28_000, "ws": 30_000 },
-            "limits": { "portrangesize": 2_000 },
+    pub(crate) fn start(service: &Service, count: u16) -> Self {
+        let lan = Lan::start(&needs(usize::from(count), "Clock", service.module()));
+        let more = json!({
+            "launchers": service.launchers(),
+            "limits": { "portrangesize": count + SPARE_PORTS },
         });
-        fs::write(
-            folder.path().join("allexmasterconfig.json"),
-            config.to_string(),
-        )
-        .unwrap();
         let mut world = Self {
-            _runtime: runtime,
+            master: Master::new(lan.port, more),
             _lan: lan,
-            folder,
-            sockets: tempfile::tempdir().unwrap(),
-            needs,
-            master: None,
+            needs: count,
             started: Instant::now(),
             before: BTreeMap::new(),
         };
@@ -82,98 +59,82 @@ impl World {
     }
 
     fn start_master(&mut self) {
-        let log = fs::File::create(self.folder.path().join("master.log")).unwrap();
         self.started = Instant::now();
-        let master = Command::new(PROGRAM)
-            .arg("--directory")
-            .arg(self.folder.path())
-            .arg("--socket-dir")
-            .arg(self.sockets.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.master = Some(master);
+        self.master.start_kept(&[]);
     }
 
     fn status(&self) -> Option<StatusDocument> {
-        let folder = self.folder.path();
-        let answer = client::ask(folder, self.sockets.path(), "status", Vec::new()).ok()?;
-        // An answer of an earlier life would come from another process.
-        let status: StatusDocument = client::document(answer).ok()?;
-        (Some(status.pid) == self.master.as_ref().map(Child::id)).then_some(status)
+        // An answer of an earlier master would come from another process.
+        self.master
+            .status()
+            .filter(|status| status.pid == self.master.pid())
     }
 
-    fn wait_until(&self, condition: impl Fn(&StatusDocument) -> bool) -> Duration {
+    fn wait_until(&self, fits: impl Fn(&ServiceDocument) -> bool) -> Duration {
         loop {
-            if self.status().is_some_and(|status| condition(&status)) {
+            let fitting = self.status().map(|status| {
+                status
+                    .services
+                    .iter()
+                    .filter(|service| fits(service))
+                    .count()
+            });
+            if fitting == Some(usize::from(self.needs)) {
                 return self.started.elapsed();
             }
             sleep(LOOK_EVERY);
         }
     }
 
-    fn all_approved(&self, status: &StatusDocument) -> bool {
-        let approved = |service: &&allexmaster::status::ServiceDocument| {
-            service.state.as_str() == "running" && service.reason.is_none()
+    /// Waits until all is served.
+    pub(crate) fn progress(&self) -> Progress {
+        while self.status().is_none() {
+            sleep(LOOK_EVERY);
+        }
+        Progress {
+            answers: self.started.elapsed(),
+            spawned: self.wait_until(|service| service.pid.is_some()),
+            approved: self.wait_until(is_served),
+        }
+    }
+
+    /// The resident memory of keeper and engine, in KiB.
+    pub(crate) fn memory(&self) -> [u64; 2] {
+        [self.master.pid(), self.master.engine()].map(memory)
+    }
+
+    /// Prints the processor time of each program since its start.
+    pub(crate) fn print_processor_time(&self) {
+        // This process does nothing but serve as the LanManager and ask for the status.
+        let own = processor_seconds(std::process::id());
+        let asking = thread_seconds();
+        for (who, (user, system)) in [
+            ("keeper", processor_seconds(self.master.pid())),
+            ("engine", processor_seconds(self.master.engine())),
+            ("LanManager, so far", (own.0 - asking.0, own.1 - asking.1)),
+        ] {
+            let times = format!("{user:.2} s + {system:.2} s");
+            report::row(&format!("  processor time, user + system: {who}"), &times);
+        }
+    }
+
+    /// Kills children one after the other: the time until another child is approved, of each.
+    pub(crate) fn back_after_a_kill(&self, times: usize) -> Vec<f64> {
+        let back = |number| {
+            let name = format!("Clock{number}");
+            let before = self.master.service(&name).unwrap().pid.unwrap();
+            let begin = Instant::now();
+            signal(before, Signal::KILL);
+            self.master.wait_for_other(&name, before);
+            begin.elapsed().as_secs_f64()
         };
-        status.services.iter().filter(approved).count() == self.needs as usize
+        (0..times).map(back).collect()
     }
 
-    pub(crate) fn satisfied_after(&mut self) -> Duration {
-        self.wait_until(|status| self.all_approved(status))
-    }
-
-    /// The resident memory of the master, in KiB.
-    pub(crate) fn memory(&self) -> u64 {
-        let pid = self.master.as_ref().unwrap().id();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Kills children one after the other: the median and the longest time until another
-    /// child is approved.
-    pub(crate) fn back_after_a_kill(&mut self, times: usize) -> (Duration, Duration) {
-        let mut taken: Vec<Duration> = (0..times)
-            .map(|number| {
-                let name = format!("Clock{number}");
-                let find = |status: &StatusDocument| {
-                    let mut services = status.services.iter();
-                    services
-                        .find(|service| service.instancename == name)
-                        .cloned()
-                };
-                let before = self
-                    .status()
-                    .and_then(|status| find(&status))
-                    .unwrap()
-                    .pid
-                    .unwrap();
-                let begin = Instant::now();
-                kill(before);
-                loop {
-                    let now = self.status().and_then(|status| find(&status)).unwrap();
-                    let approved = now.state.as_str() == "running" && now.reason.is_none();
-                    if approved && now.pid != Some(before) {
-                        break begin.elapsed();
-                    }
-                }
-            })
-            .collect();
-        taken.sort_unstable();
-        (taken[taken.len() / 2], taken[taken.len() - 1])
-    }
-
+    /// Kills keeper and engine.
     pub(crate) fn kill_master(&mut self) {
         self.before = self.processes();
-        let mut master = self.master.take().unwrap();
-        master.kill().unwrap();
-        master.wait().unwrap();
+        self.master.kill_both();
     }
 
     fn processes(&self) -> BTreeMap<String, u32> {
@@ -185,11 +146,14 @@ impl World {
 
     /// Adds events to the journal as if the master had lived so much longer, and leaves it as
     /// a kill leaves it: without a checkpoint of its end.
-    pub(crate) fn add_events(&self, count: u32) {
-        let folder = journal_folder(self.folder.path());
-        let (mut live, _) = Live::<Rules>::open(&folder, JournalOptions::default()).unwrap();
+    pub(crate) fn add_events(&self, count: usize) {
+        let folder = journal_folder(self.master.folder.path());
+        // A killed process lets go of its files a moment after it is seen to be dead.
+        let (mut live, _) = wait_for("the journal to be free", || {
+            Live::<Rules>::open(&folder, JournalOptions::default()).ok()
+        });
         let mut clock = SystemClock;
-        let mut left = count as usize;
+        let mut left = count;
         while left > 0 {
             let batch = left.min(MAX_BATCH);
             let module = ModuleName::from("allex_timeservice");
@@ -200,19 +164,10 @@ impl World {
         }
     }
 
-    /// The time until the master answers with all children, and until all are approved again.
-    pub(crate) fn serves_after_restart(&mut self) -> (Duration, Duration) {
+    /// Starts the master again after it was killed.
+    pub(crate) fn restart(&mut self) -> Progress {
         self.start_master();
-        let needs = self.needs as usize;
-        let serves = self.wait_until(|status| {
-            status
-                .services
-                .iter()
-                .filter(|service| service.pid.is_some())
-                .count()
-                == needs
-        });
-        (serves, self.wait_until(|status| self.all_approved(status)))
+        self.progress()
     }
 
     /// How many services have another process than before the kill.
@@ -227,15 +182,7 @@ impl World {
 
     pub(crate) fn stop(&mut self) -> Duration {
         let begin = Instant::now();
-        let mut master = self.master.take().unwrap();
-        let pid = Pid::from_child(&master);
-        kill_process(pid, Signal::TERM).unwrap();
-        master.wait().unwrap();
+        self.master.stop();
         begin.elapsed()
     }
-}
-
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
 }

@@ -1,7 +1,7 @@
 //! Services of AllexJS under this master and under the JavaScript one, side by side in one run.
 //!
 //! `ALLEXJS_MODULES=/path/to/node_modules cargo bench --bench allexjs [-- NEEDS [RUNS]]`: the folder
-//! has the JavaScript programs; 20 needs and 3 runs where nothing is said. Both masters serve the
+//! has the JavaScript programs; 20 needs and 3 runs by default; `--small` is for the gate. Both masters serve the
 //! same LanManager, which runs in this process. The baseline is Node alone: the same children,
 //! booted two at a time by nothing but a process that waits for each.
 
@@ -12,40 +12,30 @@
 )]
 
 mod bare;
-mod installation;
 mod master;
-mod processes;
 mod watch;
 
 use std::time::Duration;
 
-use installation::Installation;
+use allexmaster_testkit::installation::Installation;
+use allexmaster_testkit::report::{self, goal, median_and_most, to_megabytes as megabytes};
 use master::{Figures, Kind};
 
-/// How often each figure is taken where nothing is said.
-const RUNS: usize = 3;
-/// How many services are needed where nothing is said.
-const NEEDS: u16 = 20;
+/// How many services are needed, and how often each figure is taken, where nothing else is said.
+const SIZE: [usize; 2] = [20, 3];
+const SMALL: [usize; 2] = [2, 1];
 /// How many children of many are killed in one life. None of the JavaScript master's: it waits until
 /// its helper has forgotten that the ports are its own, which takes minutes where the next ports are
 /// its own as well.
 const KILLS_OF_MANY: u16 = 3;
 
 fn main() {
-    let installation = match Installation::find() {
+    let installation = match Installation::find_with_master() {
         Ok(installation) => installation,
-        Err(missing) => {
-            println!("the figures with AllexJS were not taken: {missing}");
-            return;
-        }
+        Err(missing) => return report::not_run("figures with AllexJS", &missing),
     };
-    let numbers: Vec<usize> = std::env::args()
-        .filter_map(|text| text.parse().ok())
-        .collect();
-    let needs = numbers
-        .first()
-        .map_or(NEEDS, |needs| u16::try_from(*needs).unwrap());
-    let runs = numbers.get(1).copied().unwrap_or(RUNS);
+    let [needs, runs] = report::sizes(SIZE, SMALL);
+    let needs = u16::try_from(needs).unwrap();
     // Its first start is that of a helper which then stays: that is no figure of this machine's.
     master::measure(&installation, Kind::JavaScript, 1, 0);
     let mut table = Table::default();
@@ -137,7 +127,10 @@ impl Table {
                 &format!("{name}: memory with {needs} children, MB"),
                 &master.memory,
             );
-            row(&format!("{name}: memory of its helper, MB"), &master.helper);
+            row(
+                &format!("{name}: memory of its other process, MB"),
+                &master.helper,
+            );
         }
         println!();
         let helped = median(&theirs.memory) + median(&theirs.helper);
@@ -151,12 +144,9 @@ impl Table {
             median(&ours.back) - median(one),
             0.05,
         );
-        goal("memory / theirs", median(&ours.memory) / helped, 0.2);
+        let own = median(&ours.memory) + median(&ours.helper);
+        goal("memory / theirs", own / helped, 0.2);
     }
-}
-
-fn megabytes(kibibytes: u64) -> f64 {
-    kibibytes as f64 * 1_024.0 / 1_000_000.0
 }
 
 fn row(what: &str, figures: &[f64]) {
@@ -170,19 +160,12 @@ fn row(what: &str, figures: &[f64]) {
     println!("{what:<60} {least:>8.2} {median:>8.2} {most:>8.2}");
 }
 
-fn goal(what: &str, figure: f64, most: f64) {
-    let word = if figure <= most { "met" } else { "missed" };
-    println!("{what:<60} {figure:>8.2}   (goal: at most {most}; {word})");
-}
-
 fn sorted(figures: &[f64]) -> Vec<f64> {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted
 }
 
-/// The figure in the middle; 0 where there is none.
 fn median(figures: &[f64]) -> f64 {
-    let sorted = sorted(figures);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    median_and_most(figures).0
 }

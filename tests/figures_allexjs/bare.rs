@@ -10,9 +10,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use allexmaster_testkit::installation::Installation;
 use serde_json::{Value, json};
-
-use crate::installation::Installation;
 
 /// So many children boot at the same time.
 const AT_ONCE: usize = 2;
@@ -25,7 +24,7 @@ const AT_ITS_PLACE: &str = "exec \"$@\" 3<&0 0</dev/null";
 
 /// Boots so many children of the time service, each until it says that it is there.
 pub(crate) fn boot(installation: &Installation, children: u16) -> Duration {
-    let folder = installation.folder();
+    let folder = installation.folder().unwrap();
     let socket = format!("/tmp/allexmachinemanager.{}", std::process::id());
     // What an earlier run of this process number has left.
     let _ = std::fs::remove_file(&socket);

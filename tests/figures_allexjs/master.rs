@@ -7,11 +7,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use allexmaster_lanmanager::Door;
-use rustix::process::Signal;
+use allexmaster_testkit::installation::Installation;
+use allexmaster_testkit::master::{ROLE, program};
+use allexmaster_testkit::processes::{self, Signal};
 use serde_json::json;
 
-use crate::installation::Installation;
-use crate::processes;
 use crate::watch::{Watch, name};
 
 /// How long a child has been up when it is killed: a death in its first second is another matter.
@@ -38,15 +38,15 @@ pub(crate) struct Figures {
     pub(crate) satisfied: Duration,
     /// From the kill of a child until its service is listed again.
     pub(crate) back: Vec<Duration>,
-    /// The master's resident memory with all children, in KiB.
+    /// The resident memory of the master's public process with all children, in KiB.
     pub(crate) memory: u64,
-    /// That of its helper, where it has one.
+    /// That of its other process: our engine, or the helper of the JavaScript master.
     pub(crate) helper: Option<u64>,
 }
 
 /// Starts a master with so many needs, kills so many children one after the other, and ends it.
 pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16, kills: u16) -> Figures {
-    let folder = installation.folder();
+    let folder = installation.folder().unwrap();
     let mut watch = Watch::start(folder.path(), needs);
     write_configuration(folder.path(), installation, kind, &watch);
     let began = Instant::now();
@@ -59,10 +59,14 @@ pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16, kills
             .map(|number| back(&mut watch, &name(number)))
             .collect(),
         memory: processes::memory(master.id()),
-        helper: match kind {
-            Kind::Ours => None,
-            Kind::JavaScript => processes::with_command(HELPER).map(processes::memory),
-        },
+        helper: find(|pid| match kind {
+            Kind::Ours => {
+                processes::fact(pid, "PPid") == Some(master.id().to_string())
+                    && processes::environment(pid).contains(&(ROLE.into(), "engine".into()))
+            }
+            Kind::JavaScript => processes::command_line(pid).contains(HELPER),
+        })
+        .map(processes::memory),
     };
     processes::signal(master.id(), Signal::TERM);
     master.wait().unwrap();
@@ -71,10 +75,19 @@ pub(crate) fn measure(installation: &Installation, kind: Kind, needs: u16, kills
 }
 
 fn back(watch: &mut Watch, instance: &str) -> Duration {
-    let child = processes::of_service(instance).unwrap();
+    let own = format!("\"instancename\":\"{instance}\"");
+    let child = find(|pid| {
+        let variables = processes::environment(pid);
+        variables.iter().any(|(_, value)| value.contains(&own))
+            && processes::command_line(pid).contains("spawn.js")
+    });
     let killed = Instant::now();
-    processes::signal(child, Signal::KILL);
-    watch.listed_again(instance, killed) - killed
+    processes::signal(child.unwrap(), Signal::KILL);
+    watch.listed_again(instance) - killed
+}
+
+fn find(fits: impl Fn(u32) -> bool) -> Option<u32> {
+    processes::all().find(|pid| fits(*pid))
 }
 
 fn write_configuration(folder: &Path, installation: &Installation, kind: Kind, watch: &Watch) {
@@ -108,7 +121,7 @@ fn write_configuration(folder: &Path, installation: &Installation, kind: Kind, w
 
 fn start(installation: &Installation, kind: Kind, folder: &Path) -> Child {
     let mut command = match kind {
-        Kind::Ours => Command::new(env!("CARGO_BIN_EXE_allexmaster")),
+        Kind::Ours => Command::new(program()),
         Kind::JavaScript => {
             let mut command = Command::new("node");
             command.arg(installation.master_program());

@@ -1,159 +1,60 @@
-//! A LanManager in this process, and who watches its list of services from outside.
+//! A LanManager in this process, and an observer of its list of services.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use allexmaster_lanmanager::{Door, LanManager, Options, Running};
-use allexmaster_protocol::carrier::{Delivery, Inbox, Incoming, Outgoing, web_socket};
-use serde_json::{Value, json};
-use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use allexmaster_lanmanager::Door;
+use allexmaster_testkit::lan::{Lan, needs};
+use allexmaster_testkit::tool::{Held, Tool};
 
-/// Nothing takes so long, however slow the machine: then something is wrong.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How often the LanManager is told that somebody is there; it waits 20 s.
-const PING_EVERY: Duration = Duration::from_secs(5);
+/// Even the slowest master has moved something by then.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The LanManager, and the services that it lists, each with the time at which it was told.
 pub(crate) struct Watch {
-    runtime: Runtime,
-    running: Running,
-    outgoing: Outgoing,
-    deliveries: mpsc::Receiver<Delivery>,
-    listed: BTreeMap<String, Instant>,
-    pinged: Instant,
+    lan: Lan,
+    services: Held,
 }
 
 impl Watch {
     /// Starts a LanManager that needs so many services of the time, named `Time0` and so on.
-    pub(crate) fn start(folder: &Path, needs: u16) -> Self {
-        let files = folder.join(".allexlanmanager");
-        std::fs::create_dir_all(&files).unwrap();
-        let list: Vec<Value> = (0..needs)
-            .map(|number| {
-                json!({
-                    "instancename": name(number),
-                    "modulename": "allex_timeservice",
-                    "propertyhash": {},
-                })
-            })
-            .collect();
-        std::fs::write(files.join("needs"), json!(list).to_string()).unwrap();
-        let runtime = Runtime::new().unwrap();
-        let running = runtime
-            .block_on(LanManager::start(Options::embedded(folder)))
-            .unwrap();
-        let port = running.address(Door::WebSocket).unwrap().port();
-        let (inbox, deliveries) = Inbox::alone(1_024);
-        let outgoing = runtime.block_on(async {
-            let socket = web_socket::dial("127.0.0.1", port).await.unwrap();
-            web_socket::start(socket, inbox)
-        });
-        let mut watch = Self {
-            runtime,
-            running,
-            outgoing,
-            deliveries,
-            listed: BTreeMap::new(),
-            pinged: Instant::now(),
-        };
-        watch.follow();
-        watch
+    pub(crate) fn start(folder: &Path, count: u16) -> Self {
+        let needs = needs(usize::from(count), "Time", "allex_timeservice");
+        let lan = Lan::start_in(folder, &needs);
+        let tool = Tool::services(lan.port_of(Door::Tcp)).unwrap();
+        let services = Held::open(tool).unwrap();
+        Self { lan, services }
     }
 
     pub(crate) fn port(&self, door: Door) -> u16 {
-        self.running.address(door).unwrap().port()
+        self.lan.port_of(door)
     }
 
-    /// Waits until so many services are listed, and tells when the last was.
+    /// The moment at which so many services are listed.
     pub(crate) fn listed(&mut self, count: u16) -> Instant {
-        while self.listed.len() < usize::from(count) {
-            self.hear();
-        }
-        *self.listed.values().max().unwrap()
+        self.wait_until(|services| services.rows().len() == usize::from(count))
     }
 
-    /// Waits until a service is listed anew, and tells when it was.
-    pub(crate) fn listed_again(&mut self, instance: &str, since: Instant) -> Instant {
-        loop {
-            if let Some(at) = self.listed.get(instance).filter(|at| **at > since) {
-                return *at;
-            }
-            self.hear();
-        }
-    }
-
-    pub(crate) fn end(self) {
-        let Self {
-            runtime, running, ..
-        } = self;
-        runtime.block_on(running.shutdown()).unwrap();
-    }
-
-    /// As somebody in the role `service`, who is no master: a new session of a master would end what
-    /// others have at the same address.
-    fn follow(&mut self) {
-        let identity = json!({"role": "service", "name": "figures"});
-        self.send(&json!(["1", [null, {"ip": identity}]]));
-        let root = self.answer("1")["session"].clone();
-        self.send(&json!([
-            "2",
-            [root, null],
-            ["!", ["subConnect", ["services", identity]]]
-        ]));
-        let session = self.answer("2")["introduce"]["session"].clone();
-        self.send(&json!(["3", [session, null]]));
-        self.answer("3");
-        let query = json!({"continuous": true});
-        self.send(&json!(["4", [session, null], ["!", ["query", [query]]]]));
-    }
-
-    fn send(&self, frame: &Value) {
-        self.outgoing.send(frame.to_string()).unwrap();
-    }
-
-    fn answer(&mut self, id: &str) -> Value {
-        loop {
-            let frame = self.hear();
-            assert_ne!(frame[0], "e", "{frame}");
-            if frame[0] == "r" && frame[1] == id {
-                return frame[2].clone();
-            }
-        }
-    }
-
-    /// The next frame; what it tells of the services is kept.
-    fn hear(&mut self) -> Value {
-        let began = Instant::now();
-        let frame = loop {
-            assert!(began.elapsed() < PATIENCE, "nothing happens any more");
-            if self.pinged.elapsed() >= PING_EVERY {
-                self.pinged = Instant::now();
-                self.send(&json!(["?", 1]));
-            }
-            let delivery = self
-                .runtime
-                .block_on(async { timeout(PING_EVERY, self.deliveries.recv()).await });
-            match delivery.map(|delivery| delivery.unwrap().incoming) {
-                Ok(Incoming::Text(text)) => break serde_json::from_str::<Value>(&text).unwrap(),
-                Ok(Incoming::Alive) | Err(_) => {}
-                Ok(Incoming::Closed(reason)) => panic!("the LanManager hung up: {reason}"),
-            }
+    /// The moment at which a service that was killed is listed again.
+    pub(crate) fn listed_again(&mut self, instance: &str) -> Instant {
+        let is_listed = |services: &Held| {
+            let mut rows = services.rows().into_iter();
+            rows.any(|row| row.starts_with(&format!("{instance} ")))
         };
-        match frame[2][0].as_str() {
-            Some("c") => {
-                let instance = frame[2][1]["instancename"].as_str().unwrap();
-                self.listed.insert(instance.to_owned(), Instant::now());
-            }
-            Some("d") => {
-                let instance = frame[2][1]["value"].as_str().unwrap_or_default();
-                self.listed.remove(instance);
-            }
-            Some(_) | None => {}
+        self.wait_until(|services| !is_listed(services));
+        self.wait_until(is_listed)
+    }
+
+    fn wait_until(&mut self, fits: impl Fn(&Held) -> bool) -> Instant {
+        let began = Instant::now();
+        while !fits(&self.services) {
+            assert!(began.elapsed() < TIMEOUT, "nothing happens any more");
+            self.services.next_change_within(TIMEOUT).unwrap();
         }
-        frame
+        Instant::now()
+    }
+
+    pub(crate) fn end(mut self) {
+        self.lan.stop();
     }
 }
 

@@ -61,7 +61,7 @@ mod failure;
 
 mod digest;
 
-mod chance;
+use allexmaster_testkit::chance;
 
 pub use crash::{Crashes, Loss};
 pub use failure::{ExportError, Failure};

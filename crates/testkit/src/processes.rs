@@ -1,5 +1,6 @@
 //! What the system knows of processes, read here without the code under test.
 
+use std::fmt::Display;
 use std::fs;
 
 use rustix::process::{Pid, kill_process};
@@ -14,10 +15,10 @@ pub struct Identity {
     pub started: u64,
 }
 
-/// The fields of `/proc/PID/stat` after the name of the program, which may hold anything: the state
-/// is the first. Empty where there is no such process.
-fn stat(pid: u32) -> Vec<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+/// The fields of a file `stat` below `/proc` after the name of the program, which may hold anything:
+/// the state is the first. Empty where there is no such process.
+fn stat(of: impl Display) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{of}/stat")).unwrap_or_default();
     let fields = text.rsplit(')').next().unwrap_or_default();
     fields.split_whitespace().map(str::to_owned).collect()
 }
@@ -94,9 +95,17 @@ pub fn memory(pid: u32) -> u64 {
 
 /// The processor time of a process in user and system mode, in seconds; zeros where it has gone.
 pub fn processor_seconds(pid: u32) -> (f64, f64) {
+    times(&stat(pid))
+}
+
+/// The same for the calling thread.
+pub fn thread_seconds() -> (f64, f64) {
+    times(&stat("thread-self"))
+}
+
+fn times(stat: &[String]) -> (f64, f64) {
     /// Ticks a second, on every Linux.
     const TICKS: f64 = 100.0;
-    let stat = stat(pid);
     let [user, system] = [11, 12].map(|field| {
         let ticks = stat.get(field).and_then(|text| text.parse::<f64>().ok());
         ticks.unwrap_or_default() / TICKS

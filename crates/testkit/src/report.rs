@@ -2,6 +2,22 @@
 
 use std::time::Duration;
 
+/// The sizes of a bench: numbers of the command line in their order, instead of those of `--small`
+/// where that is said, or of the default.
+pub fn sizes<const COUNT: usize>(default: [usize; COUNT], small: [usize; COUNT]) -> [usize; COUNT] {
+    let mut sizes = if is_small() { small } else { default };
+    let numbers = std::env::args().filter_map(|text| text.parse().ok());
+    for (size, number) in sizes.iter_mut().zip(numbers) {
+        *size = number;
+    }
+    sizes
+}
+
+/// Whether the gate asks for a run of seconds.
+pub fn is_small() -> bool {
+    std::env::args().any(|text| text == "--small")
+}
+
 /// The figure in the middle and the greatest; zeros where there is none.
 pub fn median_and_most(figures: &[f64]) -> (f64, f64) {
     let mut sorted = figures.to_vec();

@@ -288,7 +288,15 @@ impl Held {
     /// # Errors
     /// The connection ends, or nothing changes in time.
     pub fn next_change(&mut self) -> Finding<Value> {
-        let deadline = Instant::now() + TIMEOUT;
+        self.next_change_within(TIMEOUT)
+    }
+
+    /// The same with a limit of its own.
+    ///
+    /// # Errors
+    /// The connection ends, or nothing changes in time.
+    pub fn next_change_within(&mut self, limit: Duration) -> Finding<Value> {
+        let deadline = Instant::now() + limit;
         loop {
             self.tool.keep_alive()?;
             let frame = self.tool.hear(PING_EVERY)?;
