@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::difference::{Change, difference_of_values};
 use crate::error::InspectError;
 use crate::replay::{Past, Step};
+use crate::words::SHORT;
+use allexmaster_state::Change;
 
 /// What one build makes of one event, so short that a million can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ fn parting(
     let moment = crate::command::Moment::at(past, sequence)?;
     let here = serde_json::json!({ "effects": moment.effects, "state": moment.after });
     let there = serde_json::json!({ "effects": there["effects"], "state": there["after"] });
-    Ok(difference_of_values(&here, &there))
+    Ok(SHORT.difference_of_values(&here, &there))
 }
 
 fn start(other: &Path, export: &Path) -> Result<Child, InspectError> {

@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::difference::difference;
 use crate::error::InspectError;
 use crate::replay::{Past, Step, Watch};
-use crate::words;
+use crate::words::{self, SHORT};
 use allexmaster_state::{Recorded, State};
 use std::ops::ControlFlow;
 
@@ -48,7 +47,7 @@ impl Watch for Writer {
         let changes = self
             .before
             .take()
-            .map(|before| difference(&before, step.state))
+            .map(|before| SHORT.difference(&before, step.state))
             .unwrap_or_default();
         for change in changes {
             let (old, new) = (change.before.as_deref(), change.after.as_deref());

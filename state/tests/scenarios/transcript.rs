@@ -1,13 +1,13 @@
 //! Events and effects in words, and what changed in the state.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use allexmaster_state::{
-    ChildEffect, Deadline, Effect, Event, Incarnation, LanEffect, Need, PerProtocol, Port,
-    Recorded, ServiceRecord, SessionEffect, State,
+    Change, ChildEffect, Effect, Event, LanEffect, Need, PerProtocol, Port, Recorded,
+    ServiceRecord, SessionEffect, State, Style,
 };
-use serde_json::{Map, Value, json};
+
+const STYLE: Style = Style { boots: true };
 
 /// One event with all that it led to.
 pub(crate) fn block(
@@ -25,10 +25,19 @@ pub(crate) fn block(
     for effect in effects {
         text.push_str(&format!("      → {}\n", self::effect(effect)));
     }
-    let mut changes = Vec::new();
-    difference("", &shape(before), &shape(after), &mut changes);
-    for change in &changes {
-        text.push_str(&format!("        {change}\n"));
+    let changes = STYLE.difference(before, after);
+    for Change {
+        place,
+        before,
+        after,
+    } in &changes
+    {
+        let change = match (before, after) {
+            (Some(before), Some(after)) => format!("{before} → {after}"),
+            (Some(before), None) => format!("{before} → gone"),
+            (None, after) => format!("new {}", option(after.as_deref())),
+        };
+        text.push_str(&format!("        {place}: {change}\n"));
     }
     if effects.is_empty() && changes.is_empty() {
         text.push_str("        (nothing changes)\n");
@@ -272,134 +281,5 @@ fn list(items: impl IntoIterator<Item = impl Display>) -> String {
 }
 
 fn json(value: &impl serde::Serialize) -> String {
-    brief(&serde_json::to_value(value).expect("what the rules say is always JSON"))
-}
-
-/// The state as it is compared: the stored one, with lists of pairs as tables, and
-/// the ports of the three protocols, of one holder, or of one moment, side by side.
-fn shape(state: &State) -> Value {
-    let mut shape = serde_json::to_value(state).expect("a state is always JSON");
-    let deadlines = state
-        .deadlines
-        .iter()
-        // Each blocked port has one; it stands beside the port.
-        .filter(|(_, reason)| !matches!(reason, Deadline::PortUsable(_)))
-        .map(|(at, reason)| (json(reason), Value::from(at.0)));
-    shape["deadlines"] = Value::Object(deadlines.collect());
-    let mut leases: BTreeMap<Incarnation, Vec<String>> = BTreeMap::new();
-    for (port, holder) in state.ports.leases() {
-        leases.entry(holder).or_default().push(port.to_string());
-    }
-    let mut blocked: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (port, until) in state.ports.blocked() {
-        let until = format!("until {until}");
-        blocked.entry(until).or_default().push(port.to_string());
-    }
-    let mut pools = Map::new();
-    for field in ["first", "end", "watermark", "released"] {
-        let pool = |protocol: &str| brief(&shape["ports"]["pools"][protocol][field]);
-        let together = format!("{}/{}/{}", pool("tcp"), pool("http"), pool("ws"));
-        pools.insert(field.into(), Value::from(together));
-    }
-    shape["ports"] = json!({ "leases": table(leases), "blocked": table(blocked), "pools": pools });
-    if let Some(fields) = shape.as_object_mut() {
-        fields.remove("now"); // it stands beside each event
-    }
-    shape
-}
-
-fn table(rows: BTreeMap<impl Display, Vec<String>>) -> Value {
-    let rows = rows
-        .into_iter()
-        .map(|(key, values)| (key.to_string(), Value::from(values.join(" "))));
-    Value::Object(rows.collect())
-}
-
-/// One line for each place that differs: `path: before → after`.
-fn difference(path: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
-    if before == after {
-        return;
-    }
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
-        lines.push(format!("{path}: {} → {}", variant(before), brief(after)));
-        return;
-    };
-    // Another variant of an enum is another thing, not a thing that changed.
-    let may_be_variant = path == "lan" || path.starts_with("services.");
-    if let ([variant], [other]) = (keys(old).as_slice(), keys(new).as_slice())
-        && may_be_variant
-        && variant != other
-    {
-        lines.push(format!("{path}: {variant} → {}", brief(after)));
-        return;
-    }
-    let mut both: Vec<&String> = old.keys().chain(new.keys()).collect();
-    both.sort();
-    both.dedup();
-    for key in both {
-        let path = if path.is_empty() {
-            key.clone()
-        } else {
-            format!("{path}.{key}")
-        };
-        match (old.get(key), new.get(key)) {
-            (Some(old), Some(new)) => difference(&path, old, new, lines),
-            (Some(old), None) => lines.push(format!("{path}: {} → gone", brief(old))),
-            (None, Some(new)) => lines.push(format!("{path}: new {}", brief(new))),
-            (None, None) => {}
-        }
-    }
-}
-
-/// What an enum was; its fields were shown when it became so.
-fn variant(value: &Value) -> String {
-    let only = value.as_object().filter(|fields| fields.len() == 1);
-    let name = only.and_then(|fields| fields.keys().next());
-    name.cloned().unwrap_or_else(|| brief(value))
-}
-
-fn keys(fields: &Map<String, Value>) -> Vec<&String> {
-    fields.keys().collect()
-}
-
-/// JSON without what says nothing: quotes, and fields that are absent or empty.
-fn brief(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(brief).collect();
-            format!("[{}]", items.join(", "))
-        }
-        Value::Object(fields) => brief_object(fields),
-    }
-}
-
-fn brief_object(fields: &Map<String, Value>) -> String {
-    if let (3, Some(tcp), Some(http), Some(ws)) = (
-        fields.len(),
-        fields.get("tcp"),
-        fields.get("http"),
-        fields.get("ws"),
-    ) {
-        return format!("{}/{}/{}", brief(tcp), brief(http), brief(ws));
-    }
-    if let (3, Some(boot), Some(pid)) = (fields.len(), fields.get("boot"), fields.get("pid")) {
-        return format!("{} of {}", brief(pid), brief(boot));
-    }
-    let mut keys: Vec<&String> = fields.keys().collect();
-    keys.sort();
-    let shown: Vec<String> = keys
-        .into_iter()
-        .map(|key| (key, &fields[key]))
-        .filter(|(_, value)| !says_nothing(value))
-        .map(|(key, value)| format!("{key}: {}", brief(value)))
-        .collect();
-    format!("{{{}}}", shown.join(", "))
-}
-
-fn says_nothing(value: &Value) -> bool {
-    value.is_null() || value.as_object().is_some_and(Map::is_empty)
+    STYLE.brief(&serde_json::to_value(value).expect("what the rules say is always JSON"))
 }

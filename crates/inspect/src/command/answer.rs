@@ -8,3 +8,9 @@ pub enum Answer {
     /// The command did its work, and what it found is not well: it was told.
     Found,
 }
+
+impl Answer {
+    pub(super) const fn of(healthy: bool) -> Self {
+        if healthy { Self::Done } else { Self::Found }
+    }
+}

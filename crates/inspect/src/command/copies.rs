@@ -9,10 +9,11 @@ use allexmaster_journal::{Base, Restore};
 use allexmaster_state::STEP_VERSION;
 use clap::Args;
 
-use super::{Answer, Place, Range, Setting};
+use super::{Answer, Question, Range, Setting};
 use crate::error::InspectError;
 use crate::redact::Redactor;
 use crate::replay::Past;
+use crate::screen::Screen;
 use crate::source::{Beginning, ExportSource, ExportWriter, Source, Start};
 use allexmaster_state::Rules;
 
@@ -33,24 +34,19 @@ pub(super) struct Export {
     redact: bool,
 }
 
-impl Export {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
-        let range = self.range.find(&mut past, setting)?;
+impl Question for Export {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
+        let range = self.range.find(past, &screen.zone)?;
         match &self.output {
             None => {
-                export(&mut past, range, self.redact, &mut *setting.screen.output)?;
+                export(past, range, self.redact, &mut *screen.output)?;
             }
             Some(path) => {
                 let file = create(path)?;
-                let count = export(&mut past, range, self.redact, BufWriter::new(file))?;
+                let count = export(past, range, self.redact, BufWriter::new(file))?;
                 let text = format!("{count} events are in {}", path.display());
-                setting.screen.line(&text)?;
-                setting.screen.note(past.note())?;
+                screen.line(&text)?;
+                screen.note(past.note())?;
             }
         }
         Ok(Answer::Done)

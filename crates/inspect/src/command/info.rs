@@ -55,11 +55,7 @@ impl Info {
         } else {
             facts.write(&mut setting.screen)?;
         }
-        Ok(if facts.health.is_none() {
-            Answer::Done
-        } else {
-            Answer::Found
-        })
+        Ok(Answer::of(facts.health.is_none()))
     }
 }
 

@@ -64,7 +64,7 @@ impl Log {
         setting: &mut Setting<'_>,
     ) -> Result<Answer, InspectError> {
         let mut past = place.open(setting)?;
-        let range = self.range.find(&mut past, setting)?;
+        let range = self.range.find(&mut past, &setting.screen.zone)?;
         let filter = Filter {
             instances: self
                 .service

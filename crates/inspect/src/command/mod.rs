@@ -23,6 +23,7 @@ use crate::error::InspectError;
 use crate::replay::Past;
 use crate::screen::Screen;
 use crate::source::{self, Ask, Beginning, OnlineSource};
+use crate::time::Zone;
 pub use answer::Answer;
 pub use replay::Replay;
 pub use show::Moment;
@@ -91,6 +92,11 @@ enum JournalCommand {
     Import(copies::Import),
 }
 
+/// A command that needs nothing but the records.
+trait Question {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError>;
+}
+
 impl Journal {
     /// Does what was asked.
     ///
@@ -98,19 +104,21 @@ impl Journal {
     /// What cannot be done, and why.
     pub fn run(&self, setting: &mut Setting<'_>) -> Result<Answer, InspectError> {
         let place = &self.place;
-        match &self.command {
-            JournalCommand::Info(command) => command.run(place, setting),
-            JournalCommand::Log(command) => command.run(place, setting),
-            JournalCommand::Show(command) => command.run(place, setting),
-            JournalCommand::Why(command) => command.run(place, setting),
-            JournalCommand::Timeline(command) => command.run(place, setting),
-            JournalCommand::Verify(command) => command.run(place, setting),
-            JournalCommand::Repair(command) => command.run(place, setting),
-            JournalCommand::Compact(command) => command.run(place, setting),
-            JournalCommand::Export(command) => command.run(place, setting),
-            JournalCommand::Test(command) => command.run(place, setting),
-            JournalCommand::Import(command) => command.run(setting),
-        }
+        let command: &dyn Question = match &self.command {
+            JournalCommand::Info(command) => return command.run(place, setting),
+            JournalCommand::Log(command) => return command.run(place, setting),
+            JournalCommand::Compact(command) => return command.run(place, setting),
+            JournalCommand::Import(command) => return command.run(setting),
+            JournalCommand::Show(command) => command,
+            JournalCommand::Why(command) => command,
+            JournalCommand::Timeline(command) => command,
+            JournalCommand::Verify(command) => command,
+            JournalCommand::Repair(command) => command,
+            JournalCommand::Export(command) => command,
+            JournalCommand::Test(command) => command,
+        };
+        let mut past = place.open(setting)?;
+        command.answer(&mut past, &mut setting.screen)
     }
 }
 
@@ -171,9 +179,8 @@ impl Range {
     fn find(
         &self,
         past: &mut Past,
-        setting: &Setting<'_>,
+        zone: &Zone,
     ) -> Result<std::ops::RangeInclusive<u64>, InspectError> {
-        let zone = &setting.screen.zone;
         let first = match &self.since {
             None => past.first(),
             Some(text) if is_number(text) => crate::time::find(past, zone, text)?,

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use allexmaster_journal::Restore;
 use clap::Args;
 
-use super::{Answer, Place, Setting, confirmed};
+use super::verify::survey;
+use super::{Answer, Question, confirmed};
 use crate::error::InspectError;
 use crate::replay::Past;
+use crate::screen::Screen;
 use crate::source::Beginning;
 use allexmaster_state::Rules;
 
@@ -26,21 +28,15 @@ pub(super) struct Repair {
     yes: bool,
 }
 
-impl Repair {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
+impl Question for Repair {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
         if past.source().start().beginning == Beginning::Stretch {
             return Err(InspectError::Refused(
                 "a stretch cannot be made a journal: it needs the events before it".to_owned(),
             ));
         }
         let first = past.first();
-        let (last, damage) = survey(&mut past)?;
-        let screen = &mut setting.screen;
+        let (last, damage) = survey(past)?;
         let Some(why) = damage else {
             screen.line(&format!(
                 "nothing is to be repaired: {} records are good",
@@ -62,29 +58,14 @@ impl Repair {
             screen.line("nothing was done")?;
             return Ok(Answer::Found);
         }
-        put_down(&mut past, &self.into, last)?;
-        setting.screen.line(&format!(
+        put_down(past, &self.into, last)?;
+        screen.line(&format!(
             "{} events are in {}",
             last + 1 - first,
             self.into.display()
         ))?;
-        setting.screen.note(past.note())?;
+        screen.note(past.note())?;
         Ok(Answer::Done)
-    }
-}
-
-/// The last good record, and what is wrong after it.
-fn survey(past: &mut Past) -> Result<(u64, Option<String>), InspectError> {
-    let first = past.first();
-    let mut last = first - 1;
-    let visited = past.source().visit(first, &mut |record| {
-        last = record.stamp.sequence;
-        ControlFlow::Continue(())
-    });
-    match visited {
-        Ok(()) => Ok((last, None)),
-        Err(error) if error.is_damage() => Ok((last, Some(error.to_string()))),
-        Err(error) => Err(error),
     }
 }
 

@@ -15,13 +15,12 @@ use super::copies::export;
 use super::show::write_changes;
 use super::{Answer, Place, Setting};
 use crate::compare::{Comparison, compare, trace};
-use crate::difference::difference;
 use crate::error::InspectError;
 use crate::explorer::{self, App, Indexing};
 use crate::replay::{Past, Step};
 use crate::screen::{Screen, Tone};
 use crate::time::{find, rfc3339};
-use crate::words;
+use crate::words::{self, SHORT};
 
 /// How often the progress is drawn.
 const PROGRESS_EVERY: u64 = 4096;
@@ -119,7 +118,7 @@ impl Replay {
             tell_comparison(&comparison, screen)?;
         }
         let same = comparison.effects.is_empty() && comparison.states.is_empty();
-        Ok(if same { Answer::Done } else { Answer::Found })
+        Ok(Answer::of(same))
     }
 
     fn explore(&self, past: Past, setting: &Setting<'_>) -> Result<Answer, InspectError> {
@@ -167,7 +166,7 @@ impl Replay {
     ) -> Result<Answer, InspectError> {
         let before = past.state_after(from)?.clone();
         let after = past.state_after(to)?;
-        let changes = difference(&before, after);
+        let changes = SHORT.difference(&before, after);
         if self.json {
             let changes: Vec<_> = changes
                 .iter()
@@ -300,7 +299,7 @@ impl Check {
                 }
             }
         }
-        Ok(if good { Answer::Done } else { Answer::Found })
+        Ok(Answer::of(good))
     }
 }
 

@@ -2,18 +2,17 @@
 
 use std::ops::ControlFlow;
 
-use allexmaster_state::{Effect, Recorded, State};
+use allexmaster_state::{Change, Effect, Recorded, State};
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, Place, Setting};
-use crate::difference::{Change, difference};
+use super::{Answer, Question};
 use crate::error::InspectError;
 use crate::failure;
 use crate::replay::{Past, Step, Watch};
 use crate::screen::{Screen, Tone};
 use crate::time::{Zone, find, rfc3339};
-use crate::words;
+use crate::words::{self, SHORT};
 
 /// Show one event, what it caused, and what it changed in the state.
 #[derive(Debug, Args)]
@@ -26,20 +25,15 @@ pub(super) struct Show {
     json: bool,
 }
 
-impl Show {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
-        let sequence = find(&mut past, &setting.screen.zone, &self.when)?;
+impl Question for Show {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
+        let sequence = find(past, &screen.zone, &self.when)?;
         past.must_have(sequence)?;
-        let moment = Moment::at(&mut past, sequence)?;
+        let moment = Moment::at(past, sequence)?;
         if self.json {
-            setting.screen.json(&moment.document())?;
+            screen.json(&moment.document())?;
         } else {
-            moment.write(&mut setting.screen)?;
+            moment.write(screen)?;
         }
         Ok(Answer::Done)
     }
@@ -79,7 +73,7 @@ impl Moment {
     /// What it changed.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
-        difference(&self.before, &self.after)
+        SHORT.difference(&self.before, &self.after)
     }
 
     fn document(&self) -> serde_json::Value {

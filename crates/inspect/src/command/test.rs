@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::copies::{create, export};
-use super::{Answer, Place, Range, Setting};
+use super::{Answer, Question, Range};
 use crate::error::InspectError;
 use crate::replay::Past;
+use crate::screen::Screen;
 use crate::source::ExportSource;
 use crate::transcript::transcript;
 
@@ -38,12 +39,8 @@ pub(super) struct Test {
     plain: bool,
 }
 
-impl Test {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
+impl Question for Test {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
         let fits = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
         if self.name.is_empty() || !self.name.chars().all(fits) {
             return Err(InspectError::Refused(format!(
@@ -53,12 +50,11 @@ impl Test {
         }
         let journals = self.folder(JOURNALS)?;
         let snapshots = self.folder(SNAPSHOTS)?;
-        let mut past = place.open(setting)?;
-        let range = self.range.find(&mut past, setting)?;
+        let range = self.range.find(past, &screen.zone)?;
         let path = journals.join(format!("{}.ndjson", self.name));
         // In memory first: a stretch that cannot be written leaves nothing behind.
         let mut bytes = Vec::new();
-        let count = export(&mut past, range, !self.plain, &mut bytes)?;
+        let count = export(past, range, !self.plain, &mut bytes)?;
         create(&path)?.write_all(&bytes)?;
         // What the test will read, and not what it was made of.
         let mut written = Past::new(Box::new(ExportSource::open(&path)?));
@@ -73,14 +69,15 @@ impl Test {
             path: snapshot.clone(),
             source,
         })?;
-        let screen = &mut setting.screen;
         screen.line(&format!("{count} events are the test {}", path.display()))?;
         screen.line(&format!("what they lead to now is {}", snapshot.display()))?;
         screen.line("read it, change it to what should have happened, and run")?;
         screen.line("  cargo test -p allexmaster-inspect")?;
         Ok(Answer::Done)
     }
+}
 
+impl Test {
     fn folder(&self, name: &str) -> Result<PathBuf, InspectError> {
         let folder: &Path = &self.repository.join(name);
         if folder.is_dir() {

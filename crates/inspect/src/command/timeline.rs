@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Answer, Place, Range, Setting};
+use super::{Answer, Question, Range};
 use crate::error::InspectError;
+use crate::replay::Past;
+use crate::screen::Screen;
 use crate::timeline;
 
 /// Draw what each service did over time, as one page that can be mailed.
@@ -26,29 +28,20 @@ pub(super) struct Timeline {
     svg: Option<PathBuf>,
 }
 
-impl Timeline {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
-        let range = self.range.find(&mut past, setting)?;
-        let lanes = timeline::build(&mut past, range)?;
-        let zone = setting.screen.zone.clone();
+impl Question for Timeline {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
+        let range = self.range.find(past, &screen.zone)?;
+        let lanes = timeline::build(past, range)?;
+        let zone = screen.zone.clone();
         if let Some(path) = &self.html {
             write(path, &timeline::html(&lanes, &zone))?;
-            setting
-                .screen
-                .line(&format!("the page is {}", path.display()))?;
+            screen.line(&format!("the page is {}", path.display()))?;
         }
         if let Some(path) = &self.svg {
             write(path, &timeline::svg(&lanes, &zone))?;
-            setting
-                .screen
-                .line(&format!("the picture is {}", path.display()))?;
+            screen.line(&format!("the picture is {}", path.display()))?;
         }
-        setting.screen.note(past.note())?;
+        screen.note(past.note())?;
         Ok(Answer::Done)
     }
 }

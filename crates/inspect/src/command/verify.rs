@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 use clap::Args;
 use serde_json::json;
 
-use super::{Answer, Place, Setting, begins};
+use super::{Answer, Question, begins};
 use crate::error::InspectError;
+use crate::replay::Past;
+use crate::screen::Screen;
 
 /// Check that every record is the one that was written: its checksum, its place, and the chain.
 ///
@@ -18,29 +20,15 @@ pub(super) struct Verify {
     json: bool,
 }
 
-impl Verify {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
+impl Question for Verify {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
         let first = past.first();
-        let mut last = first - 1;
-        let visited = past.source().visit(first, &mut |record| {
-            last = record.stamp.sequence;
-            ControlFlow::Continue(())
-        });
-        let damage = match visited {
-            Ok(()) => None,
-            Err(error) if error.is_damage() => Some(error.to_string()),
-            Err(error) => return Err(error),
-        };
+        let (last, damage) = survey(past)?;
         let good = (last + 1).saturating_sub(first);
         if self.json {
-            setting.screen.json(&json!({
+            screen.json(&json!({
                 "place": past.place(), "healthy": damage.is_none(), "first": first, "last": last,
-                "records": good, "damage": damage, "begins": begins(&past),
+                "records": good, "damage": damage, "begins": begins(past),
             }))?;
         } else {
             let text = match &damage {
@@ -51,13 +39,24 @@ impl Verify {
                 Some(why) if good == 0 => format!("no record can be used: {why}"),
                 Some(why) => format!("#{first} to #{last} are good; then: {why}"),
             };
-            setting.screen.line(&text)?;
-            setting.screen.note(past.note())?;
+            screen.line(&text)?;
+            screen.note(past.note())?;
         }
-        Ok(if damage.is_none() {
-            Answer::Done
-        } else {
-            Answer::Found
-        })
+        Ok(Answer::of(damage.is_none()))
+    }
+}
+
+/// The last good record, and what is wrong after it.
+pub(super) fn survey(past: &mut Past) -> Result<(u64, Option<String>), InspectError> {
+    let first = past.first();
+    let mut last = first - 1;
+    let visited = past.source().visit(first, &mut |record| {
+        last = record.stamp.sequence;
+        ControlFlow::Continue(())
+    });
+    match visited {
+        Ok(()) => Ok((last, None)),
+        Err(error) if error.is_damage() => Ok((last, Some(error.to_string()))),
+        Err(error) => Err(error),
     }
 }

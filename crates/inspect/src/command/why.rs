@@ -4,8 +4,9 @@ use allexmaster_state::ServiceState;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Answer, Place, Setting};
+use super::{Answer, Question};
 use crate::error::InspectError;
+use crate::replay::Past;
 use crate::screen::{Screen, Tone};
 use crate::time::{Zone, find, rfc3339};
 use crate::why::{Explanation, Link, Target, explain};
@@ -36,29 +37,26 @@ pub(super) struct Why {
     json: bool,
 }
 
-impl Why {
-    pub(super) fn run(
-        &self,
-        place: &Place,
-        setting: &mut Setting<'_>,
-    ) -> Result<Answer, InspectError> {
-        let mut past = place.open(setting)?;
+impl Question for Why {
+    fn answer(&self, past: &mut Past, screen: &mut Screen<'_>) -> Result<Answer, InspectError> {
         let until = match &self.at {
-            Some(when) => find(&mut past, &setting.screen.zone, when)?,
+            Some(when) => find(past, &screen.zone, when)?,
             None => past.end()?.sequence,
         };
         if self.at.is_some() {
             past.must_have(until)?;
         }
-        let explanation = explain(&mut past, &Target::read(&self.target), until)?;
+        let explanation = explain(past, &Target::read(&self.target), until)?;
         if self.json {
-            setting.screen.json(&document(&explanation))?;
+            screen.json(&document(&explanation))?;
         } else {
-            self.write(&explanation, &mut setting.screen)?;
+            self.write(&explanation, screen)?;
         }
         Ok(Answer::Done)
     }
+}
 
+impl Why {
     fn write(&self, told: &Explanation, screen: &mut Screen<'_>) -> Result<(), InspectError> {
         if let Some(found) = &told.found {
             screen.hanging("", "", Tone::Faint, found)?;

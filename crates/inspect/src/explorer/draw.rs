@@ -13,10 +13,9 @@ use super::app::{App, Status, TypingFor};
 use super::keys::HELP;
 use super::shown::{Cause, Shown};
 use crate::command::{tone_of, with_times};
-use crate::difference::difference;
 use crate::failure;
 use crate::screen::{Tone, cut};
-use crate::words;
+use crate::words::{self, SHORT};
 
 /// The heights of the density, from none to most.
 const LEVELS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
@@ -250,7 +249,7 @@ fn lines_of_event(app: &App, cause: &Cause, after: &State) -> Vec<Line<'static>>
         lines.push(Line::styled("it caused nothing", style(Tone::Faint)));
     }
     lines.push(Line::raw(""));
-    for change in difference(&cause.before, after) {
+    for change in SHORT.difference(&cause.before, after) {
         let old = with_times(&app.zone, change.before.as_deref().unwrap_or("(nothing)"));
         let new = with_times(&app.zone, change.after.as_deref().unwrap_or("(gone)"));
         lines.push(Line::from(vec![

@@ -4,11 +4,14 @@ mod effect;
 mod event;
 mod state;
 
-use allexmaster_state::{Incarnation, InstanceName, Outcome, PerProtocol, Port, State};
+use allexmaster_state::{Incarnation, InstanceName, Outcome, PerProtocol, Port, State, Style};
 
 pub use effect::effect;
 pub use event::{KINDS, event, kind};
 pub use state::{difference_of_status, outline, service_line};
+
+/// How differences are shown: a journal is of one boot mostly.
+pub(crate) const SHORT: Style = Style { boots: false };
 
 /// How a child ended, so that `its child` can stand before it.
 #[must_use]
