@@ -1,6 +1,10 @@
 //! The conversations of the master without sockets, against recordings of the JavaScript programs.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails"
+)]
 
 mod answers;
 mod looks;
