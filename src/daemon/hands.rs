@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster_journal::{CompactionEnd, Error, Heard, Jump, Outage, Performer, Recovery};
+use allexmaster_journal::{CompactionEnd, Error, Jump, Outage, Performer, Recovery, Stamp};
 use allexmaster_state::{
     ChildEffect, Effect, Event, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
     Timestamp,
@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use crate::child::Children;
 use crate::front::Driver;
+use allexmaster_sessions::OutboxAck;
 use allexmaster_state::Rules;
 
 use crate::machine::EventInbox;
@@ -35,10 +36,19 @@ pub(super) struct Hands {
 }
 
 /// What a batch of events caused for the front: it gets all of it at once.
-#[derive(Default)]
 pub(super) struct ForFront {
-    heard: Heard,
+    ack: OutboxAck,
     effects: Vec<SessionEffect>,
+}
+
+impl ForFront {
+    /// Nothing yet; the front has what the events up to here caused.
+    pub(super) const fn after(ack: OutboxAck) -> Self {
+        Self {
+            ack,
+            effects: Vec::new(),
+        }
+    }
 }
 
 /// Reports to the loop, but what the front tells only through the front: it counts.
@@ -99,8 +109,8 @@ impl Troubles {
 impl Performer<Rules> for Hands {
     type Exit = ();
 
-    fn recorded(&mut self, heard: Heard) {
-        self.for_front.heard = heard;
+    fn recorded(&mut self, stamp: Stamp, event: &Event) {
+        self.for_front.ack.record(stamp.sequence, event);
     }
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
@@ -241,6 +251,6 @@ impl Hands {
 
     fn tell_front(&mut self) {
         let effects = std::mem::take(&mut self.for_front.effects);
-        self.front.journaled(self.for_front.heard, effects);
+        self.front.journaled(self.for_front.ack, effects);
     }
 }

@@ -31,7 +31,7 @@ use crate::local::sockets::{self, Listener, Name};
 use crate::machine::EventInbox;
 use crate::probe::Probe;
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
-use allexmaster_sessions::Socket;
+use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
 use hands::{ForFront, FrontSink, Hands, Troubles};
 use keeper::{Engine, Served};
@@ -184,13 +184,14 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         inbox: inbox.clone(),
         store: store.clone(),
     };
+    let ack = beginning.ack();
     let front = Driver::start(front_options, beginning, inherited);
     let acceptors = if new {
         listen(&front, &listeners, store.as_deref())?
     } else {
         Vec::new()
     };
-    let hands = hands(&options, &facts, &front, &inbox, store);
+    let hands = hands(&options, &facts, &front, &inbox, store, ack);
     hands.children.bury(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
@@ -277,6 +278,7 @@ fn hands(
     front: &Driver,
     inbox: &EventInbox,
     store: Option<Arc<dyn Store>>,
+    ack: OutboxAck,
 ) -> Hands {
     let runtime = Handle::current();
     let sink = FrontSink {
@@ -285,7 +287,7 @@ fn hands(
     };
     Hands {
         front: front.clone(),
-        for_front: ForFront::default(),
+        for_front: ForFront::after(ack),
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),

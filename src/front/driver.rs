@@ -6,9 +6,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allexmaster_journal::{Heard, Outage, Tail};
+use allexmaster_journal::Outage;
 use allexmaster_protocol::carrier::Outgoing;
-use allexmaster_state::{Effect, Identity, Incarnation, InstanceName, SessionEffect};
+use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -25,7 +25,7 @@ use crate::machine::EventInbox;
 use crate::node;
 use allexmaster_sessions::Endpoint;
 use allexmaster_sessions::Front;
-use allexmaster_sessions::{ChildWire, Input, LineName, Mark, Output};
+use allexmaster_sessions::{ChildWire, Input, LineName, Mark, OutboxAck, Output, ReplayedEffects};
 
 /// How long the last words may take to leave at the end.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -48,7 +48,18 @@ pub enum Beginning {
     /// A new front.
     New(Box<Front>),
     /// One that was made again, and what later events of the journal caused.
-    Again(Box<Restored>, Tail<Effect>),
+    Again(Box<Restored>, ReplayedEffects),
+}
+
+impl Beginning {
+    /// What the front has of the journal when it has begun.
+    #[must_use]
+    pub fn ack(&self) -> OutboxAck {
+        match self {
+            Self::New(front) => front.heard(),
+            Self::Again(_, replayed) => replayed.ack,
+        }
+    }
 }
 
 /// The way to the front. Clones lead to the same one.
@@ -125,14 +136,11 @@ impl Driver {
             empty: Notify::new(),
         });
         shared.begin_memory();
-        if let Some(Tail { effects, heard }) = tail {
+        if let Some(ReplayedEffects { ack, effects }) = tail {
             shared.enter(Input::Journaled {
-                sequence: heard.sequence,
-                heard: heard.told,
-                effects: effects
-                    .into_iter()
-                    .filter_map(Effect::into_session)
-                    .collect(),
+                sequence: ack.sequence,
+                heard: ack.acked,
+                effects,
             });
             // It has just been opened.
             shared.enter(Input::JournalOut { outage: None });
@@ -145,10 +153,10 @@ impl Driver {
 
     /// Events are in the journal, and this is what they caused for the front. Called on the loop's
     /// thread, in order.
-    pub fn journaled(&self, heard: Heard, effects: Vec<SessionEffect>) {
+    pub fn journaled(&self, ack: OutboxAck, effects: Vec<SessionEffect>) {
         self.shared.enter(Input::Journaled {
-            sequence: heard.sequence,
-            heard: heard.told,
+            sequence: ack.sequence,
+            heard: ack.acked,
             effects,
         });
         self.shared.room.notify_waiters();

@@ -19,7 +19,7 @@
 //! - *Socket to front*: bytes are peeked, logged, and only then taken out of the socket (`kept`).
 //! - *Front to socket*: bytes go through a pipe, whose filling tells how far they came (`kept`).
 //! - *Front to rules*: the events that the front tells are counted. Those that the journal does not
-//!   have are told again ([`Event::is_told`](allexmaster_state::Event::is_told)).
+//!   have are told again ([`Event::originates_in_sessions`](allexmaster_state::Event::originates_in_sessions)).
 //! - *Rules to front*: what a batch of the journal caused is one input, with the number of its last
 //!   event. After a crash, what later events caused is derived again by a replay of them.
 //!

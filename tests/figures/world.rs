@@ -10,7 +10,7 @@ use allexmaster::client;
 use allexmaster::daemon::boot::journal_folder;
 use allexmaster::machine::Rules;
 use allexmaster::status::StatusDocument;
-use allexmaster_journal::{Live, MAX_BATCH, Options as JournalOptions, SystemClock};
+use allexmaster_journal::{JournaledMachine, MAX_BATCH, Options as JournalOptions, SystemClock};
 use allexmaster_lanmanager::{Door, LanManager, Options, Running};
 use allexmaster_state::{Event, ModuleName};
 use rustix::process::{Pid, Signal, kill_process};
@@ -187,7 +187,8 @@ impl World {
     /// a kill leaves it: without a checkpoint of its end.
     pub(crate) fn add_events(&self, count: u32) {
         let folder = journal_folder(self.folder.path());
-        let (mut live, _) = Live::<Rules>::open(&folder, JournalOptions::default()).unwrap();
+        let (mut live, _) =
+            JournaledMachine::<Rules>::open(&folder, JournalOptions::default()).unwrap();
         let mut clock = SystemClock;
         let mut left = count as usize;
         while left > 0 {

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use allexmaster::front::{Beginning, Driver, FrontOptions, Inherited, Memory, Store, restore};
-use allexmaster_journal::{Heard, Tail, engine};
+use allexmaster_journal::engine;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{Front, LineName, Mark};
+use allexmaster_sessions::{Front, LineName, Mark, ReplayedEffects};
 use allexmaster_state::Event;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
@@ -137,14 +137,8 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         let mut inherited = keeper.give_back();
         let beginning = match restore(&mut inherited) {
             Some(restored) => {
-                let tail = Tail {
-                    effects: Vec::new(),
-                    heard: Heard {
-                        sequence: restored.front.heard().sequence,
-                        told: restored.front.heard().acked,
-                    },
-                };
-                Beginning::Again(Box::new(restored), tail)
+                let replayed = ReplayedEffects::after(restored.front.heard());
+                Beginning::Again(Box::new(restored), replayed)
             }
             None => {
                 inherited.clear();

@@ -8,20 +8,12 @@ use crate::connection::{Line, Owner, Progress};
 use crate::input::LineName;
 use crate::local::request::LocalRequest;
 use crate::machine::{Dialing, Front, FrontIdentity};
+use crate::outbox::OutboxAck;
 
 /// So many events may wait for the journal; then nothing more is read from anybody but local peers.
 const UNTOLD_MOST: usize = 4_096;
 /// And so many until nothing is read from them either.
 const UNTOLD_LOCAL_MOST: usize = 8_192;
-
-/// Up to where the rules' journal is known to the sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OutboxAck {
-    /// The number of the journal's last event whose effects have come.
-    pub sequence: u64,
-    /// How many events of the sessions are in the journal up to there.
-    pub acked: u64,
-}
 
 impl Front {
     /// Whose master it is.
@@ -30,8 +22,7 @@ impl Front {
         &self.identity
     }
 
-    /// The last event of the journal whose effects have come, and how many of the events up to it the
-    /// front has told.
+    /// What the journal was known to have when its last effects came.
     #[must_use]
     pub const fn heard(&self) -> OutboxAck {
         OutboxAck {
