@@ -14,11 +14,11 @@ use tracing::{error, info, warn};
 
 use crate::child::Children;
 use crate::machine::EventInbox;
-use allexmaster_state::Rules;
 use crate::probe::Probe;
 use crate::sessions::Runtime;
 use crate::sink::EventSink;
 use crate::status;
+use allexmaster_state::Rules;
 
 /// The drivers, as the loop sees them. No call here waits.
 pub(super) struct Hands {
