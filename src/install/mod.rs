@@ -22,8 +22,8 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, Command};
+use allexmaster_keeper::os;
+use tokio::process::Command;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -258,11 +258,11 @@ async fn run_npm(package: &str, folder: &Path) -> Result<(), String> {
         .kill_on_drop(true)
         .spawn();
     let npm = started.map_err(|error| format!("npm cannot be started: {error}"))?;
-    let group = group_of(&npm);
+    let group = npm.id();
     let Ok(finished) = tokio::time::timeout(PATIENCE, npm.wait_with_output()).await else {
         if let Some(group) = group {
             // What npm has started goes with it. It may have ended this very moment.
-            let _ = kill_process_group(group, Signal::KILL);
+            let _ = os::signal_group_by_number(group, os::Signal::KILL);
         }
         return Err(format!("it took longer than {} s", PATIENCE.as_secs()));
     };
@@ -280,12 +280,6 @@ async fn run_npm(package: &str, folder: &Path) -> Result<(), String> {
     } else {
         complaint
     })
-}
-
-fn group_of(npm: &Child) -> Option<Pid> {
-    npm.id()
-        .and_then(|pid| i32::try_from(pid).ok())
-        .and_then(Pid::from_raw)
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
-use rustix::io::Errno;
+use allexmaster_keeper::os::{self, Errno};
 
 use super::file_name;
 
@@ -82,8 +81,7 @@ fn cut_front(path: &Path, log: &File, length: u64, old_files: u32) -> io::Result
     }
     can_cut(path)?;
     copy_front(path, log, length, old_files)?;
-    fallocate(log, FallocateFlags::COLLAPSE_RANGE, 0, length)?;
-    Ok(())
+    Ok(os::cut_front(log, length)?)
 }
 
 /// Whether the file system can cut at the front: tried on a small file, so that nothing is copied
@@ -91,21 +89,16 @@ fn cut_front(path: &Path, log: &File, length: u64, old_files: u32) -> io::Result
 fn can_cut(path: &Path) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let trial = tempfile::tempfile_in(folder)?;
-    let block = block_size(&trial)?;
+    let block = os::block_size(&trial)?;
     trial.set_len(block.saturating_mul(2))?;
-    fallocate(&trial, FallocateFlags::COLLAPSE_RANGE, 0, block)?;
-    Ok(())
+    Ok(os::cut_front(&trial, block)?)
 }
 
 /// The largest number of whole blocks that leaves something behind: the kernel refuses to cut
 /// everything.
 fn whole_blocks(log: &File, size: u64) -> io::Result<u64> {
-    let block = block_size(log)?;
+    let block = os::block_size(log)?;
     Ok(size.saturating_sub(1) / block * block)
-}
-
-fn block_size(file: &File) -> io::Result<u64> {
-    Ok(fstatvfs(file)?.f_bsize.max(1))
 }
 
 /// Copies the first `length` bytes, or all there are, to `<file>.1`, after moving the older ones on.

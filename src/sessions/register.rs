@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use allexmaster_keeper::os;
 use allexmaster_state::{Identity, Incarnation, InstanceName};
 use tracing::warn;
 
@@ -44,21 +45,19 @@ impl Shared {
         socket: u32,
         descriptor: OwnedFd,
     ) {
-        let own_user = rustix::process::getuid();
-        let peer = rustix::net::sockopt::socket_peercred(&descriptor).ok();
+        let peer = os::peer(&descriptor).ok();
         if let Some(peer) = peer
-            && peer.uid != own_user
-            && !peer.uid.is_root()
+            && !peer.is_trusted()
         {
-            let user = peer.uid.as_raw();
+            let user = peer.user;
             warn!(user, "a local connection of another user was refused");
             return self.forget(&name);
         }
         let opened = Input::Accepted {
             name: name.clone(),
             socket,
-            process: peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
-            user: peer.map(|peer| peer.uid.as_raw()),
+            process: peer.map(|peer| peer.pid),
+            user: peer.map(|peer| peer.user),
         };
         if let Err(error) = self.open_connection(&name, descriptor, opened) {
             warn!(%error, "a local connection could not be taken in");

@@ -12,7 +12,6 @@ use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -291,12 +290,7 @@ impl std::fmt::Debug for Runtime {
 
 /// Milliseconds of the host's clock that is never set: the same for every process.
 fn now() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    let nanoseconds = u64::try_from(time.tv_nsec).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000)
-        .saturating_add(nanoseconds / 1_000_000)
+    allexmaster_keeper::os::monotonic()
 }
 
 /// The name of a child's connection.

@@ -15,9 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use allexmaster_keeper::os;
-use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice};
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 
@@ -39,7 +36,7 @@ pub(super) struct Pipe {
 
 impl Pipe {
     pub(super) fn new() -> io::Result<Self> {
-        let (from, to) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let (from, to) = os::pipe()?;
         Ok(Self { from, to })
     }
 
@@ -54,8 +51,7 @@ impl Pipe {
     }
 
     fn filled(&self) -> io::Result<usize> {
-        let filled = ioctl_fionread(&self.from)?;
-        usize::try_from(filled).map_err(io::Error::other)
+        os::pipe_length(&self.from)
     }
 }
 
@@ -65,7 +61,7 @@ impl ResumableSocket {
     /// # Errors
     /// The system has no room for a further watch, or does not know `SO_PEEK_OFF` for this socket.
     pub(super) fn new(socket: OwnedFd, pipe: Option<Pipe>) -> io::Result<Self> {
-        rustix::io::ioctl_fionbio(&socket, true)?;
+        os::set_nonblocking(&socket)?;
         if pipe.is_some() && os::peek_offset(&socket)? < 0 {
             os::set_peek_offset(&socket, 0)?;
         }
@@ -112,14 +108,7 @@ impl ResumableSocket {
     /// Reads what has come: without taking it where it is exact; then it is to be
     /// [consumed](Self::consume). Zero bytes: the peer has closed.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let flags = if self.is_exact() {
-            RecvFlags::PEEK
-        } else {
-            RecvFlags::empty()
-        };
-        let socket = self.socket.get_ref();
-        let (count, _) = retry(|| recv(socket, &mut *buffer, flags | RecvFlags::DONTWAIT))?;
-        Ok(count)
+        os::receive(self.socket.get_ref(), buffer, self.is_exact())
     }
 
     /// Takes bytes that were read out of the socket.
@@ -129,8 +118,7 @@ impl ResumableSocket {
         while left > 0 {
             let most = left.min(buffer.len());
             let room = buffer.get_mut(..most).unwrap_or_default();
-            let (taken, _) =
-                retry(|| recv(self.socket.get_ref(), &mut *room, RecvFlags::DONTWAIT))?;
+            let taken = os::receive(self.socket.get_ref(), room, false)?;
             if taken == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -142,7 +130,7 @@ impl ResumableSocket {
     /// How many bytes an empty pipe surely takes at once.
     pub(super) fn room(&self) -> io::Result<usize> {
         match &self.pipe {
-            Some(pipe) => Ok(fcntl_getpipe_size(&pipe.to)?),
+            Some(pipe) => Ok(os::pipe_size(&pipe.to)?),
             None => Ok(DIRECT_BYTES_MOST),
         }
     }
@@ -152,7 +140,7 @@ impl ResumableSocket {
         let Some(pipe) = &self.pipe else {
             return Err(io::ErrorKind::Unsupported.into());
         };
-        let written = retry(|| rustix::io::write(&pipe.to, bytes))?;
+        let written = os::write_pipe(&pipe.to, bytes)?;
         if written == bytes.len() {
             Ok(())
         } else {
@@ -174,33 +162,20 @@ impl ResumableSocket {
             return Ok(());
         };
         let most = pipe.filled()?;
-        let flags = SpliceFlags::NONBLOCK;
-        let socket = self.socket.get_ref();
-        retry(|| splice(&pipe.from, None, socket, None, most, flags))?;
+        os::splice(&pipe.from, self.socket.get_ref(), most)?;
         Ok(())
     }
 
     /// Writes to the socket itself; gives how many bytes it took.
     pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        retry(|| send(self.socket.get_ref(), bytes, flags))
+        os::send(self.socket.get_ref(), bytes)
     }
 
     /// Ends the connection, whoever else pumps it open.
     pub(super) fn shut_down(&self) {
-        // One that has ended already is as well.
-        let _ = shutdown(self.socket.get_ref(), Shutdown::Both);
+        os::shut_down(self.socket.get_ref());
     }
 }
 
 /// So much is written to a socket at once.
 const DIRECT_BYTES_MOST: usize = 64 * 1_024;
-
-fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return Ok(done?),
-        }
-    }
-}

@@ -300,3 +300,14 @@ fn up_satisfies_its_needs_and_leaves_nothing() {
             .exists()
     );
 }
+
+#[test]
+fn a_role_that_there_is_none_is_refused() {
+    let output = Command::new(PROGRAM)
+        .env("ALLEXMASTER_ROLE", "king")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("use keeper, engine or single"), "{said}");
+}

@@ -2,16 +2,10 @@
 
 use std::fs;
 
-use rustix::process::Signal;
+use allexmaster_testkit::processes::{Signal, fact, signal};
+use allexmaster_testkit::wait::wait_for;
 
-use crate::bench::{Engine, Keeper, signal, wait_for};
-
-/// A line of `/proc/PID/status`.
-fn fact(pid: u32, name: &str) -> Option<String> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(line.trim_start_matches(':').trim().to_owned())
-}
+use crate::bench::{Engine, Keeper};
 
 fn is_zombie(pid: u32) -> bool {
     fact(pid, "State").is_some_and(|state| state.starts_with('Z'))
@@ -52,8 +46,7 @@ fn spawn(engine: &mut Engine, number: u32, script: &str) -> u32 {
     pid.unwrap_or_else(|| panic!("{event}")).parse().unwrap()
 }
 
-#[test]
-fn a_child_is_born_as_the_keepers_and_is_reaped_when_its_end_is_on_disk() {
+pub(crate) fn a_child_is_born_as_the_keepers_and_is_reaped_when_its_end_is_on_disk() {
     let keeper = Keeper::start();
     let mut engine = engine(&keeper);
     let child = spawn(&mut engine, 1, "exit 7");
@@ -76,8 +69,8 @@ fn a_child_is_born_as_the_keepers_and_is_reaped_when_its_end_is_on_disk() {
     assert_eq!(engine.tell("next"), format!("exited {child}"));
 }
 
-#[test]
-fn a_child_has_its_own_group_no_blocked_or_ignored_signal_and_nothing_open_but_its_three() {
+pub(crate) fn a_child_has_its_own_group_no_blocked_or_ignored_signal_and_nothing_open_but_its_three()
+ {
     let keeper = Keeper::start();
     let mut engine = engine(&keeper);
     let child = spawn(&mut engine, 1, "exec sleep 1000");
@@ -103,8 +96,7 @@ fn a_child_has_its_own_group_no_blocked_or_ignored_signal_and_nothing_open_but_i
     assert_eq!(engine.tell("event"), "ended 1 Signaled(9)");
 }
 
-#[test]
-fn the_exit_codes_of_children_outlive_the_engine_until_they_are_recorded() {
+pub(crate) fn the_exit_codes_of_children_outlive_the_engine_until_they_are_recorded() {
     let keeper = Keeper::start();
     let mut first = engine(&keeper);
     let gate = keeper.path("gate");
@@ -147,8 +139,7 @@ fn the_exit_codes_of_children_outlive_the_engine_until_they_are_recorded() {
     signal(lives, Signal::KILL);
 }
 
-#[test]
-fn a_program_that_is_not_there_leaves_nothing_behind() {
+pub(crate) fn a_program_that_is_not_there_leaves_nothing_behind() {
     let keeper = Keeper::start();
     let mut engine = engine(&keeper);
     engine.tell("spawn-nothing 5");
@@ -160,8 +151,7 @@ fn a_program_that_is_not_there_leaves_nothing_behind() {
     });
 }
 
-#[test]
-fn an_engine_that_is_killed_while_it_starts_children_loses_none() {
+pub(crate) fn an_engine_that_is_killed_while_it_starts_children_loses_none() {
     let keeper = Keeper::start();
     let folder = folder(&keeper);
     let mut first = engine(&keeper);
@@ -192,8 +182,7 @@ fn an_engine_that_is_killed_while_it_starts_children_loses_none() {
     pids.into_iter().for_each(|pid| signal(pid, Signal::KILL));
 }
 
-#[test]
-fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
+pub(crate) fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
     let keeper = Keeper::start();
     let (folder, gate) = (folder(&keeper), keeper.path("gate"));
     let mut first = engine(&keeper);
@@ -214,8 +203,8 @@ fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
     signal(child, Signal::KILL);
 }
 
-#[test]
-fn an_orphan_becomes_the_keepers_child_and_is_reaped_without_being_taken_for_a_service() {
+pub(crate) fn an_orphan_becomes_the_keepers_child_and_is_reaped_without_being_taken_for_a_service()
+{
     let keeper = Keeper::start();
     let folder = folder(&keeper);
     let mut engine = engine(&keeper);
@@ -245,8 +234,7 @@ fn an_orphan_becomes_the_keepers_child_and_is_reaped_without_being_taken_for_a_s
     );
 }
 
-#[test]
-fn children_of_an_engine_without_its_keeper_are_its_own() {
+pub(crate) fn children_of_an_engine_without_its_keeper_are_its_own() {
     let mut keeper = Keeper::start();
     let mut engine = engine(&keeper);
     let before = spawn(&mut engine, 1, "exec sleep 1000");

@@ -11,18 +11,18 @@ use thiserror::Error;
 
 use super::log::FORMAT_VARIABLE;
 
-/// The variable that says which role this process has.
+/// The variable with the role of this process.
 pub const ROLE_VARIABLE: &str = "ALLEXMASTER_ROLE";
-/// The variable that names the program of the engine, where it is another one than the keeper's.
+/// The variable with the program of the engine, if it is not the keeper's.
 pub const ENGINE_VARIABLE: &str = "ALLEXMASTER_ENGINE";
 
-/// This program, wherever it lies, also where its file was replaced or removed.
+/// This program, also if its file was replaced or removed.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Which of the program's processes this one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Starts engines, and keeps what is to outlive them.
+    /// Starts engines, and keeps what must outlive them.
     Keeper,
     /// Does the work, for a keeper.
     Engine,
@@ -30,16 +30,16 @@ pub enum Role {
     Single,
 }
 
-/// The role is none of those that there are.
+/// The variable has a value that is no role.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{ROLE_VARIABLE} is {0:?}; unset it, or use keeper, engine or single")]
 pub struct UnknownRole(OsString);
 
 impl Role {
-    /// The role that this process was started for; `None`: it may choose one.
+    /// The role that this process was started for; `None` if the variable is not set.
     ///
     /// # Errors
-    /// The variable has another value.
+    /// Its value is no role.
     pub fn from_environment() -> Result<Option<Self>, UnknownRole> {
         let Some(text) = std::env::var_os(ROLE_VARIABLE) else {
             return Ok(None);
@@ -49,7 +49,7 @@ impl Role {
         role.map(Some).ok_or(UnknownRole(text))
     }
 
-    /// As the variable has it.
+    /// The value of the variable.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -60,8 +60,8 @@ impl Role {
     }
 }
 
-/// Becomes the keeper: the same process with the same arguments, but with nothing in memory of what
-/// reading them took. Returns only where that fails.
+/// Becomes the keeper: executes the program again in the same process with the same arguments, so that
+/// the memory used for reading them is released. Returns only if that fails.
 #[must_use]
 pub fn become_keeper(json_log: bool) -> io::Error {
     let mut arguments = std::env::args_os();
@@ -74,8 +74,8 @@ pub fn become_keeper(json_log: bool) -> io::Error {
         .exec()
 }
 
-/// The program that this process runs: by its path, so that it is called by its name, where that is
-/// still the same file.
+/// The program of this process: its path while that is still the same file, so that the process keeps
+/// its name; else `/proc/self/exe`.
 pub(crate) fn own_program() -> OsString {
     let same = |path: &std::path::Path| {
         let there = fs::metadata(path).ok()?;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -86,7 +86,7 @@ impl Inheritance {
             .collect();
         let link = kept.iter().position(|(name, _)| name == KEEPER_NAME);
         let (_, link) = kept.remove(link.ok_or(BadInheritance::NoLink)?);
-        let keeper = os::peer(link.as_fd())?.pid;
+        let keeper = os::peer(&link)?.pid;
         let notify = match std::env::var("NOTIFY_SOCKET") {
             Ok(address) => connected(&address)?,
             Err(_) => link.try_clone()?,

@@ -1,4 +1,4 @@
-//! The engine's end of what is between it and its keeper.
+//! The engine's end of the link to its keeper.
 //!
 //! ```text
 //!  main ──► Inheritance::take ──► KeeperLink::start ──┬─► KeeperLink   store, remove, reap, ready …
@@ -8,14 +8,14 @@
 //!
 //! # Theory of operation
 //!
-//! What is said to the keeper is said in the order of the calls, and each call hands it to the
-//! kernel before it returns: then it survives the engine. Only where the keeper has not read for a
-//! tenth of a second (it was stopped, say) does a message wait in this process, with copies of its
-//! descriptors, as do all after it, and a task sends them when there is room. So no call waits for
-//! long, and none is forgotten, unless the engine is killed while its keeper does not read.
+//! Messages are sent in the order of the calls, and each call hands its message to the kernel before it
+//! returns, so that the message survives the engine. Only if the keeper does not read for a tenth of a
+//! second (it was stopped, say) is a message queued in this process, with copies of its descriptors, as
+//! are all after it; a task sends them when there is room. So no call blocks for long, and no message is
+//! lost unless the engine is killed while the keeper does not read.
 //!
-//! A keeper that was killed is noticed by the end of its socket. From then on the engine is the
-//! master in one process: whatever is said to the keeper is heard by nobody, and that is no error.
+//! The end of the link shows that the keeper was killed. From then on the engine is the master in one
+//! process, and messages to the keeper are dropped without an error.
 
 mod inheritance;
 mod notifications;
@@ -40,15 +40,14 @@ use notifications::Notifications;
 
 pub use inheritance::{BadInheritance, Inheritance};
 
-/// Descriptors that earlier engines stored, and connections that the keeper accepted meanwhile, with
-/// their names. They are still stored, and need not be stored again.
+/// Descriptors that earlier engines stored and connections that the keeper accepted since, with their
+/// names. They are still stored.
 pub type Inherited = Vec<(String, OwnedFd)>;
 
-/// How many signs of life are sent in the time in which one has to come.
-const SIGNS_OF_LIFE: u32 = 4;
+/// Number of keep-alive messages per watchdog interval, of which the keeper needs one.
+const KEEP_ALIVES: u32 = 4;
 
-/// The way to the keeper. Clones are the same way. No method waits for longer than
-/// a tenth of a second.
+/// Sends messages to the keeper. Clones share one link. No method blocks longer than a tenth of a second.
 #[derive(Clone, Debug)]
 pub struct KeeperLink {
     notifications: Arc<Notifications>,
@@ -56,26 +55,26 @@ pub struct KeeperLink {
     watchdog: Duration,
 }
 
-/// What the keeper tells.
+/// A message of the keeper.
 #[derive(Debug)]
 pub enum FromKeeper {
-    /// A connection came in at a stored listener, and is stored under this name.
+    /// A connection was accepted on a stored listener, and is stored under this name.
     Accepted {
         /// The listener's name, a point, and a number that is never used again.
         name: String,
         /// The connection; it does not block.
         connection: OwnedFd,
     },
-    /// A hint: this child of the keeper has ended, and is a zombie. Ends that come at the same time
-    /// may be told as one, so whoever needs to know watches the process itself.
+    /// A hint: this child of the keeper has ended, and is a zombie. Simultaneous ends may be reported as
+    /// one; watch the process itself to be sure.
     Exited(u32),
-    /// The keeper was told to stop.
+    /// The keeper received a stop signal.
     Signal(StopSignal),
-    /// The keeper was killed. Nothing comes after it.
+    /// The keeper was killed. It is the last message.
     Gone,
 }
 
-/// A signal that asks a program to end.
+/// A signal that asks the program to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopSignal {
     /// `SIGTERM`.
@@ -86,39 +85,27 @@ pub enum StopSignal {
     HangUp,
 }
 
-/// What the keeper could not be told.
+/// Why a message could not be sent to the keeper.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// Not a name.
     #[error("{name:?} is no name of a descriptor: give it 1 to 255 ASCII characters, no colon")]
-    BadName {
-        /// What it is.
-        name: String,
-    },
-    /// A program that cannot be named to the keeper.
+    BadName { name: String },
     #[error("{} cannot be the next engine: name a program with its full path, in UTF-8 and in one line", program.display())]
-    BadProgram {
-        /// What was named.
-        program: PathBuf,
-    },
-    /// The keeper does not read, and too much waits for it already.
+    BadProgram { program: PathBuf },
+    /// The keeper does not read, and the queue is full.
     #[error(
         "the keeper has not read for a long time, and {waiting} messages wait for it; look whether it was stopped (SIGSTOP)"
     )]
-    Behind {
-        /// How many.
-        waiting: usize,
-    },
-    /// The system does not pass it on.
+    Behind { waiting: usize },
     #[error("the system does not pass a message on to the keeper")]
     System(#[from] io::Error),
 }
 
 impl KeeperLink {
-    /// Begins to talk with the keeper. Needs a runtime to run in.
+    /// Starts to send and receive. Needs an async runtime.
     ///
     /// # Errors
-    /// The system has no room for two further watches.
+    /// The system has no room for two more registrations.
     pub fn start(inheritance: Inheritance) -> io::Result<(Self, Messages, Inherited)> {
         let Inheritance {
             link,
@@ -147,69 +134,69 @@ impl KeeperLink {
         self.keeper
     }
 
-    /// Whether the keeper was killed, as far as is known.
+    /// Whether the end of the keeper was seen.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         self.notifications.is_gone()
     }
 
-    /// The engine serves. From now on its death, in whatever way, is followed by another start,
-    /// and it has to give signs of life.
+    /// Reports that the engine serves. From now on it is started again whenever it ends, and has to
+    /// send keep-alive messages.
     ///
     /// # Errors
-    /// The keeper could not be told.
+    /// The message could not be sent.
     pub fn ready(&self) -> Result<(), LinkError> {
         self.notifications.send("READY=1", &[])
     }
 
-    /// The engine is about to end for good: when it exits, the keeper does with the same exit code.
-    /// An engine that is killed after this is started again, to bring its stop to an end.
+    /// Reports that the engine is about to end for good: when it exits, the keeper exits with the same
+    /// code. An engine that is killed after this is started again, to complete the stop.
     ///
     /// # Errors
-    /// The keeper could not be told.
+    /// The message could not be sent.
     pub fn stopping(&self) -> Result<(), LinkError> {
         self.notifications.send("STOPPING=1", &[])
     }
 
-    /// Gives signs of life for ever, each after a proof: something that completes only in an engine
-    /// that works, such as a look through its loop.
+    /// Sends keep-alive messages for ever, each after `proof`: something that completes only in an engine
+    /// that works, such as a round trip through its loop.
     pub async fn keep_alive(self, mut proof: impl AsyncFnMut()) {
         loop {
             proof().await;
-            // Where it is not told, the keeper kills us, and is right.
+            // If the message is lost, the keeper kills this process, as it should.
             let _ = self.alive();
-            tokio::time::sleep(self.watchdog / SIGNS_OF_LIFE).await;
+            tokio::time::sleep(self.watchdog / KEEP_ALIVES).await;
         }
     }
 
-    /// One sign of life; it has to come within [`Self::watchdog`].
+    /// Sends one keep-alive message; the next one is due within [`Self::watchdog`].
     ///
     /// # Errors
-    /// The keeper could not be told.
+    /// The message could not be sent.
     pub fn alive(&self) -> Result<(), LinkError> {
         self.notifications.send("WATCHDOG=1", &[])
     }
 
-    /// How long an engine may be silent before the keeper kills it.
+    /// How long the engine may be silent before the keeper kills it.
     #[must_use]
     pub const fn watchdog(&self) -> Duration {
         self.watchdog
     }
 
-    /// Wishes another time, for this engine and those after it.
+    /// Sets that time, for this engine and those after it.
     ///
     /// # Errors
-    /// The keeper could not be told.
+    /// The message could not be sent.
     pub fn set_watchdog(&mut self, watchdog: Duration) -> Result<(), LinkError> {
         self.watchdog = watchdog;
         let text = format!("WATCHDOG_USEC={}", watchdog.as_micros());
         self.notifications.send(&text, &[])
     }
 
-    /// Has the keeper keep descriptors under a name; several may have the same one.
+    /// Stores descriptors in the keeper under a name; several may have the same one.
     ///
     /// # Errors
-    /// It is no name, or the keeper could not be told. A keeper that has no room says so in the log.
+    /// The name is invalid, or the message could not be sent. A keeper without room says so in its log.
     pub fn store(&self, name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let text = format!("FDSTORE=1\nFDPOLL=0\nFDNAME={}", checked(name)?);
         descriptors
@@ -217,8 +204,8 @@ impl KeeperLink {
             .try_for_each(|some| self.notifications.send(&text, some))
     }
 
-    /// Has the keeper keep a listening socket, and accept on it: nobody else may. Its name must not
-    /// be that of another listener, and should be short: it becomes part of others.
+    /// Stores a listening socket in the keeper, which alone accepts on it from now on. No other listener
+    /// may have its name, which should be short: connections are named after it.
     ///
     /// # Errors
     /// As for [`Self::store`].
@@ -228,29 +215,29 @@ impl KeeperLink {
         self.notifications.send(&text, &[listener])
     }
 
-    /// Has the keeper close all descriptors of a name.
+    /// Removes all descriptors of a name from the keeper.
     ///
     /// # Errors
-    /// It is no name, or the keeper could not be told.
+    /// The name is invalid, or the message could not be sent.
     pub fn remove(&self, name: &str) -> Result<(), LinkError> {
         let text = format!("FDSTOREREMOVE=1\nFDNAME={}", checked(name)?);
         self.notifications.send(&text, &[])
     }
 
-    /// Has the keeper let go of a child that has ended, and whose exit status is in the journal.
+    /// Lets the keeper reap a child that has ended and whose exit status is in the journal.
     ///
     /// # Errors
-    /// The keeper could not be told.
+    /// The message could not be sent.
     pub fn reap(&self, child: u32) -> Result<(), LinkError> {
         self.notifications
             .send(&format!("X_ALLEX_REAP={child}"), &[])
     }
 
-    /// Names the program that the keeper starts as the next engine. One that is never ready is
-    /// given up for the one before it.
+    /// Sets the program that the keeper starts as the next engine. If it is never ready, the one before
+    /// is started again.
     ///
     /// # Errors
-    /// The program cannot be named, or the keeper could not be told.
+    /// The path is not absolute or not UTF-8 in one line, or the message could not be sent.
     pub fn next_engine(&self, program: &Path) -> Result<(), LinkError> {
         let named = program.to_str().filter(|path| !path.contains('\n'));
         let Some(path) = named.filter(|_| program.is_absolute()) else {
@@ -273,7 +260,7 @@ fn checked(name: &str) -> Result<&str, LinkError> {
     }
 }
 
-/// What comes from the keeper, in the order in which it happened.
+/// The messages of the keeper, in order.
 #[derive(Debug)]
 pub struct Messages {
     link: AsyncFd<Arc<OwnedFd>>,
@@ -282,8 +269,7 @@ pub struct Messages {
 }
 
 impl Messages {
-    /// Waits for the next one; after [`FromKeeper::Gone`], for ever. May be given up and called
-    /// again: nothing is lost then.
+    /// Waits for the next one; after [`FromKeeper::Gone`], for ever. Safe to cancel: no message is lost.
     pub async fn next(&mut self) -> FromKeeper {
         if self.gone {
             return pending().await;
@@ -310,7 +296,7 @@ impl Messages {
 
 enum Received {
     Message(FromKeeper),
-    /// A keeper of another version may say more.
+    /// From a keeper of another version.
     NotUnderstood,
     End,
 }

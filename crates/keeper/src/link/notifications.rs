@@ -1,4 +1,4 @@
-//! What the engine tells the keeper, in order.
+//! The queue of messages to the keeper.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -19,35 +19,36 @@ use super::LinkError;
 use crate::keeper::MAX_DESCRIPTORS_PER_MESSAGE;
 use crate::os;
 
-/// How many messages wait for a keeper that does not read: one for each descriptor that it can keep.
+/// Maximum number of messages that wait for a keeper that does not read: one for each descriptor that it
+/// can store.
 const MAX_WAITING: usize = 16_384;
-/// How long a message waits for the keeper before it is left to a task: no longer than nobody notices.
+/// How long a call waits for the keeper before its message is queued.
 const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(super) struct Notifications {
     socket: Arc<AsyncFd<Arc<OwnedFd>>>,
     queue: Mutex<Queue>,
-    /// Something waits.
+    /// Signals the task that messages wait.
     wake: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     waiting: VecDeque<(Box<str>, Vec<OwnedFd>)>,
-    /// Nobody listens any more.
+    /// The keeper has ended: messages are dropped.
     gone: bool,
 }
 
 impl Notifications {
-    /// Sends over a connected datagram socket.
+    /// Sends over a connected socket that keeps messages apart.
     pub(super) fn start(socket: OwnedFd) -> io::Result<Arc<Self>> {
         let notifications = Arc::new(Self {
             socket: Arc::new(os::watch(Arc::new(socket), Interest::WRITABLE)?),
             queue: Mutex::default(),
             wake: Arc::default(),
         });
-        tokio::spawn(send_what_waits(
+        tokio::spawn(send_waiting(
             Arc::downgrade(&notifications),
             Arc::clone(&notifications.socket),
             Arc::clone(&notifications.wake),
@@ -55,7 +56,7 @@ impl Notifications {
         Ok(notifications)
     }
 
-    /// Sends at once, or, where the keeper does not read, after all that waits already.
+    /// Sends at once or, if the keeper does not read, after the messages that wait already.
     pub(super) fn send(&self, text: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), LinkError> {
         let mut queue = self.queue();
         if queue.waiting.is_empty() && queue.send_soon(&self.socket, text, descriptors)? {
@@ -76,14 +77,14 @@ impl Notifications {
         self.queue().gone
     }
 
-    /// The keeper was killed: what waits for it, and what is still to be said, is for nobody.
+    /// The keeper was killed: drops the messages that wait and all later ones.
     pub(super) fn close(&self) {
         let mut queue = self.queue();
         queue.gone = true;
         queue.waiting.clear();
     }
 
-    /// Sends as much of what waits as the keeper takes; true: nothing waits any more.
+    /// Sends as many waiting messages as the keeper takes; true if none waits any more.
     fn flush(&self) -> bool {
         let mut queue = self.queue();
         while let Some((text, descriptors)) = queue.waiting.pop_front() {
@@ -100,15 +101,15 @@ impl Notifications {
         true
     }
 
-    /// Nobody panics while holding this lock; if it happened, the queue would still be whole.
+    /// No code panics while holding this lock; if it did, the queue would still be consistent.
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    /// Sends as soon as the keeper reads; false: it does not. The kernel lets ten messages wait, so
-    /// that it is busy with them is usual, and a matter of microseconds.
+    /// Sends as soon as the keeper reads, within [`SEND_TIMEOUT`]; false if it does not. The kernel's
+    /// queue is short, so it is often full for some microseconds.
     fn send_soon(
         &mut self,
         socket: &AsyncFd<Arc<OwnedFd>>,
@@ -127,7 +128,7 @@ impl Queue {
         Ok(true)
     }
 
-    /// False: not now.
+    /// False if there is no room now.
     fn try_send(
         &mut self,
         socket: &AsyncFd<Arc<OwnedFd>>,
@@ -141,14 +142,14 @@ impl Queue {
             [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_DESCRIPTORS_PER_MESSAGE))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         if !descriptors.is_empty() {
-            // There is room for as many as are sent at once.
+            // There is room for the maximum.
             control.push(SendAncillaryMessage::ScmRights(descriptors));
         }
         let text = [IoSlice::new(text.as_bytes())];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match sendmsg(socket.get_ref(), &text, &mut control, flags) {
             Ok(_) => Ok(true),
-            // Too many descriptors under way (`RLIMIT_NOFILE`) is a matter of time, too.
+            // Too many descriptors in flight (`RLIMIT_NOFILE`) is temporary, too.
             Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS | Errno::TOOMANYREFS) => Ok(false),
             Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::PIPE | Errno::CONNRESET) => {
                 self.gone = true;
@@ -159,8 +160,8 @@ impl Queue {
     }
 }
 
-/// Ends when nobody is left who could say anything.
-async fn send_what_waits(
+/// Ends when the last sender is dropped.
+async fn send_waiting(
     notifications: Weak<Notifications>,
     socket: Arc<AsyncFd<Arc<OwnedFd>>>,
     wake: Arc<Notify>,
@@ -168,7 +169,7 @@ async fn send_what_waits(
     loop {
         wake.notified().await;
         loop {
-            // Where the system cannot tell us, trying is all that is left.
+            // If this fails, sending is tried all the same.
             let ready = socket.writable().await;
             let Some(notifications) = notifications.upgrade() else {
                 return;

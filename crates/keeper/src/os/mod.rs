@@ -13,7 +13,7 @@
 //! | `signals_in_descriptor` | blocks signals and makes them readable from a descriptor | unsupported: there is no keeper |
 //! | `become_subreaper` | orphaned descendants become children of this process | unsupported: they go to the system's first process |
 //! | `open_process` | a descriptor of this process, never of a later one with the same number; readable once it has ended | unsupported |
-//! | `signal_process`, `signal_group` | signals exactly the process or its group by that descriptor | unsupported |
+//! | `signal_process`, `signal_group`, `signal_group_by_number` | signals exactly the process or its group by that descriptor | unsupported |
 //! | `has_ended`, `peek_status`, `reap` | the end of a child, without and with taking its exit status | unsupported |
 //! | `exit_status` | the exit status of a process that somebody else has reaped | unsupported: the status is lost |
 //! | `boot_id` | changes with every start of the machine | a constant: a process is then identified by its start time alone |
@@ -25,6 +25,9 @@
 //! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |
 //! | `peek_offset`, `set_peek_offset` | how many bytes of a socket were peeked and not read; survives the process | unsupported: a killed engine loses its connections |
 //! | `peer` | user and process at the other end of a local socket, from the kernel | unsupported: every peer is refused |
+//! | `receive`, `send`, `shut_down`, `set_nonblocking` | on a socket, never waiting | required |
+//! | `pipe`, `pipe_size`, `pipe_length`, `write_pipe`, `splice` | a pipe that another process can hold too, moved to a socket without a copy | unsupported: a killed engine loses its connections |
+//! | `cut_front`, `block_size` | removes the beginning of a file in place | `OPNOTSUPP`: the file is copied |
 //! | `accept` | a connection of a listener, non-blocking and close-on-exec | required |
 //! | `memory_file` | a file without a name in memory | an unlinked temporary file |
 //! | `monotonic` | milliseconds of a clock that is never set, the same for all processes of a boot | required |

@@ -1,11 +1,15 @@
 //! The operating system seam for Linux; [`super`] says what each function promises.
 
+mod descriptors;
 mod listeners;
 mod process;
-mod sockets;
 mod stat;
 mod syscalls;
 
+pub use descriptors::{
+    Peer, accept, block_size, cut_front, memory_file, monotonic, peer, pipe, pipe_length,
+    pipe_size, receive, send, set_nonblocking, shut_down, splice, write_pipe,
+};
 pub use listeners::foreign_listener;
 pub use process::{
     become_subreaper, boot_id, children_of, environment, has_ended, is_marked, mark, open_process,
@@ -14,7 +18,6 @@ pub use process::{
 };
 pub use rustix::io::Errno;
 pub use rustix::process::Signal;
-pub use sockets::{Peer, accept, memory_file, monotonic, peer};
 pub use stat::{Stat, UnreadableStat};
 pub use syscalls::{
     RESET_SIGNALS, SpawnSpec, Spawned, exit_status, forget_variables, handed_over,

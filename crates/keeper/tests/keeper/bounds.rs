@@ -7,27 +7,20 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use allexmaster_keeper::os;
 use allexmaster_keeper::spawn::{self, Program};
+use allexmaster_testkit::processes::fact;
+use allexmaster_testkit::wait::wait_for;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::bench::{Engine, Keeper, wait_for};
-use crate::script::{SCRIPT, TEST_VARIABLE};
+use crate::bench::{Engine, Keeper};
+use crate::engine::TEST_VARIABLE;
 
 /// The memory of a process that is its own (`RssAnon`), in KiB.
 fn own_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("RssAnon:"))
-        .unwrap();
-    line.split_ascii_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap()
+    let memory = fact(pid, "RssAnon").unwrap();
+    memory.split(' ').next().unwrap().parse().unwrap()
 }
 
-#[test]
-fn names_that_are_too_long_for_a_variable_are_all_handed_over() {
+pub(crate) fn names_that_are_too_long_for_a_variable_are_all_handed_over() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     // 3 * 253 names of 255 bytes: 190 KiB.
@@ -40,8 +33,7 @@ fn names_that_are_too_long_for_a_variable_are_all_handed_over() {
     assert_eq!(engine.tell("read short"), "text");
 }
 
-#[test]
-fn a_store_that_is_full_refuses_more_accepts_nothing_and_says_so_once() {
+pub(crate) fn a_store_that_is_full_refuses_more_accepts_nothing_and_says_so_once() {
     // 300 of them are for the keeper itself, which leaves room for 100.
     let keeper = Keeper::start_with(|command| {
         let program = command.get_program().to_owned();
@@ -82,8 +74,7 @@ fn a_store_that_is_full_refuses_more_accepts_nothing_and_says_so_once() {
     drop(first);
 }
 
-#[test]
-fn a_store_that_is_full_to_the_top_is_handed_over_whole() {
+pub(crate) fn a_store_that_is_full_to_the_top_is_handed_over_whole() {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     let most = 16_384.min(limit.map_or(u64::MAX, |limit| limit - 300));
     let keeper = Keeper::start();
@@ -103,8 +94,7 @@ fn a_store_that_is_full_to_the_top_is_handed_over_whole() {
     assert_eq!(engine.tell("read round.0"), "text");
 }
 
-#[test]
-fn what_is_no_name_or_no_listener_is_refused() {
+pub(crate) fn what_is_no_name_or_no_listener_is_refused() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     let told = engine.tell("store a:b 1 text");
@@ -118,8 +108,7 @@ fn what_is_no_name_or_no_listener_is_refused() {
     assert_eq!(keeper.ready_engine().tell("names"), "local=1");
 }
 
-#[test]
-fn no_socket_of_the_keeper_has_an_address_that_others_could_write_to() {
+pub(crate) fn no_socket_of_the_keeper_has_an_address_that_others_could_write_to() {
     let keeper = Keeper::start();
     let engine = keeper.ready_engine();
     let sockets: Vec<String> = fs::read_dir(format!("/proc/{}/fd", keeper.pid()))
@@ -144,8 +133,7 @@ fn no_socket_of_the_keeper_has_an_address_that_others_could_write_to() {
     assert!(!String::from_utf8_lossy(&environment).contains("NOTIFY_SOCKET"));
 }
 
-#[test]
-fn an_engine_speaks_with_a_keeper_of_version_0_1_0_which_has_an_address() {
+pub(crate) fn an_engine_speaks_with_a_keeper_of_version_0_1_0_which_has_an_address() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("control");
     let control = UnixListener::bind(&path).unwrap();
@@ -172,9 +160,7 @@ fn an_engine_speaks_with_a_keeper_of_version_0_1_0_which_has_an_address() {
     }
     let started = spawn::start(&Program {
         path: std::env::current_exe().unwrap().into(),
-        arguments: ["engine", "--exact", SCRIPT, "--nocapture"]
-            .map(OsString::from)
-            .to_vec(),
+        arguments: vec!["engine".into()],
         environment,
         number_variable: Some("LISTEN_PID="),
         folder: None,
@@ -195,8 +181,7 @@ fn an_engine_speaks_with_a_keeper_of_version_0_1_0_which_has_an_address() {
     wait_for("its end", || os::reap(&started.pidfd));
 }
 
-#[test]
-fn the_keeper_takes_little_memory_for_a_thousand_descriptors() {
+pub(crate) fn the_keeper_takes_little_memory_for_a_thousand_descriptors() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     for number in 0..1000 {

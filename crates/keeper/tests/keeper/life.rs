@@ -1,14 +1,13 @@
 //! Starts and ends: of engines, of the keeper, and what signals do.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use allexmaster_testkit::processes::{Signal, lives, signal};
+use allexmaster_testkit::wait::wait_for;
 
-use crate::bench::{Keeper, lives, signal, wait_for};
+use crate::bench::Keeper;
 
-#[test]
-fn an_engine_that_was_stopping_ends_the_keeper_with_its_exit_code() {
+pub(crate) fn an_engine_that_was_stopping_ends_the_keeper_with_its_exit_code() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     engine.tell("stopping");
@@ -16,15 +15,13 @@ fn an_engine_that_was_stopping_ends_the_keeper_with_its_exit_code() {
     assert_eq!(keeper.wait().code(), Some(9));
 }
 
-#[test]
-fn an_engine_that_cannot_begin_ends_the_keeper_with_its_exit_code() {
+pub(crate) fn an_engine_that_cannot_begin_ends_the_keeper_with_its_exit_code() {
     let mut keeper = Keeper::start();
     keeper.engine().order("exit 3");
     assert_eq!(keeper.wait().code(), Some(3));
 }
 
-#[test]
-fn an_engine_that_ends_without_having_been_told_to_is_started_again() {
+pub(crate) fn an_engine_that_ends_without_having_been_told_to_is_started_again() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     engine.order("exit 0");
@@ -39,8 +36,7 @@ fn an_engine_that_ends_without_having_been_told_to_is_started_again() {
     assert!(log.contains(" WARN the engine (process "), "{log}");
 }
 
-#[test]
-fn an_engine_that_was_killed_while_it_was_stopping_is_started_to_end_its_stop() {
+pub(crate) fn an_engine_that_was_killed_while_it_was_stopping_is_started_to_end_its_stop() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     engine.tell("stopping");
@@ -51,8 +47,7 @@ fn an_engine_that_was_killed_while_it_was_stopping_is_started_to_end_its_stop() 
     assert!(keeper.wait().success());
 }
 
-#[test]
-fn engines_that_die_before_they_are_ready_are_started_again_after_growing_pauses() {
+pub(crate) fn engines_that_die_before_they_are_ready_are_started_again_after_growing_pauses() {
     let keeper = Keeper::start();
     for _ in 0..5 {
         keeper.engine().kill();
@@ -62,8 +57,7 @@ fn engines_that_die_before_they_are_ready_are_started_again_after_growing_pauses
     assert_eq!(keeper.log().matches("was killed by signal 9").count(), 5);
 }
 
-#[test]
-fn stop_signals_are_told_and_do_not_end_the_keeper() {
+pub(crate) fn stop_signals_are_told_and_do_not_end_the_keeper() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     for (number, name) in [
@@ -77,8 +71,7 @@ fn stop_signals_are_told_and_do_not_end_the_keeper() {
     assert!(keeper.runs());
 }
 
-#[test]
-fn signals_without_a_meaning_do_not_end_the_keeper() {
+pub(crate) fn signals_without_a_meaning_do_not_end_the_keeper() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     for number in [Signal::USR1, Signal::USR2, Signal::QUIT] {
@@ -90,8 +83,7 @@ fn signals_without_a_meaning_do_not_end_the_keeper() {
     assert!(keeper.runs());
 }
 
-#[test]
-fn a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one() {
+pub(crate) fn a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     signal(keeper.pid(), Signal::TERM);
@@ -110,8 +102,7 @@ fn a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one() {
     assert!(keeper.wait().success());
 }
 
-#[test]
-fn a_second_stop_signal_before_the_engine_is_ready_ends_both() {
+pub(crate) fn a_second_stop_signal_before_the_engine_is_ready_ends_both() {
     let mut keeper = Keeper::start();
     let engine = keeper.engine();
     signal(keeper.pid(), Signal::TERM);
@@ -120,8 +111,7 @@ fn a_second_stop_signal_before_the_engine_is_ready_ends_both() {
     wait_for("the engine's end", || (!lives(engine.pid)).then_some(()));
 }
 
-#[test]
-fn an_engine_that_is_silent_for_too_long_is_killed_and_started_again() {
+pub(crate) fn an_engine_that_is_silent_for_too_long_is_killed_and_started_again() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     let first = engine.pid;
@@ -135,8 +125,7 @@ fn an_engine_that_is_silent_for_too_long_is_killed_and_started_again() {
     assert_eq!(engine.tell("names"), "");
 }
 
-#[test]
-fn an_engine_that_gives_signs_of_life_is_left_alone() {
+pub(crate) fn an_engine_that_gives_signs_of_life_is_left_alone() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     let watchdog = Duration::from_secs(1);
@@ -157,8 +146,7 @@ fn an_engine_that_gives_signs_of_life_is_left_alone() {
     );
 }
 
-#[test]
-fn an_engine_whose_keeper_was_killed_notices_and_goes_on() {
+pub(crate) fn an_engine_whose_keeper_was_killed_notices_and_goes_on() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     signal(keeper.pid(), Signal::KILL);
@@ -169,8 +157,7 @@ fn an_engine_whose_keeper_was_killed_notices_and_goes_on() {
     assert_eq!(engine.tell("alive"), "done");
 }
 
-#[test]
-fn a_new_program_is_started_next_time_and_given_up_if_it_is_never_ready() {
+pub(crate) fn a_new_program_is_started_next_time_and_given_up_if_it_is_never_ready() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     assert_eq!(engine.tell("store lan 1 text"), "done");
@@ -189,19 +176,7 @@ fn a_new_program_is_started_next_time_and_given_up_if_it_is_never_ready() {
     assert_eq!(keeper.log().matches("back to the one before").count(), 2);
 }
 
-#[test]
-fn a_role_that_there_is_none_is_refused() {
-    let output = Command::new(env!("CARGO_BIN_EXE_allexmaster"))
-        .env("ALLEXMASTER_ROLE", "king")
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("use keeper, engine or single"), "{said}");
-}
-
-#[test]
-fn log_lines_of_the_keeper_are_json_where_the_program_writes_json() {
+pub(crate) fn log_lines_of_the_keeper_are_json_where_the_program_writes_json() {
     let keeper = Keeper::start_with(|command| command.env("ALLEXMASTER_LOG_FORMAT", "json"));
     keeper.ready_engine().kill();
     keeper.ready_engine();

@@ -3,12 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use rustix::process::Signal;
+use allexmaster_testkit::processes::{Signal, signal};
+use allexmaster_testkit::wait::wait_for;
 
-use crate::bench::{Keeper, signal, wait_for};
+use crate::bench::Keeper;
 
-#[test]
-fn descriptors_are_there_again_after_fifty_engines_were_killed() {
+pub(crate) fn descriptors_are_there_again_after_fifty_engines_were_killed() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     assert_eq!(engine.tell("store lan 1 the-lan"), "done");
@@ -29,8 +29,7 @@ fn descriptors_are_there_again_after_fifty_engines_were_killed() {
     }
 }
 
-#[test]
-fn removed_descriptors_are_closed_and_the_order_is_kept() {
+pub(crate) fn removed_descriptors_are_closed_and_the_order_is_kept() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     let (mut ours, path) = (Vec::new(), keeper.path("listener"));
@@ -51,8 +50,7 @@ fn removed_descriptors_are_closed_and_the_order_is_kept() {
     assert_eq!(ours[0].read(&mut [0; 8]).unwrap(), 0);
 }
 
-#[test]
-fn what_is_told_to_a_keeper_that_does_not_read_waits_and_keeps_its_order() {
+pub(crate) fn what_is_told_to_a_keeper_that_does_not_read_waits_and_keeps_its_order() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     engine.tell("watchdog 600000000");
@@ -86,8 +84,7 @@ fn what_is_told_to_a_keeper_that_does_not_read_waits_and_keeps_its_order() {
     );
 }
 
-#[test]
-fn a_connection_is_accepted_once_and_kept_while_engines_come_and_go() {
+pub(crate) fn a_connection_is_accepted_once_and_kept_while_engines_come_and_go() {
     let keeper = Keeper::start();
     let path = keeper.path("listener");
     let mut engine = keeper.ready_engine();
@@ -126,8 +123,7 @@ fn a_connection_is_accepted_once_and_kept_while_engines_come_and_go() {
     assert_eq!(&answer, b"before\n");
 }
 
-#[test]
-fn a_child_of_the_engine_inherits_nothing_that_is_between_it_and_the_keeper() {
+pub(crate) fn a_child_of_the_engine_inherits_nothing_that_is_between_it_and_the_keeper() {
     let keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     assert_eq!(engine.tell("variables"), "[]");

@@ -4,41 +4,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use allexmaster_testkit::processes::{Signal, signal};
+use allexmaster_testkit::wait::{TIMEOUT, wait_for};
 use tempfile::TempDir;
 
-use crate::script::{SCRIPT, TEST_VARIABLE};
-
-/// How long anything may take on a busy machine before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits for a condition; the description is what the test fails with.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        sleep(Duration::from_millis(2));
-    }
-}
-
-pub(crate) fn signal(pid: u32, signal: Signal) {
-    // A process that has gone needs no signal.
-    let _ = kill_process(raw(pid), signal);
-}
-
-pub(crate) fn lives(pid: u32) -> bool {
-    test_kill_process(raw(pid)).is_ok()
-}
-
-fn raw(pid: u32) -> Pid {
-    Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
-}
+use crate::engine::TEST_VARIABLE;
+use crate::keeper_program;
 
 /// A keeper that runs.
 pub(crate) struct Keeper {
@@ -58,9 +30,8 @@ impl Keeper {
         let control = UnixListener::bind(folder.path().join("control")).unwrap();
         control.set_nonblocking(true).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_allexmaster"));
+        let mut command = Command::new(keeper_program());
         command
-            .args(["--exact", SCRIPT, "--nocapture"])
             .env("ALLEXMASTER_ROLE", "keeper")
             .env("ALLEXMASTER_ENGINE", std::env::current_exe().unwrap())
             .env(TEST_VARIABLE, folder.path().join("control"));
@@ -141,7 +112,7 @@ impl Engine {
             Err(_) => None,
         });
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut engine = Self {
             pid: 0,
             keeper: 0,
