@@ -1,23 +1,28 @@
-//! THE HANDS of `allexmaster`: the loop, the drivers, the local sockets, the command line.
+//! The program `allexmaster`: the drivers around the rules, and the command line.
 //!
 //! ```text
-//!  sessions ─────┐   ┌───────────┐   ┌──────┐   ┌───────┐ ┌─► child   spawn, signal, adopt
-//!  child ─────┼──►│  journal  │──►│ step │──►│ hands │─┼─► probe   are ports free, do they answer
-//!  probe ─────┤   └───────────┘   └──────┘   └───────┘ ├─► sessions   local peers, children, the LanManager
-//!  (signals) ─┘    durable         pure                └─► (exit)
+//!  sessions ──┐   ┌───────────┐   ┌──────┐   ┌────────┐ ┌─► child      spawn, signal, adopt
+//!  child ─────┼──►│  journal  │──►│ step │──►│ daemon │─┼─► probe      are ports free, do they answer
+//!  probe ─────┤   └───────────┘   └──────┘   └────────┘ ├─► sessions   local peers, children, the LanManager
+//!  (signals) ─┘    durable         pure                 └─► (exit)
 //! ```
 //!
 //! # Theory of operation
 //!
-//! Each driver knows one part of the world and nothing of the others. It reports
-//! what happened as events into the loop's inbox, and does what the rules order as
-//! effects; both are plain data. The loop itself stands in `allexmaster-journal`,
-//! the decisions in `allexmaster-state`.
+//! A driver performs effects of one kind and reports what happens as events into the loop's inbox; both
+//! are plain data. Drivers do not know one another. The loop is in `allexmaster-journal`, the decisions
+//! are in `allexmaster-state`, the conversations in `allexmaster-sessions`; their sockets are held by
+//! another process, the [keeper](allexmaster_keeper), so that they outlive this one.
 //!
-//! All conversations are one of these parts: the [`sessions`] joins what [`local`], [`node`] and [`lan`]
-//! know without sockets. A [keeper](allexmaster_keeper), another process, holds their sockets, so that they outlive this one.
+//! # Reading order
+//!
+//! 1. [`daemon`]: one run, and the routing of effects.
+//! 2. [`child`] with [`process`] and [`launch`]; [`probe`]; [`logs`]; [`install`].
+//! 3. [`sessions`]: sockets, the log, resuming; [`lan`], [`local`], [`node`]: how sockets come to be.
+//! 4. [`config`]; [`cli`] with [`client`] and [`status`].
+//!
+//! The map of all crates: `docs/architecture.md`.
 
-// In reading order.
 pub mod channel;
 pub mod child;
 pub mod cli;

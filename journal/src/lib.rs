@@ -1,11 +1,11 @@
-//! The memory of allexmaster: the event journal, and the loop that obeys it.
+//! The event journal, and the loop around a machine that it records.
 //!
 //! # Theory of operation
 //!
-//! A program is a pure state machine ([`Machine`]) and hands that do what it decides ([`Performer`]).
-//! Between them stands this crate, which keeps one promise: **nothing is done before the event that
-//! caused it is on disk**. So the process can be killed at any instruction and come back with the
-//! same state, because the state is nothing but the sum of the recorded events.
+//! A program is a pure state machine ([`Machine`]) and code that performs its effects ([`Performer`]).
+//! This crate connects the two and keeps one promise: **no effect is performed before the event that
+//! caused it is on disk**. So the process can be killed at any instruction and restart with the same
+//! state, because the state is the sum of the recorded events.
 //!
 //! ```text
 //!            ┌──────────────────────── engine ────────────────────────┐
@@ -21,15 +21,23 @@
 //!                           sealed history, compressed, never changed
 //! ```
 //!
-//! A record ([`record`]) carries its number, time, randomness, kind and event, and a checksum that is
+//! A record ([`record`]) carries its number, time, entropy, kind and event, and a checksum that is
 //! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`JournaledMachine`]
 //! adds the state; [`engine`] adds the loop.
 //!
-//! When a journal is opened, whatever verifies is used; whatever does not is set aside under a name,
-//! and told as a [`Recovery`]. Nothing is repaired silently, and nothing deleted but by a
+//! Opening a journal uses every record that verifies and sets the others aside under a name, with a
+//! [`Recovery`] that says so. Nothing is repaired silently, and nothing is deleted except by a
 //! [`compaction`], which keeps the state that the deleted events led to.
+//!
+//! # Reading order
+//!
+//! 1. [`engine`]: the loop. [`live`]: the state and the records together.
+//! 2. [`mod@journal`]: appending and reading. [`record`], [`header`]: the formats, with their changelogs.
+//! 3. [`store`]: sled, sealed files, and what is done about their faults.
+//! 4. [`recovery`], [`compaction`], [`base`], [`restore`]: damage, old history, copies.
+//!
+//! Where this crate stands: `docs/architecture.md`.
 
-// In reading order: what a program hands in, the loop, and what the loop stands on.
 pub mod engine;
 
 mod inbox;

@@ -1,41 +1,50 @@
-//! THE RULES of `allexmaster`: what happened goes in, what must be done comes out.
+//! The rules of `allexmaster`, a pure decider: events in, effects out.
 //!
 //! ```text
 //!                 ┌──────────────────────────────┐
 //!  Recorded ────► │ step(State, Recorded)        │ ────► State
 //!  (event, time,  │ one exhaustive match,        │
-//!   entropy)        │ one topic module per arm     │ ────► Vec<Effect>
+//!   entropy)      │ one topic module per arm     │ ────► Vec<Effect>
 //!                 └──────────────────────────────┘
 //! ```
 //!
 //! # Theory of operation
 //!
-//! The master's whole life is a list of [`Event`]s. [`step()`] takes the state
-//! and the next event and answers with the new state and the [`Effect`]s that
-//! the hands have to perform. It is total (a refused request is an effect that
+//! Everything that happens to a master is a list of [`Event`]s. [`step()`] takes the state
+//! and the next event and returns the new state and the [`Effect`]s that the
+//! drivers have to perform. It is total (a refused request is an effect that
 //! replies with a [`Rejection`]), deterministic (time and randomness come in
 //! with the event) and silent (no clock, no input or output, no logging).
 //!
 //! Every service has two sides, each an enum that holds only what is true in
 //! it: its [`Activity`] (the process: waiting, probing ports, spawning,
 //! starting, up, stopping, backing off, failed) and its [`Claim`] (the
-//! LanManager: bidding, held, responding, approved). A deadline is never an
-//! effect: [`State::next_deadline`] tells when the state itself has something
-//! to do, and why.
+//! LanManager: bidding, held, responding, approved). Deadlines are not
+//! effects: they are part of the state, each with its reason
+//! ([`State::next_deadline`]).
 //!
-//! After a restart nothing has to be remembered about effects: the event
-//! [`Event::MasterStarted`] makes `step` ask again for all that must be true;
-//! where the connections outlived the master, for all that the children need.
+//! Effects are not stored. After a restart [`Event::MasterStarted`] makes `step`
+//! request everything that must be true; after a restart of the engine alone,
+//! whose connections live on, only what the children need.
 //!
 //! This crate is `no_std`: reading a clock in it does not compile, and its
 //! `clippy.toml` bans randomness and hash-ordered collections.
+//!
+//! # Reading order
+//!
+//! 1. [`Event`], [`step()`], [`Effect`]: everything that can happen, be decided and be done.
+//! 2. [`State`], [`Service`] with its [`Activity`] and [`Claim`], [`Ports`], [`Deadline`].
+//! 3. One topic each: `needs`, `claim`, `child`, `ending`, `restart`, `lan`, `requests`, `shutdown`.
+//! 4. Starts: `boot`, `found`, `resume`.
+//! 5. `check` (invariants), `status` and `difference` (for people).
+//!
+//! Where this crate stands, and where to add an event or an effect: `docs/architecture.md`.
 
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
-// In reading order.
 mod boot;
 mod check;
 mod child;

@@ -13,22 +13,25 @@
 //!                        journal ──► rules: State, step
 //! ```
 //!
-//! [`rules`] decides, and nothing else does: what happened comes in as an event, what
-//! must be done comes out as effects. Each event is durable in the journal before it
-//! is decided upon, so a LanManager that was killed at any instruction comes back
-//! with the same needs and services. [`files`] reads and writes the folder that the
-//! JavaScript LanManager has, too. [`serve`] is the hands.
+//! All decisions are made in [`rules`]: events in, effects out. Each event is durable in
+//! the journal before it is decided upon, so a LanManager that was killed at any
+//! instruction restarts with the same needs and services. [`files`] reads and writes
+//! the folder that the JavaScript LanManager also uses. [`serve`] performs the effects:
+//! sockets, sessions, tables, port checks.
 //!
 //! Reading order: [`rules::Event`], [`rules::step`], [`rules::Effect`], [`files`],
-//! [`serve`].
+//! [`serve`]. Where this crate stands: `docs/architecture.md`.
 //!
-//! # What it does other than the JavaScript LanManager
+//! # Differences from the JavaScript LanManager
 //!
-//! It notices a master that is gone and makes its services needs again, after a time
-//! for a reconnect; a second client from an address does not take away the services
-//! of the first; a bid that was rejected does not block the need for others; a
-//! response must say the address and the process, and can only say where a service
-//! runs, not what it is; a forbidden address is cut off after its first attempt.
+//! - A master that is gone is noticed, and its services become needs again after a time
+//!   for a reconnect.
+//! - A second client from an address does not take away the services of the first.
+//! - A rejected bid does not block the need for others.
+//! - A response must have the address and the process, and can only say where a service
+//!   runs, not what it is.
+//! - A connection from a forbidden address is closed after its first attempt.
+//! - Names, needs and tables have limits ([`allexmaster_protocol::limits`]).
 
 pub mod files;
 pub mod rules;

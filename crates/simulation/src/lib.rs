@@ -1,4 +1,4 @@
-//! THE PROOF: `allexmaster`, its LanManager, its children, its disk and its network, in one
+//! A simulator: `allexmaster`, its LanManager, its children, its disk and its network, in one
 //! process, from one seed.
 //!
 //! ```text
@@ -30,7 +30,6 @@
 
 #![forbid(unsafe_code)]
 
-// In reading order.
 mod run;
 
 mod world;
