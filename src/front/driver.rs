@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allexmaster_journal::{Heard, Outage, Tail};
-use allexmaster_protocol::carrier::Outgoing;
+use allexmaster_protocol::pump::Outgoing;
 use allexmaster_state::{Effect, Identity, Incarnation, InstanceName, SessionEffect};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
@@ -75,7 +75,7 @@ pub(super) struct Inner {
     pub(super) front: Front,
     memory: Option<(Memory, u64)>,
     pub(super) holds: HashMap<LineName, Arc<Hold>>,
-    /// Lines whose bytes somebody else makes.
+    /// Encrypted connections, which have pumps of their own.
     pub(super) carried: HashMap<LineName, Outgoing>,
     introduced: BTreeMap<Incarnation, watch::Sender<bool>>,
     pub(super) dial: Option<AbortHandle>,
@@ -454,8 +454,8 @@ impl Shared {
             },
             Output::Carry(line, text) => {
                 if let Some(outgoing) = inner.carried.get(&line) {
-                    // Where it cannot be sent the carrier ends, and says why.
-                    let _ = outgoing.send(text);
+                    // Where it cannot be sent the connection has ended, and the inbox says why.
+                    let _ = outgoing.send(&text);
                 }
             }
             Output::Tell => self.tell.notify_one(),

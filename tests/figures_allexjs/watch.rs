@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use allexmaster_lanmanager::{Door, LanManager, Options, Running};
-use allexmaster_protocol::carrier::{Delivery, Inbox, Incoming, Outgoing, web_socket};
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::handshake::dial;
+use allexmaster_protocol::pump::{Delivery, Inbox, Opened, Outgoing};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -48,8 +50,8 @@ impl Watch {
         let port = running.address(Door::WebSocket).unwrap().port();
         let (inbox, deliveries) = Inbox::alone(1_024);
         let outgoing = runtime.block_on(async {
-            let socket = web_socket::dial("127.0.0.1", port).await.unwrap();
-            web_socket::start(socket, inbox)
+            let stream = dial::web_socket("127.0.0.1", port).await.unwrap();
+            Opened::new(stream, Wire::web_socket_client([7; 32])).start(inbox)
         });
         let mut watch = Self {
             runtime,
@@ -111,7 +113,7 @@ impl Watch {
     }
 
     fn send(&self, frame: &Value) {
-        self.outgoing.send(frame.to_string()).unwrap();
+        self.outgoing.send(&frame.to_string()).unwrap();
     }
 
     fn answer(&mut self, id: &str) -> Value {
@@ -136,10 +138,10 @@ impl Watch {
             let delivery = self
                 .runtime
                 .block_on(async { timeout(PING_EVERY, self.deliveries.recv()).await });
-            match delivery.map(|delivery| delivery.unwrap().incoming) {
-                Ok(Incoming::Text(text)) => break serde_json::from_str::<Value>(&text).unwrap(),
-                Ok(Incoming::Alive) | Err(_) => {}
-                Ok(Incoming::Closed(reason)) => panic!("the LanManager hung up: {reason}"),
+            match delivery.map(|delivery| delivery.unwrap().item) {
+                Ok(WireItem::Text(text)) => break serde_json::from_str::<Value>(&text).unwrap(),
+                Ok(WireItem::Alive) | Err(_) => {}
+                Ok(WireItem::Closed(reason)) => panic!("the LanManager hung up: {reason}"),
             }
         };
         match frame[2][0].as_str() {

@@ -242,7 +242,7 @@ impl Front {
         wire: ChildWire,
     ) {
         let (kind, wire) = match wire {
-            ChildWire::Inherited => (CarrierKind::Ipc, Wire::lines()),
+            ChildWire::Inherited => (CarrierKind::Ipc, Wire::newline_delimited()),
             ChildWire::OwnSocket => (CarrierKind::Socket, Wire::length_prefixed()),
         };
         let session = Session::new(now, kind, self.identity.master, identity.pid);
