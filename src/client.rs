@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use allexmaster_protocol::carrier::{Inbox, Incoming, length_prefixed};
 use allexmaster_protocol::client::{
     CallError, Client, ClientEvent, ClientOptions, Patience, same_machine_credentials,
 };
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::Target;
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::pump::{Inbox, Opened};
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::traits::tokio::Stream as _;
 use interprocess::local_socket::{GenericFilePath, ToFsName as _};
@@ -128,7 +129,7 @@ async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Val
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (inbox, mut deliveries) = Inbox::alone(TEXTS_MOST);
-    let outgoing = length_prefixed::start(stream, inbox);
+    let outgoing = Opened::new(stream, Wire::length_prefixed()).start(inbox);
     let process = std::process::id();
     let options = ClientOptions {
         carrier: CarrierKind::Socket,
@@ -158,13 +159,13 @@ async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Val
             }
         }
         while let Some(text) = client.poll_transmit() {
-            // Where it cannot be sent, the carrier says why.
-            let _ = outgoing.send(text);
+            // Where it cannot be sent, the connection has ended, and the inbox says why.
+            let _ = outgoing.send(&text);
         }
-        match deliveries.recv().await.map(|delivery| delivery.incoming) {
-            Some(Incoming::Text(text)) => client.receive(now(), &text),
-            Some(Incoming::Alive) => client.traffic(now()),
-            Some(Incoming::Closed(reason)) => client.closed(reason),
+        match deliveries.recv().await.map(|delivery| delivery.item) {
+            Some(WireItem::Text(text)) => client.receive(now(), &text),
+            Some(WireItem::Alive) => client.traffic(now()),
+            Some(WireItem::Closed(reason)) => client.closed(reason),
             None => client.closed(CloseReason::ByPeer),
         }
     }

@@ -1,7 +1,6 @@
 //! Dialing the LanManager: WebSocket, plain or encrypted, or SignalR; one endpoint after the other.
 
-use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
-use allexmaster_protocol::carrier::{Inbox, Outgoing, signalr, web_socket};
+use allexmaster_protocol::handshake::dial::{self, SecureStream, Trust};
 use tokio::net::TcpStream;
 
 use allexmaster_sessions::{Endpoint, LanProtocol};
@@ -15,13 +14,13 @@ pub struct Dialed {
     pub reached: Reached,
 }
 
-/// What a connection is made of.
+/// The stream right behind the WebSocket's handshake.
 #[derive(Debug)]
 pub enum Reached {
-    /// A socket whose bytes are ours to take apart.
-    Bytes(TcpStream),
-    /// A carrier that does it (TLS); what comes goes into the inbox that was given.
-    Texts(Outgoing),
+    /// A socket that outlives this process, when the keeper holds it.
+    Plain(TcpStream),
+    /// The keys of TLS end with this process.
+    Encrypted(Box<SecureStream>),
 }
 
 /// Dials the endpoints in turn.
@@ -29,10 +28,10 @@ pub enum Reached {
 /// # Errors
 ///
 /// Why none could be reached, for people: each endpoint with its reason.
-pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, String> {
+pub async fn dial_any(endpoints: &[Endpoint]) -> Result<Dialed, String> {
     let mut reasons = Vec::new();
     for endpoint in endpoints {
-        match dial(endpoint, inbox.clone()).await {
+        match dial(endpoint).await {
             Ok(reached) => {
                 return Ok(Dialed {
                     endpoint: endpoint.clone(),
@@ -45,29 +44,23 @@ pub async fn dial_any(endpoints: &[Endpoint], inbox: &Inbox) -> Result<Dialed, S
     Err(reasons.join("; "))
 }
 
-async fn dial(endpoint: &Endpoint, inbox: Inbox) -> Result<Reached, String> {
+async fn dial(endpoint: &Endpoint) -> Result<Reached, String> {
     let Endpoint {
         protocol,
         host,
         port,
     } = endpoint;
-    match protocol {
+    let dialed = match protocol {
         LanProtocol::Wss => {
             // Read anew each time: the machine's authorities may have been mended meanwhile.
             let trust = Trust::system().map_err(|error| all_reasons(&error))?;
-            let dialed = secure_web_socket::dial(host, *port, &trust).await;
-            let socket = dialed.map_err(|error| all_reasons(&error))?;
-            Ok(Reached::Texts(web_socket::start(socket, inbox)))
+            let dialed = dial::secure_web_socket(host, *port, &trust).await;
+            dialed.map(|stream| Reached::Encrypted(Box::new(stream)))
         }
-        LanProtocol::Ws => {
-            let dialed = web_socket::dial_raw(host, *port).await;
-            Ok(Reached::Bytes(dialed.map_err(|error| all_reasons(&error))?))
-        }
-        LanProtocol::SignalR => {
-            let dialed = signalr::dial_raw(host, *port).await;
-            Ok(Reached::Bytes(dialed.map_err(|error| all_reasons(&error))?))
-        }
-    }
+        LanProtocol::Ws => dial::web_socket(host, *port).await.map(Reached::Plain),
+        LanProtocol::SignalR => dial::signalr(host, *port).await.map(Reached::Plain),
+    };
+    dialed.map_err(|error| all_reasons(&error))
 }
 
 /// An error with the errors behind it. The first line names the endpoint, which the

@@ -6,7 +6,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
+use allexmaster_protocol::framing::wire::WireItem;
+use allexmaster_protocol::handshake::accept as handshake;
+use allexmaster_protocol::pump::Inbox;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::CONTENT_TYPE;
@@ -18,8 +20,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 use super::{Settings, answer};
 
@@ -29,8 +29,8 @@ const CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The clock's beat on WebSockets.
 const BEAT: Duration = Duration::from_secs(1);
-/// Nobody has anything to tell a clock.
-const LARGEST_MESSAGE: usize = 4 * 1024;
+/// The most bytes that wait for a visitor who does not read, about 20 beats.
+const MAX_WAITING_BYTES: usize = 4 * 1_024;
 /// After a failed `accept` (no descriptors left, say) the server takes a breath.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -123,28 +123,24 @@ async fn serve_tcp(mut stream: TcpStream, settings: Arc<Settings>) {
 }
 
 async fn serve_ws(stream: TcpStream, settings: Arc<Settings>) {
-    let config = WebSocketConfig::default()
-        .max_message_size(Some(LARGEST_MESSAGE))
-        .max_frame_size(Some(LARGEST_MESSAGE));
-    let shaking = tokio_tungstenite::accept_async_with_config(stream, Some(config));
-    let Ok(Ok(socket)) = timeout(PATIENCE, shaking).await else {
+    let Ok(opened) = handshake::web_socket(stream).await else {
         return;
     };
-    let (mut sender, mut receiver) = socket.split();
+    let (inbox, mut deliveries) = Inbox::alone(1);
+    let outgoing = opened.start(inbox);
     let mut beats = interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
             _ = beats.tick() => {
                 let text = answer::document(&settings).to_string();
-                let telling = sender.send(Message::text(text));
-                if !matches!(timeout(PATIENCE, telling).await, Ok(Ok(()))) {
+                if outgoing.queued_bytes() > MAX_WAITING_BYTES || outgoing.send(&text).is_err() {
                     return;
                 }
             }
-            message = receiver.next() => {
+            delivery = deliveries.recv() => {
                 // Whatever is said is ignored; pings and the close are answered underneath.
-                if !matches!(message, Some(Ok(_))) {
+                if matches!(delivery.map(|delivery| delivery.item), None | Some(WireItem::Closed(_))) {
                     return;
                 }
             }

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use allexmaster_protocol::carrier::{Delivery, Inbox as CarrierInbox, Incoming};
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::pump::{Delivery, Inbox, Opened};
 use allexmaster_state::{Connection, Identity};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -34,8 +35,7 @@ pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
 
 async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
     let name = ConnectionName(format!("{LAN}{connection}"));
-    let (inbox, deliveries) = CarrierInbox::alone(TEXTS_MOST);
-    match dial::dial_any(&shared.endpoints, &inbox).await {
+    match dial::dial_any(&shared.endpoints).await {
         Ok(Dialed { endpoint, reached }) => {
             info!(%endpoint, "connected to the LanManager");
             let mut seed = [0; SEED_BYTES];
@@ -50,9 +50,10 @@ async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
                 seed,
             };
             match reached {
-                Reached::Bytes(stream) => take_bytes(&shared, &name, connection, stream, dialed),
-                Reached::Texts(outgoing) => {
-                    drop(inbox);
+                Reached::Plain(stream) => take_bytes(&shared, &name, connection, stream, dialed),
+                Reached::Encrypted(stream) => {
+                    let (inbox, deliveries) = Inbox::alone(TEXTS_MOST);
+                    let outgoing = Opened::new(*stream, Wire::web_socket_client(seed)).start(inbox);
                     let carried = outgoing.clone();
                     shared.lock().carried.insert(name.clone(), outgoing);
                     shared.enter(dialed);
@@ -95,7 +96,7 @@ fn take_bytes(
     }
 }
 
-/// Hands in what a carrier delivers.
+/// Hands in what an encrypted connection delivers.
 async fn carry_texts(
     shared: Arc<Shared>,
     name: ConnectionName,
@@ -103,16 +104,16 @@ async fn carry_texts(
 ) {
     while let Some(delivery) = deliveries.recv().await {
         let name = name.clone();
-        shared.enter(match delivery.incoming {
-            Incoming::Text(text) => Input::Carried {
+        shared.enter(match delivery.item {
+            WireItem::Text(text) => Input::Carried {
                 name,
                 item: Item::Text(text),
             },
-            Incoming::Alive => Input::Carried {
+            WireItem::Alive => Input::Carried {
                 name,
                 item: Item::Alive,
             },
-            Incoming::Closed(reason) => Input::Ended { name, reason },
+            WireItem::Closed(reason) => Input::Ended { name, reason },
         });
     }
 }

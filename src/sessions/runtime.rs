@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allexmaster_journal::Outage;
-use allexmaster_protocol::carrier::Outgoing;
+use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
 };
@@ -86,7 +86,7 @@ pub(super) struct Inner {
     /// The log, and its number; none without a keeper.
     log: Option<(SessionLog, u64)>,
     pub(super) pumps: HashMap<ConnectionName, Arc<PumpHandle>>,
-    /// Connections whose carrier does the framing (TLS).
+    /// Encrypted connections, which have pumps of their own.
     pub(super) carried: HashMap<ConnectionName, Outgoing>,
     introduced: BTreeMap<Incarnation, watch::Sender<bool>>,
     pub(super) dial: Option<AbortHandle>,
@@ -430,8 +430,8 @@ impl Shared {
             },
             Output::Carry(name, text) => {
                 if let Some(outgoing) = inner.carried.get(&name) {
-                    // Where it cannot be sent the carrier ends, and says why.
-                    let _ = outgoing.send(text);
+                    // Where it cannot be sent the connection has ended, and the inbox says why.
+                    let _ = outgoing.send(&text);
                 }
             }
             Output::Emit => self.emit.notify_one(),

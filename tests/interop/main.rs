@@ -1,5 +1,5 @@
-//! The published AllexJS libraries as partners: a service of theirs for our client, the carriers that
-//! their clients use for our LanManager, and a tool made of them at our master's local sockets.
+//! The published AllexJS libraries as partners: a service of theirs for our client, their
+//! clients for our LanManager, and a tool made of them at our master's local sockets.
 //!
 //! They come from the npm registry, by one command: `npm install --ignore-scripts --prefix
 //! tests/interop`. Then `cargo test --features interop --test interop`. Without Node, or without
@@ -14,15 +14,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use allexmaster_lanmanager::{Door, LanManager, Options};
-use allexmaster_protocol::carrier::{
-    Inbox, Incoming, Outgoing, length_prefixed, signalr, web_socket,
-};
 use allexmaster_protocol::client::{
     CallError, Client, ClientEvent, ClientOptions, Patience, address_credentials, reserved_session,
     same_machine_credentials,
 };
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::frame::Target;
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::handshake::dial;
+use allexmaster_protocol::pump::{Delivery, Inbox, Opened, Outgoing};
 use serde_json::{Value, json};
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::UnixStream;
@@ -31,6 +31,8 @@ use tokio::time::timeout;
 
 /// No condition takes so long, however slow the machine: then the test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Masks need no secret here.
+const SEED: [u8; 32] = [7; 32];
 /// The command that brings the libraries.
 const INSTALL: &str = "npm install --ignore-scripts --prefix tests/interop";
 
@@ -106,7 +108,7 @@ fn free_port() -> u16 {
 struct OurClient {
     client: Client,
     outgoing: Outgoing,
-    deliveries: mpsc::Receiver<allexmaster_protocol::carrier::Delivery>,
+    deliveries: mpsc::Receiver<Delivery>,
 }
 
 impl OurClient {
@@ -114,16 +116,16 @@ impl OurClient {
     async fn next(&mut self) -> ClientEvent {
         loop {
             while let Some(text) = self.client.poll_transmit() {
-                self.outgoing.send(text).unwrap();
+                self.outgoing.send(&text).unwrap();
             }
             if let Some(event) = self.client.poll_event() {
                 return event;
             }
             let delivery = timeout(PATIENCE, self.deliveries.recv()).await;
-            match delivery.unwrap().unwrap().incoming {
-                Incoming::Text(text) => self.client.receive(0, &text),
-                Incoming::Alive => self.client.traffic(0),
-                Incoming::Closed(reason) => self.client.closed(reason),
+            match delivery.unwrap().unwrap().item {
+                WireItem::Text(text) => self.client.receive(0, &text),
+                WireItem::Alive => self.client.traffic(0),
+                WireItem::Closed(reason) => self.client.closed(reason),
             }
         }
     }
@@ -185,13 +187,7 @@ impl OurClient {
     }
 }
 
-fn client(
-    carrier: CarrierKind,
-) -> (
-    Client,
-    Inbox,
-    mpsc::Receiver<allexmaster_protocol::carrier::Delivery>,
-) {
+fn client(carrier: CarrierKind) -> (Client, Inbox, mpsc::Receiver<Delivery>) {
     let options = ClientOptions {
         carrier,
         identifier_prefix: "t".to_owned(),
@@ -201,15 +197,15 @@ fn client(
 }
 
 #[tokio::test]
-async fn our_client_talks_to_their_service_over_every_carrier() {
+async fn our_client_talks_to_their_service_over_every_transport() {
     let service = tokio::task::spawn_blocking(TheirService::start)
         .await
         .unwrap();
     let user = || address_credentials("any_name", "user");
 
     let (client_end, inbox, deliveries) = client(CarrierKind::SignalR);
-    let socket = signalr::dial("127.0.0.1", service.http).await.unwrap();
-    let outgoing = signalr::start_dialled(socket, inbox);
+    let stream = dial::signalr("127.0.0.1", service.http).await.unwrap();
+    let outgoing = Opened::new(stream, Wire::signalr_client(SEED)).start(inbox);
     OurClient {
         client: client_end,
         outgoing,
@@ -219,8 +215,8 @@ async fn our_client_talks_to_their_service_over_every_carrier() {
     .await;
 
     let (client_end, inbox, deliveries) = client(CarrierKind::WebSocket);
-    let socket = web_socket::dial("127.0.0.1", service.ws).await.unwrap();
-    let outgoing = web_socket::start(socket, inbox);
+    let stream = dial::web_socket("127.0.0.1", service.ws).await.unwrap();
+    let outgoing = Opened::new(stream, Wire::web_socket_client(SEED)).start(inbox);
     OurClient {
         client: client_end,
         outgoing,
@@ -233,7 +229,7 @@ async fn our_client_talks_to_their_service_over_every_carrier() {
     let stream = UnixStream::connect(service.folder.path().join("plain"))
         .await
         .unwrap();
-    let outgoing = length_prefixed::start(stream, inbox);
+    let outgoing = Opened::new(stream, Wire::length_prefixed()).start(inbox);
     let credentials = same_machine_credentials(std::process::id(), "user");
     OurClient {
         client: client_end,
@@ -245,7 +241,7 @@ async fn our_client_talks_to_their_service_over_every_carrier() {
 }
 
 #[tokio::test]
-async fn their_carriers_talk_to_our_lan_manager() {
+async fn their_clients_talk_to_our_lan_manager() {
     let folder = tempfile::tempdir().unwrap();
     let needs =
         json!([{"instancename": "Time", "modulename": "allex_timeservice", "propertyhash": {}}]);

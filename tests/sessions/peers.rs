@@ -49,7 +49,7 @@ impl Peer {
 
     pub(crate) fn child(wire: ChildWire) -> Self {
         Self::new(Speech::Same(Box::new(match wire {
-            ChildWire::Inherited => Wire::lines(),
+            ChildWire::Inherited => Wire::newline_delimited(),
             ChildWire::OwnSocket => Wire::length_prefixed(),
         })))
     }

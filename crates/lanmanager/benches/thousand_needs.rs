@@ -15,7 +15,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use allexmaster_lanmanager::{Door, LanManager, Options};
-use allexmaster_protocol::carrier::{Inbox, Incoming, web_socket};
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::handshake::dial;
+use allexmaster_protocol::pump::{Inbox, Opened};
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -77,16 +79,17 @@ fn name(number: usize) -> String {
 
 /// Plays a master: every answer causes the next request of its need.
 async fn bid_for_all(address: SocketAddr, checked: SocketAddr) -> Duration {
-    let socket = web_socket::dial("127.0.0.1", address.port()).await.unwrap();
+    let stream = dial::web_socket("127.0.0.1", address.port()).await.unwrap();
     let (inbox, mut incoming) = Inbox::alone(256);
-    let outgoing = web_socket::start(socket, inbox);
-    let send = |frame: Value| outgoing.send(frame.to_string()).unwrap();
+    let wire = Wire::web_socket_client([7; 32]);
+    let outgoing = Opened::new(stream, wire).start(inbox);
+    let send = |frame: Value| outgoing.send(&frame.to_string()).unwrap();
     send(json!(["root", [null, {"ip": {"name": "bench", "role": "user"}}]]));
     let mut began = Instant::now();
     let mut sessions = vec![String::new(); NEEDS];
     let mut accepted = 0;
     while accepted < NEEDS {
-        let Incoming::Text(text) = incoming.recv().await.unwrap().incoming else {
+        let WireItem::Text(text) = incoming.recv().await.unwrap().item else {
             continue;
         };
         let frame: Value = serde_json::from_str(&text).unwrap();

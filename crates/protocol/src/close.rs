@@ -1,4 +1,6 @@
-//! Why a connection ends, one list for the sessions and the carriers.
+//! Why a connection ends, one list for sessions, framings and the pump.
+
+use std::io;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -82,4 +84,29 @@ pub enum CloseReason {
         /// What it reports.
         reason: String,
     },
+}
+
+impl CloseReason {
+    /// The reason behind an error of a socket. A peer that was killed resets the connection: to this
+    /// side it has closed it.
+    #[must_use]
+    pub fn from_io(error: &io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        ) {
+            Self::ByPeer
+        } else {
+            Self::Io {
+                reason: error.to_string(),
+            }
+        }
+    }
+
+    /// Whether one side simply closed; every other reason is a fault worth a warning.
+    #[must_use]
+    pub fn is_orderly(&self) -> bool {
+        matches!(self, Self::ByPeer | Self::ByUs)
+    }
 }

@@ -98,7 +98,7 @@ impl Sessions {
                 wire,
             } => {
                 let (kind, wire) = match wire {
-                    ChildWire::Inherited => (CarrierKind::Ipc, Wire::lines()),
+                    ChildWire::Inherited => (CarrierKind::Ipc, Wire::newline_delimited()),
                     ChildWire::OwnSocket => (CarrierKind::Socket, Wire::length_prefixed()),
                 };
                 self.open(name.clone(), Some(wire), Owner::Child(incarnation));

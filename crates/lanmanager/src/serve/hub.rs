@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use allexmaster_journal::{self as journal, Inbox as JournalInbox, Performer};
-use allexmaster_protocol::carrier::{Delivery, Inbox, Incoming, Outgoing, SendError};
 use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::framing::wire::WireItem;
+use allexmaster_protocol::pump::{Delivery, Inbox, Outgoing};
 use allexmaster_protocol::server::{ConnectionId, Output};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -152,16 +153,16 @@ impl Hub {
     }
 
     fn welcome(&mut self, arrival: Arrival, deliveries: &mpsc::Sender<Delivery>) {
-        let Arrival { peer, socket } = arrival;
+        let Arrival { door, peer, opened } = arrival;
         let address = peer.address;
-        match self.front.server.open(self.now(), socket.carrier(), peer) {
+        match self.front.server.open(self.now(), door.carrier(), peer) {
             Ok(connection) => {
                 let inbox = Inbox {
                     connection: connection.0,
                     sender: deliveries.clone(),
                 };
                 tracing::debug!(connection = connection.0, ?address, "connection opened");
-                self.outgoing.insert(connection, socket.start(inbox));
+                self.outgoing.insert(connection, opened.start(inbox));
             }
             Err(error) => tracing::warn!(?address, %error, "a peer was turned away"),
         }
@@ -170,10 +171,10 @@ impl Hub {
     fn deliver(&mut self, delivery: Delivery) {
         let connection = ConnectionId(delivery.connection);
         let now = self.now();
-        match delivery.incoming {
-            Incoming::Text(text) => self.front.server.receive(now, connection, &text),
-            Incoming::Alive => self.front.server.traffic(now, connection),
-            Incoming::Closed(reason) => {
+        match delivery.item {
+            WireItem::Text(text) => self.front.server.receive(now, connection, &text),
+            WireItem::Alive => self.front.server.traffic(now, connection),
+            WireItem::Closed(reason) => {
                 // What the hub closed itself was told already.
                 if self.outgoing.remove(&connection).is_some() {
                     log_cut(connection, &reason);
@@ -198,7 +199,7 @@ impl Hub {
         loop {
             while let Some(output) = self.front.server.poll_output() {
                 match output {
-                    Output::Send { connection, text } => self.send(connection, text),
+                    Output::Send { connection, text } => self.send(connection, &text),
                     Output::Close { connection, reason } => {
                         if let Some(outgoing) = self.outgoing.remove(&connection) {
                             log_cut(connection, &reason);
@@ -237,18 +238,14 @@ impl Hub {
         ControlFlow::Continue(())
     }
 
-    fn send(&mut self, connection: ConnectionId, text: String) {
-        let Some(outgoing) = self.outgoing.get(&connection) else {
-            return;
-        };
-        match outgoing.send(text) {
-            // Its end is on its way to us, or just told.
-            Ok(()) | Err(SendError::Closed) => {}
-            Err(SendError::SlowPeer(reason)) => {
-                self.outgoing.remove(&connection);
-                log_cut(connection, &reason);
-                self.front.server.closed(connection, reason);
-            }
+    fn send(&mut self, connection: ConnectionId, text: &str) {
+        if let Some(outgoing) = self.outgoing.get(&connection)
+            && let Err(reason @ CloseReason::SlowPeer { .. }) = outgoing.send(text)
+        {
+            // Every other end is delivered. This one too, but until then the server would go on.
+            self.outgoing.remove(&connection);
+            log_cut(connection, &reason);
+            self.front.server.closed(connection, reason);
         }
     }
 
@@ -261,7 +258,7 @@ impl Hub {
                 let Some(delivery) = deliveries.recv().await else {
                     return;
                 };
-                if let Incoming::Closed(_) = delivery.incoming {
+                if let WireItem::Closed(_) = delivery.item {
                     self.outgoing.remove(&ConnectionId(delivery.connection));
                 }
             }
@@ -281,19 +278,9 @@ async fn sleep_until(at: Option<Instant>) {
 /// One line for each connection that ends: quiet where the peer just left.
 fn log_cut(connection: ConnectionId, reason: &CloseReason) {
     let connection = connection.0;
-    match reason {
-        CloseReason::ByPeer | CloseReason::ByUs => {
-            tracing::debug!(connection, %reason, "connection closed");
-        }
-        CloseReason::Silent { .. }
-        | CloseReason::HalfMessage
-        | CloseReason::Framing(_)
-        | CloseReason::Frame(_)
-        | CloseReason::TooManySessions { .. }
-        | CloseReason::TooManyCalls { .. }
-        | CloseReason::TooManyQueries { .. }
-        | CloseReason::SlowPeer { .. }
-        | CloseReason::Handshake { .. }
-        | CloseReason::Io { .. } => tracing::warn!(connection, %reason, "a peer was cut off"),
+    if reason.is_orderly() {
+        tracing::debug!(connection, %reason, "connection closed");
+    } else {
+        tracing::warn!(connection, %reason, "a peer was cut off");
     }
 }

@@ -4,14 +4,14 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use allexmaster_protocol::carrier::signalr::{self, Negotiator, SignalRSocket};
-use allexmaster_protocol::carrier::{Inbox, Outgoing, length_prefixed, web_socket};
 use allexmaster_protocol::close::CarrierKind;
+use allexmaster_protocol::framing::wire::Wire;
+use allexmaster_protocol::handshake::accept::{self, AcceptError, Negotiator};
+use allexmaster_protocol::pump::Opened;
 use allexmaster_protocol::server::Peer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_tungstenite::WebSocketStream;
 
 use super::StartError;
 
@@ -67,6 +67,14 @@ impl Door {
         }
     }
 
+    pub(super) fn carrier(self) -> CarrierKind {
+        match self {
+            Self::WebSocket | Self::WebSocketOfJavaScript => CarrierKind::WebSocket,
+            Self::SignalR => CarrierKind::SignalR,
+            Self::Tcp => CarrierKind::Socket,
+        }
+    }
+
     /// The number by which the server knows the listener.
     fn number(self) -> u32 {
         u32::from(self.standard_port())
@@ -110,34 +118,9 @@ pub(super) async fn bind(door: Door, address: IpAddr, port: u16) -> Result<Bound
 
 /// A connection that has shaken hands.
 pub(super) struct Arrival {
+    pub(super) door: Door,
     pub(super) peer: Peer,
-    pub(super) socket: Socket,
-}
-
-/// The socket of a connection, by its carrier.
-pub(super) enum Socket {
-    Web(Box<WebSocketStream<TcpStream>>),
-    SignalR(Box<SignalRSocket>),
-    Tcp(TcpStream),
-}
-
-impl Socket {
-    pub(super) fn carrier(&self) -> CarrierKind {
-        match self {
-            Self::Web(_) => CarrierKind::WebSocket,
-            Self::SignalR(_) => CarrierKind::SignalR,
-            Self::Tcp(_) => CarrierKind::Socket,
-        }
-    }
-
-    /// Starts to pump.
-    pub(super) fn start(self, inbox: Inbox) -> Outgoing {
-        match self {
-            Self::Web(socket) => web_socket::start(*socket, inbox),
-            Self::SignalR(socket) => signalr::start(*socket, inbox),
-            Self::Tcp(stream) => length_prefixed::start(stream, inbox),
-        }
-    }
+    pub(super) opened: Opened<TcpStream>,
 }
 
 /// Accepts until nobody takes the arrivals any more. The handshakes go on beside it.
@@ -193,9 +176,9 @@ async fn welcome(
     let address = peer.address;
     match shake_hands(door, stream, &negotiator).await {
         // Nobody takes arrivals any more when the LanManager ends.
-        Ok(Some(socket)) => drop(arrivals.send(Arrival { peer, socket }).await),
+        Ok(Some(opened)) => drop(arrivals.send(Arrival { door, peer, opened }).await),
         Ok(None) => {}
-        Err(reason) => tracing::info!(%door, ?address, reason, "a peer was cut off"),
+        Err(error) => tracing::info!(%door, ?address, %error, "a peer was cut off"),
     }
     drop(permit);
 }
@@ -203,25 +186,15 @@ async fn welcome(
 async fn shake_hands(
     door: Door,
     stream: TcpStream,
-    negotiator: &Arc<Negotiator>,
-) -> Result<Option<Socket>, String> {
-    match door {
-        Door::WebSocket | Door::WebSocketOfJavaScript => {
-            let accepted = web_socket::accept(stream).await;
-            let socket = accepted.map_err(|error| error.to_string())?;
-            Ok(Some(Socket::Web(Box::new(socket))))
-        }
-        Door::SignalR => {
-            let accepted = signalr::accept(stream, negotiator).await;
-            let socket = accepted.map_err(|error| error.to_string())?;
-            Ok(socket.map(|socket| Socket::SignalR(Box::new(socket))))
-        }
-        Door::Tcp => {
+    negotiator: &Negotiator,
+) -> Result<Option<Opened<TcpStream>>, AcceptError> {
+    match door.carrier() {
+        CarrierKind::WebSocket => accept::web_socket(stream).await.map(Some),
+        CarrierKind::SignalR => accept::signalr(stream, negotiator).await,
+        CarrierKind::Socket | CarrierKind::Ipc => {
             // Frames are small and wait for one another.
-            stream
-                .set_nodelay(true)
-                .map_err(|error| error.to_string())?;
-            Ok(Some(Socket::Tcp(stream)))
+            stream.set_nodelay(true).map_err(AcceptError::Io)?;
+            Ok(Some(Opened::new(stream, Wire::length_prefixed())))
         }
     }
 }

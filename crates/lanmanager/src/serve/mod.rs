@@ -1,7 +1,7 @@
 //! The hands: sockets, checks, files and the journal around the rules.
 //!
 //! ```text
-//!  doors ──arrivals──► hub ◄──texts── carriers          engine (own thread)
+//!  doors ──arrivals──► hub ◄──texts── connections       engine (own thread)
 //!                       │ └─► front ──rules::Event──► journal ─► step
 //!                       │       ▲                                 │
 //!          checks ◄─────┤       └───────── rules::Effect ◄────────┘

@@ -4,49 +4,34 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use allexmaster_protocol::carrier::{
-    Delivery, Inbox, Incoming, Outgoing, length_prefixed, web_socket,
-};
 use allexmaster_protocol::close::CloseReason;
-use allexmaster_protocol::framing::signalr::{
-    Decoder, End, Received, encode_at_client, handshake_request,
-};
-use futures_util::{SinkExt, StreamExt};
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::handshake::dial;
+use allexmaster_protocol::pump::{Delivery, Inbox, Opened, Outgoing};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
 /// When a test gives up. Far beyond what anything takes; only a failed test sees it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection to a LanManager.
 pub(crate) struct Client {
-    wire: Wire,
+    outgoing: Outgoing,
+    incoming: mpsc::Receiver<Delivery>,
     /// Frames that came while something else was waited for.
     aside: VecDeque<Value>,
     calls: u64,
 }
 
-enum Wire {
-    Pumped {
-        outgoing: Outgoing,
-        incoming: mpsc::Receiver<Delivery>,
-    },
-    SignalR {
-        outgoing: mpsc::UnboundedSender<String>,
-        incoming: mpsc::UnboundedReceiver<String>,
-    },
-}
+/// Masks need no secret here.
+const SEED: [u8; 32] = [7; 32];
 
 impl Client {
     pub(crate) async fn web_socket(address: SocketAddr) -> Self {
         let host = address.ip().to_string();
-        let socket = web_socket::dial(&host, address.port()).await.unwrap();
-        let (inbox, incoming) = Inbox::alone(64);
-        let outgoing = web_socket::start(socket, inbox);
-        Self::over(Wire::Pumped { outgoing, incoming })
+        let stream = dial::web_socket(&host, address.port()).await.unwrap();
+        Self::over(stream, Wire::web_socket_client(SEED))
     }
 
     pub(crate) async fn tcp(address: SocketAddr) -> Self {
@@ -54,77 +39,44 @@ impl Client {
     }
 
     pub(crate) fn over_stream(stream: TcpStream) -> Self {
-        let (inbox, incoming) = Inbox::alone(64);
-        let outgoing = length_prefixed::start(stream, inbox);
-        Self::over(Wire::Pumped { outgoing, incoming })
+        Self::over(stream, Wire::length_prefixed())
     }
 
     /// Negotiates over HTTP as the JavaScript client does, then opens the WebSocket.
     pub(crate) async fn signalr(address: SocketAddr) -> Self {
-        let connection = negotiate(address).await;
-        let url = format!("ws://{address}/?id={connection}");
-        let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-        socket
-            .send(Message::text(handshake_request()))
-            .await
-            .unwrap();
-        let (outgoing, mut to_send) = mpsc::unbounded_channel::<String>();
-        let (received, incoming) = mpsc::unbounded_channel();
-        let mut decoder = Decoder::new(End::Client);
-        tokio::spawn(async move {
-            loop {
-                tokio::select! {
-                    text = to_send.recv() => match text {
-                        Some(text) => socket.send(Message::text(encode_at_client(&text))).await.unwrap(),
-                        None => return,
-                    },
-                    message = socket.next() => {
-                        let Some(Ok(Message::Text(records))) = message else { return };
-                        decoder.feed(&records).unwrap();
-                        while let Some(next) = decoder.next_received() {
-                            if let Received::Text(text) = next {
-                                drop(received.send(text));
-                            }
-                        }
-                    }
-                }
-            }
-        });
-        Self::over(Wire::SignalR { outgoing, incoming })
+        let host = address.ip().to_string();
+        let stream = dial::signalr(&host, address.port()).await.unwrap();
+        Self::over(stream, Wire::signalr_client(SEED))
     }
 
-    fn over(wire: Wire) -> Self {
+    fn over(stream: TcpStream, wire: Wire) -> Self {
+        let (inbox, incoming) = Inbox::alone(64);
         Self {
-            wire,
+            outgoing: Opened::new(stream, wire).start(inbox),
+            incoming,
             aside: VecDeque::new(),
             calls: 0,
         }
     }
 
-    pub(crate) fn send_text(&mut self, text: String) {
-        match &self.wire {
-            // A test may send to a connection that has just been cut.
-            Wire::Pumped { outgoing, .. } => drop(outgoing.send(text)),
-            Wire::SignalR { outgoing, .. } => drop(outgoing.send(text)),
-        }
+    pub(crate) fn send_text(&mut self, text: &str) {
+        // A test may send to a connection that has just been cut.
+        drop(self.outgoing.send(text));
     }
 
     pub(crate) fn send(&mut self, frame: &Value) {
-        self.send_text(frame.to_string());
+        self.send_text(&frame.to_string());
     }
 
     /// The next text from the wire, or why it ended.
     async fn receive(&mut self) -> Result<Value, CloseReason> {
         let receiving = async {
-            match &mut self.wire {
-                Wire::Pumped { incoming, .. } => loop {
-                    match incoming.recv().await.unwrap().incoming {
-                        Incoming::Text(text) => return Ok(text),
-                        Incoming::Alive => {}
-                        Incoming::Closed(reason) => return Err(reason),
-                    }
-                },
-                Wire::SignalR { incoming, .. } => incoming.recv().await.ok_or(CloseReason::ByPeer),
+            loop {
+                match self.incoming.recv().await.unwrap().item {
+                    WireItem::Text(text) => return Ok(text),
+                    WireItem::Alive => {}
+                    WireItem::Closed(reason) => return Err(reason),
+                }
             }
         };
         let text = tokio::time::timeout(PATIENCE, receiving).await;
@@ -272,17 +224,4 @@ impl Client {
             }
         }
     }
-}
-
-async fn negotiate(address: SocketAddr) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!(
-        "POST /negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    let (_, body) = response.split_once("\r\n\r\n").unwrap();
-    let body: Value = serde_json::from_str(body).unwrap();
-    body["connectionId"].as_str().unwrap().to_owned()
 }

@@ -89,7 +89,7 @@ async fn unusable_credentials_are_answered_without_a_number_and_may_be_repeated(
 async fn a_json_text_that_is_no_frame_is_echoed() {
     let setting = Setting::with_needs(time()).await;
     let mut client = setting.client().await;
-    client.send_text("not json".to_owned());
+    client.send_text("not json");
     client.send(&json!("string"));
     client
         .wait_for(|frame| *frame == json!(["f", "string"]))

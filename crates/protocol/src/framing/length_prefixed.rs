@@ -70,18 +70,10 @@ impl Decoder {
     }
 }
 
-/// Takes texts from the front of a queue and gives one message; none when the queue is empty.
-pub fn encode(texts: &mut VecDeque<String>) -> Option<Vec<u8>> {
-    let batch = text_batch::join(texts)?;
-    let mut message = Vec::with_capacity(LENGTH_BYTES + batch.len());
-    append(&batch, &mut message);
-    Some(message)
-}
-
-/// Appends one message with this batch (or this one text) to what is to be sent.
-pub(super) fn append(batch: &str, to: &mut Vec<u8>) {
-    // A batch longer than 4 GiB cannot exist: the queues in front of it are bounded far below.
-    let length = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+/// Appends one message with this text (or batch) to what is to be sent.
+pub fn encode(text: &str, to: &mut Vec<u8>) {
+    // A text longer than 4 GiB cannot exist: what waits for one peer is bounded far below.
+    let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     to.extend_from_slice(&length.to_le_bytes());
-    to.extend_from_slice(batch.as_bytes());
+    to.extend_from_slice(text.as_bytes());
 }

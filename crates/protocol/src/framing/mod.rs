@@ -1,11 +1,11 @@
-//! From bytes to JSON texts and back, one module per carrier.
+//! From bytes to JSON texts and back, one module per framing; [`wire`] puts them together.
 //!
-//! Every decoder is incremental: bytes go in as they arrive, complete texts come out, half a frame
-//! waits. Every decoder has a limit, and what exceeds it is refused as soon as it is announced,
-//! before anything is kept. A decoder that has refused something stays closed.
+//! Every decoder is incremental: bytes go in as they arrive, complete texts come out, a partial frame
+//! is buffered. Every decoder has a limit, and what exceeds it is refused as soon as its length is
+//! announced, before it is buffered. After an error a decoder accepts nothing more.
 
 pub mod length_prefixed;
-pub mod lines;
+pub mod newline_delimited;
 pub mod signalr;
 pub mod text_batch;
 pub mod web_socket;
@@ -22,8 +22,16 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1_024 * 1_024;
 /// The most bytes that wait for one peer. A LanManager sends its whole table of a thousand needs
 /// (about 1 MiB) at once; this is room for several.
 pub const MAX_QUEUED_BYTES: usize = 16 * 1_024 * 1_024;
-/// A batch is closed when it has reached this many bytes, as in JavaScript.
-pub const MAX_BATCH_BYTES: usize = 64 * 1_024;
+
+/// Which end of a connection this side is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// This side dialled.
+    #[default]
+    Client,
+    /// This side accepted.
+    Server,
+}
 
 /// Why the bytes of a peer are refused; the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]

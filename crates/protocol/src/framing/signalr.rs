@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{FramingError, MAX_BATCH_BYTES, check_size};
+use super::{End, FramingError, check_size};
 use crate::frame::ServerFrame;
 
 /// Ends every record.
@@ -47,15 +47,6 @@ pub enum Received {
     Alive,
 }
 
-/// Which end decodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum End {
-    /// This end dialled: it reads doubly encoded frames and chunks.
-    Client,
-    /// This end accepted: it reads plain frames.
-    Server,
-}
-
 /// WebSocket text messages in, frames out.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Decoder {
@@ -67,7 +58,8 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that waits for the handshake.
+    /// A decoder that expects the handshake first. A client reads doubly encoded frames and chunks, a
+    /// server plain frames.
     #[must_use]
     pub fn new(end: End) -> Self {
         Self {
@@ -77,6 +69,11 @@ impl Decoder {
             received: VecDeque::new(),
             refused: None,
         }
+    }
+
+    /// Which end decodes.
+    pub(super) fn end(&self) -> End {
+        self.end
     }
 
     /// Takes one WebSocket text message, which holds whole records.
@@ -224,23 +221,16 @@ pub fn encode_at_client(frame_text: &str) -> String {
     )
 }
 
-/// Takes frames from the front of a queue and gives one message with their records; none when the
-/// queue is empty.
-pub fn encode_at_server(texts: &mut VecDeque<String>) -> Option<String> {
-    let mut message = String::new();
-    while let Some(text) = texts.front() {
-        if !message.is_empty() && message.len() + text.len() > MAX_BATCH_BYTES {
-            break;
-        }
-        let wrapped = format!("[{text}]");
-        texts.pop_front();
-        if wrapped.encode_utf16().count() > CHUNK_CHARACTERS {
-            push_chunks(&wrapped, &mut message);
-        } else {
-            message.push_str(&invocation_at_client(wrapped));
-        }
+/// One frame from server to client: one message with one record, or with a record for each chunk.
+#[must_use]
+pub fn encode_at_server(frame_text: &str) -> String {
+    let wrapped = format!("[{frame_text}]");
+    if wrapped.encode_utf16().count() <= CHUNK_CHARACTERS {
+        return invocation_at_client(wrapped);
     }
-    (!message.is_empty()).then_some(message)
+    let mut message = String::new();
+    push_chunks(&wrapped, &mut message);
+    message
 }
 
 /// The body that answers `POST /negotiate`.

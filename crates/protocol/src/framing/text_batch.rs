@@ -1,9 +1,7 @@
-//! Batches: several JSON texts in one message, separated by one NUL. A WebSocket text message is a
-//! batch, and so is the payload behind a length.
+//! Batches: several JSON texts in one message, separated by one NUL. Peers may send a batch as a
+//! WebSocket text message or behind a length; this crate sends each text alone.
 
-use std::collections::VecDeque;
-
-use super::{FramingError, MAX_BATCH_BYTES, check_size};
+use super::{FramingError, check_size};
 
 /// Between two texts of a batch. It cannot occur in a JSON text.
 pub const SEPARATOR: char = '\0';
@@ -24,19 +22,4 @@ pub fn split(batch: &str) -> Result<Vec<String>, FramingError> {
             }
         })
         .collect()
-}
-
-/// Takes texts from the front of a queue until the batch has reached [`MAX_BATCH_BYTES`], and joins
-/// them; none when the queue is empty. A longer text travels alone, however long it is.
-pub fn join(texts: &mut VecDeque<String>) -> Option<String> {
-    let mut batch = texts.pop_front()?;
-    while let Some(next) = texts.front() {
-        if batch.len() + 1 + next.len() > MAX_BATCH_BYTES {
-            break;
-        }
-        batch.push(SEPARATOR);
-        batch.push_str(next);
-        texts.pop_front();
-    }
-    Some(batch)
 }

@@ -1,8 +1,7 @@
-//! WebSocket frames (RFC 6455) at the end that dialled, after the handshake and without compression.
+//! WebSocket frames (RFC 6455), both ends, after the handshake and without compression.
 //!
-//! The carrier with a runtime leaves this to a library. Here are the same bytes for a machine that can
-//! be written down in the middle of a frame and makes the same bytes when it is run again: the masks,
-//! which nobody may foresee, come from a secret and a counter.
+//! Decoder and encoder can be serialized in the middle of a frame, and the same inputs give the same
+//! bytes again: the masks of a client, which must not be predictable, come from a secret and a counter.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -10,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FramingError, check_size};
+use super::{End, FramingError, check_size};
 
 /// How many bytes the secret behind the masks has.
 pub const SEED_BYTES: usize = 32;
@@ -58,8 +57,11 @@ pub enum Received {
 }
 
 /// Bytes in, messages out.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Decoder {
+    /// Images of earlier versions are those of clients and lack it.
+    #[serde(default)]
+    end: End,
     /// A frame that is not complete.
     #[serde(with = "serde_bytes")]
     buffer: Vec<u8>,
@@ -78,10 +80,11 @@ struct Fragments {
     valid: usize,
 }
 
-/// Messages in, masked bytes out.
+/// Messages in, bytes out.
 #[derive(Serialize, Deserialize)]
 pub struct Encoder {
-    seed: [u8; SEED_BYTES],
+    /// The secret behind the masks of a client; a server sends without masks.
+    seed: Option<[u8; SEED_BYTES]>,
     masks_used: u64,
 }
 
@@ -89,12 +92,27 @@ pub struct Encoder {
 struct Header {
     is_final: bool,
     opcode: Opcode,
-    /// Where the payload begins.
+    is_masked: bool,
+    /// Where the payload begins, behind the mask.
     length_of_header: usize,
     length_of_payload: usize,
 }
 
 impl Decoder {
+    /// A decoder for the bytes that arrive at this end: those of a client must be masked, those of a
+    /// server must not.
+    #[must_use]
+    pub fn new(end: End) -> Self {
+        Self {
+            end,
+            buffer: Vec::new(),
+            fragments: None,
+            received: VecDeque::new(),
+            closed: false,
+            refused: None,
+        }
+    }
+
     /// Takes what arrived. After an error every further call gives the same error; what follows a
     /// close is ignored.
     ///
@@ -141,17 +159,23 @@ impl Decoder {
         if self.closed {
             return Ok(None);
         }
-        let Some(header) = Header::of(bytes)? else {
+        let Some(header) = Header::of(bytes, self.end)? else {
             return Ok(None);
         };
         self.check(&header)?;
         let frame = bytes
-            .get(header.length_of_header..)
-            .and_then(|behind| behind.split_at_checked(header.length_of_payload));
-        let Some((payload, behind)) = frame else {
+            .split_at_checked(header.length_of_header)
+            .and_then(|(head, behind)| {
+                let (payload, behind) = behind.split_at_checked(header.length_of_payload)?;
+                Some((head, payload, behind))
+            });
+        let Some((head, payload, behind)) = frame else {
             return Ok(None);
         };
-        self.take_payload(&header, payload)?;
+        match head.last_chunk().filter(|_| header.is_masked) {
+            Some(mask) => self.take_payload(&header, masked(payload, *mask))?,
+            None => self.take_payload(&header, payload.to_vec())?,
+        }
         Ok(Some(behind))
     }
 
@@ -176,7 +200,7 @@ impl Decoder {
         }
     }
 
-    fn take_payload(&mut self, header: &Header, payload: &[u8]) -> Result<(), FramingError> {
+    fn take_payload(&mut self, header: &Header, payload: Vec<u8>) -> Result<(), FramingError> {
         match header.opcode {
             Opcode::Text | Opcode::Continuation | Opcode::Binary => {
                 let mut fragments = self.fragments.take().unwrap_or_default();
@@ -188,10 +212,10 @@ impl Decoder {
                     self.fragments = Some(fragments);
                 }
             }
-            Opcode::Ping => self.received.push_back(Received::Ping(payload.to_vec())),
+            Opcode::Ping => self.received.push_back(Received::Ping(payload)),
             Opcode::Pong => self.received.push_back(Received::Pong),
             Opcode::Close => {
-                let answer = answer_to_close(payload)?;
+                let answer = answer_to_close(&payload)?;
                 self.received.push_back(Received::Close(answer));
                 self.closed = true;
                 self.fragments = None;
@@ -202,8 +226,12 @@ impl Decoder {
 }
 
 impl Fragments {
-    fn add(&mut self, payload: &[u8]) -> Result<(), FramingError> {
-        self.bytes.extend_from_slice(payload);
+    fn add(&mut self, payload: Vec<u8>) -> Result<(), FramingError> {
+        if self.bytes.is_empty() {
+            self.bytes = payload;
+        } else {
+            self.bytes.extend_from_slice(&payload);
+        }
         let unchecked = self.bytes.get(self.valid..).unwrap_or_default();
         match std::str::from_utf8(unchecked) {
             Ok(_) => self.valid = self.bytes.len(),
@@ -219,12 +247,21 @@ impl Fragments {
 }
 
 impl Encoder {
-    /// An encoder whose masks come from this secret: 32 bytes that nobody can guess, never used for
+    /// The encoder of a client. The masks come from this secret: 32 random bytes, never used for
     /// another connection.
     #[must_use]
-    pub fn new(seed: [u8; SEED_BYTES]) -> Self {
+    pub fn client(seed: [u8; SEED_BYTES]) -> Self {
         Self {
-            seed,
+            seed: Some(seed),
+            masks_used: 0,
+        }
+    }
+
+    /// The encoder of a server, which does not mask.
+    #[must_use]
+    pub fn server() -> Self {
+        Self {
+            seed: None,
             masks_used: 0,
         }
     }
@@ -245,30 +282,34 @@ impl Encoder {
     }
 
     fn frame(&mut self, opcode: Opcode, payload: &[u8], to: &mut Vec<u8>) {
+        let mask = self.next_mask();
+        let mask_bit = if mask.is_some() { MASKED } else { 0 };
         to.push(FINAL | opcode as u8);
         match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-            (Ok(length), _) if length < LENGTH_IN_2_BYTES => to.push(MASKED | length),
+            (Ok(length), _) if length < LENGTH_IN_2_BYTES => to.push(mask_bit | length),
             (_, Ok(length)) => {
-                to.push(MASKED | LENGTH_IN_2_BYTES);
+                to.push(mask_bit | LENGTH_IN_2_BYTES);
                 to.extend_from_slice(&length.to_be_bytes());
             }
             (_, Err(_)) => {
-                to.push(MASKED | LENGTH_IN_8_BYTES);
+                to.push(mask_bit | LENGTH_IN_8_BYTES);
                 to.extend_from_slice(&(payload.len() as u64).to_be_bytes());
             }
         }
-        let mask = self.next_mask();
-        to.extend_from_slice(&mask);
-        let masked = payload.iter().zip(mask.iter().cycle());
-        to.extend(masked.map(|(byte, mask)| byte ^ mask));
+        match mask {
+            Some(mask) => {
+                to.extend_from_slice(&mask);
+                to.extend(masked(payload, mask));
+            }
+            None => to.extend_from_slice(payload),
+        }
     }
 
-    /// RFC 6455, 5.3: a mask must not be predictable from those before.
-    fn next_mask(&mut self) -> [u8; MASK_BYTES] {
-        let hash = blake3::keyed_hash(&self.seed, &self.masks_used.to_le_bytes());
+    /// RFC 6455, 5.3: a mask must not be predictable from those before. None for a server.
+    fn next_mask(&mut self) -> Option<[u8; MASK_BYTES]> {
+        let hash = blake3::keyed_hash(self.seed.as_ref()?, &self.masks_used.to_le_bytes());
         self.masks_used = self.masks_used.wrapping_add(1);
-        let [first, second, third, fourth, ..] = *hash.as_bytes();
-        [first, second, third, fourth]
+        hash.as_bytes().first_chunk().copied()
     }
 }
 
@@ -283,8 +324,8 @@ impl fmt::Debug for Encoder {
 }
 
 impl Header {
-    /// None when there are too few bytes.
-    fn of(bytes: &[u8]) -> Result<Option<Self>, FramingError> {
+    /// The header of a frame that arrives at this end. None when there are too few bytes.
+    fn of(bytes: &[u8], end: End) -> Result<Option<Self>, FramingError> {
         let [first, second, behind @ ..] = bytes else {
             return Ok(None);
         };
@@ -293,10 +334,13 @@ impl Header {
         if first & RESERVED_BITS != 0 {
             return Err(violation("a frame uses an extension that was not agreed"));
         }
-        if second & MASKED != 0 {
-            return Err(violation("a server masks a frame"));
+        let is_masked = second & MASKED != 0;
+        match (end, is_masked) {
+            (End::Client, true) => return Err(violation("a server masks a frame")),
+            (End::Server, false) => return Err(violation("a client does not mask a frame")),
+            (End::Client, false) | (End::Server, true) => {}
         }
-        let (length, length_of_header) = match second & LENGTH {
+        let (length, length_without_mask) = match second & LENGTH {
             LENGTH_IN_2_BYTES => match behind.first_chunk() {
                 Some(length) => (u64::from(u16::from_be_bytes(*length)), 2 + size_of::<u16>()),
                 None => return Ok(None),
@@ -316,7 +360,8 @@ impl Header {
         Ok(Some(Self {
             is_final,
             opcode,
-            length_of_header,
+            is_masked,
+            length_of_header: length_without_mask + if is_masked { MASK_BYTES } else { 0 },
             // What does not fit is too large on any machine.
             length_of_payload: usize::try_from(length).unwrap_or(usize::MAX),
         }))
@@ -365,6 +410,17 @@ fn answer_to_close(payload: &[u8]) -> Result<Vec<u8>, FramingError> {
             answer
         }
     })
+}
+
+/// A payload with the mask put on or taken off, which is the same.
+fn masked(payload: &[u8], mask: [u8; MASK_BYTES]) -> Vec<u8> {
+    let mut masked = payload.to_vec();
+    for part in masked.chunks_mut(MASK_BYTES) {
+        for (byte, mask) in part.iter_mut().zip(mask) {
+            *byte ^= mask;
+        }
+    }
+    masked
 }
 
 fn violation(reason: &'static str) -> FramingError {

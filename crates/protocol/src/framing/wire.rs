@@ -5,15 +5,19 @@
 //!   socket ◄─bytes── take_output ◄──── send ◄──┘
 //! ```
 //!
-//! A [`Wire`] does what the carriers do, without their sockets and tasks. It can be written down in the
-//! middle of a message, and with the same inputs it makes the same bytes; so a program that was killed
-//! can go on with a connection that somebody held open for it.
+//! A [`Wire`] has no socket and no task. It can be serialized in the middle of a message, and with the
+//! same inputs it makes the same bytes; so a program that was killed can resume a connection whose
+//! socket another process kept open.
 
 use serde::{Deserialize, Serialize};
 
-use super::signalr::{encode_at_client, handshake_request, hub_ping};
+use super::signalr::{
+    encode_at_client, encode_at_server, handshake_answer, handshake_request, hub_ping,
+};
 use super::web_socket::{self, SEED_BYTES};
-use super::{FramingError, MAX_QUEUED_BYTES, length_prefixed, lines, signalr, text_batch};
+use super::{
+    End, FramingError, MAX_QUEUED_BYTES, length_prefixed, newline_delimited, signalr, text_batch,
+};
 use crate::close::CloseReason;
 
 /// What arrived.
@@ -39,7 +43,9 @@ pub struct Wire {
 #[derive(Debug, Serialize, Deserialize)]
 enum Framing {
     LengthPrefixed(length_prefixed::Decoder),
-    Lines(lines::Decoder),
+    /// As images of earlier versions name it.
+    #[serde(rename = "Lines")]
+    NewlineDelimited(newline_delimited::Decoder),
     WebSocket(WebSocket),
     SignalR(SignalR),
 }
@@ -54,7 +60,7 @@ struct WebSocket {
 struct SignalR {
     socket: WebSocket,
     decoder: signalr::Decoder,
-    /// Texts for a peer that has not shaken hands yet; none once it has.
+    /// Texts sent before the handshake; none after it.
     waiting: Option<Waiting>,
 }
 
@@ -73,15 +79,23 @@ impl Wire {
 
     /// The IPC channel of a Node child.
     #[must_use]
-    pub fn lines() -> Self {
-        Self::new(Framing::Lines(lines::Decoder::default()))
+    pub fn newline_delimited() -> Self {
+        Self::new(Framing::NewlineDelimited(
+            newline_delimited::Decoder::default(),
+        ))
     }
 
     /// A plain WebSocket that this side has dialled, right behind the blank line of the handshake. The
     /// seed makes the masks: random, secret, and of this connection alone.
     #[must_use]
     pub fn web_socket_client(seed: [u8; SEED_BYTES]) -> Self {
-        Self::new(Framing::WebSocket(WebSocket::new(seed)))
+        Self::new(Framing::WebSocket(WebSocket::client(seed)))
+    }
+
+    /// A plain WebSocket that this side has accepted, right behind the blank line of the handshake.
+    #[must_use]
+    pub fn web_socket_server() -> Self {
+        Self::new(Framing::WebSocket(WebSocket::server()))
     }
 
     /// A SignalR connection that this side has dialled, right behind the blank line of the WebSocket's
@@ -90,17 +104,21 @@ impl Wire {
     #[must_use]
     pub fn signalr_client(seed: [u8; SEED_BYTES]) -> Self {
         let mut output = Vec::new();
-        let mut socket = WebSocket::new(seed);
+        let mut socket = WebSocket::client(seed);
         socket.encoder.text(&handshake_request(), &mut output);
-        let framing = Framing::SignalR(SignalR {
-            socket,
-            decoder: signalr::Decoder::new(signalr::End::Client),
-            waiting: Some(Waiting::default()),
-        });
         Self {
             output,
-            ..Self::new(framing)
+            ..Self::new(Framing::SignalR(SignalR::new(socket, End::Client)))
         }
+    }
+
+    /// A SignalR connection that this side has accepted, right behind the blank line of the WebSocket's
+    /// handshake. The request of SignalR's own is the first [`WireItem::Alive`] and is answered; what is
+    /// sent before waits for it.
+    #[must_use]
+    pub fn signalr_server() -> Self {
+        let socket = WebSocket::server();
+        Self::new(Framing::SignalR(SignalR::new(socket, End::Server)))
     }
 
     /// Takes what arrived, and appends what it brought. The last item of a connection that ends by it
@@ -117,7 +135,7 @@ impl Wire {
                 incoming.extend(texts.map(WireItem::Text));
                 outcome.map_err(CloseReason::Framing)
             }
-            Framing::Lines(decoder) => {
+            Framing::NewlineDelimited(decoder) => {
                 let outcome = decoder.feed(bytes);
                 let texts = std::iter::from_fn(|| decoder.next_text());
                 incoming.extend(texts.map(WireItem::Text));
@@ -142,7 +160,7 @@ impl Wire {
         }
         let inside_message = match &self.framing {
             Framing::LengthPrefixed(decoder) => decoder.is_inside_message(),
-            Framing::Lines(decoder) => decoder.is_inside_message(),
+            Framing::NewlineDelimited(decoder) => decoder.is_inside_message(),
             // A WebSocket that ends without a close is a peer that was killed, wherever it was.
             Framing::WebSocket(_) | Framing::SignalR(_) => false,
         };
@@ -160,18 +178,28 @@ impl Wire {
     /// The reason with which the connection has ended; it may have ended by this:
     /// [`CloseReason::SlowPeer`] at [`MAX_QUEUED_BYTES`].
     pub fn send(&mut self, text: &str) -> Result<(), CloseReason> {
+        self.send_behind(0, text)
+    }
+
+    /// Like [`Wire::send`], where so many bytes were taken that the socket has not taken yet: they count
+    /// too.
+    ///
+    /// # Errors
+    /// As [`Wire::send`].
+    pub fn send_behind(&mut self, in_flight: usize, text: &str) -> Result<(), CloseReason> {
         if let Some(reason) = &self.closed {
             return Err(reason.clone());
         }
-        let queued = self.queued_bytes().saturating_add(text.len());
+        let queued = self.queued_bytes().saturating_add(in_flight);
+        let queued = queued.saturating_add(text.len());
         if let Err(reason) = check_queue(queued) {
             self.output = Vec::new();
             self.closed = Some(reason.clone());
             return Err(reason);
         }
         match &mut self.framing {
-            Framing::LengthPrefixed(_) => length_prefixed::append(text, &mut self.output),
-            Framing::Lines(_) => self.output.extend(lines::encode(text)),
+            Framing::LengthPrefixed(_) => length_prefixed::encode(text, &mut self.output),
+            Framing::NewlineDelimited(_) => newline_delimited::encode(text, &mut self.output),
             Framing::WebSocket(socket) => socket.encoder.text(text, &mut self.output),
             Framing::SignalR(signalr) => signalr.send(text, &mut self.output),
         }
@@ -184,6 +212,12 @@ impl Wire {
         std::mem::take(&mut self.output)
     }
 
+    /// Whether [`Wire::take_output`] has something to give.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// How many bytes have been sent but not taken.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
@@ -191,7 +225,7 @@ impl Wire {
             Framing::SignalR(signalr) => {
                 signalr.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
             }
-            Framing::LengthPrefixed(_) | Framing::Lines(_) | Framing::WebSocket(_) => 0,
+            Framing::LengthPrefixed(_) | Framing::NewlineDelimited(_) | Framing::WebSocket(_) => 0,
         };
         self.output.len().saturating_add(waiting)
     }
@@ -207,7 +241,24 @@ impl Wire {
             Framing::WebSocket(socket) | Framing::SignalR(SignalR { socket, .. }) => {
                 socket.encoder.close(&[], &mut self.output);
             }
-            Framing::LengthPrefixed(_) | Framing::Lines(_) => {}
+            Framing::LengthPrefixed(_) | Framing::NewlineDelimited(_) => {}
+        }
+    }
+
+    /// Ends the connection with a reason from outside, such as an error of its socket, if it has not
+    /// ended before. Gives the reason that holds.
+    pub fn fail(&mut self, reason: CloseReason) -> CloseReason {
+        self.closed.get_or_insert(reason).clone()
+    }
+
+    /// Whether texts are exchanged: at once, but for SignalR, whose handshake comes first.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        match &self.framing {
+            Framing::SignalR(signalr) => signalr.waiting.is_none(),
+            Framing::LengthPrefixed(_) | Framing::NewlineDelimited(_) | Framing::WebSocket(_) => {
+                true
+            }
         }
     }
 
@@ -238,10 +289,17 @@ enum Message {
 }
 
 impl WebSocket {
-    fn new(seed: [u8; SEED_BYTES]) -> Self {
+    fn client(seed: [u8; SEED_BYTES]) -> Self {
         Self {
-            decoder: web_socket::Decoder::default(),
-            encoder: web_socket::Encoder::new(seed),
+            decoder: web_socket::Decoder::new(End::Client),
+            encoder: web_socket::Encoder::client(seed),
+        }
+    }
+
+    fn server() -> Self {
+        Self {
+            decoder: web_socket::Decoder::new(End::Server),
+            encoder: web_socket::Encoder::server(),
         }
     }
 
@@ -282,6 +340,14 @@ impl WebSocket {
 }
 
 impl SignalR {
+    fn new(socket: WebSocket, end: End) -> Self {
+        Self {
+            socket,
+            decoder: signalr::Decoder::new(end),
+            waiting: Some(Waiting::default()),
+        }
+    }
+
     /// A text message holds whole records.
     fn receive(
         &mut self,
@@ -323,24 +389,30 @@ impl SignalR {
         Ok(())
     }
 
-    /// The handshake was answered: a first sign of life, as the JavaScript client gives it, and then
-    /// what has waited.
+    /// The handshake has come: a server answers it, a client gives a first sign of life, as the
+    /// JavaScript client does. Then what has waited is sent.
     fn begin(&mut self, output: &mut Vec<u8>) {
-        self.socket.encoder.text(&hub_ping(), output);
+        let first = match self.decoder.end() {
+            End::Client => hub_ping(),
+            End::Server => handshake_answer(),
+        };
+        self.socket.encoder.text(&first, output);
         for text in self.waiting.take().unwrap_or_default().texts {
             self.send(&text, output);
         }
     }
 
-    /// One record a message: the JavaScript server reads no more of it.
     fn send(&mut self, text: &str, output: &mut Vec<u8>) {
-        match &mut self.waiting {
-            Some(waiting) => {
-                waiting.bytes = waiting.bytes.saturating_add(text.len());
-                waiting.texts.push(text.to_owned());
-            }
-            None => self.socket.encoder.text(&encode_at_client(text), output),
+        if let Some(waiting) = &mut self.waiting {
+            waiting.bytes = waiting.bytes.saturating_add(text.len());
+            waiting.texts.push(text.to_owned());
+            return;
         }
+        let message = match self.decoder.end() {
+            End::Client => encode_at_client(text),
+            End::Server => encode_at_server(text),
+        };
+        self.socket.encoder.text(&message, output);
     }
 }
 

@@ -155,13 +155,13 @@ fn the_events_of_a_data_stream_are_written_as_javascript_expects() {
 
 #[test]
 fn the_signalr_records_are_written_as_javascript_expects() {
-    let mut texts = [r#"["r","m1",1]"#.to_owned(), r#"["!",7]"#.to_owned()].into();
+    let from_server = [r#"["r","m1",1]"#, r#"["!",7]"#].map(signalr::encode_at_server);
     let report = [
         signalr::handshake_request(),
         signalr::handshake_answer(),
         signalr::hub_ping(),
         signalr::encode_at_client(r#"["m1",[null,{}]]"#),
-        signalr::encode_at_server(&mut texts).unwrap(),
+        from_server.concat(),
         signalr::negotiation(1),
     ]
     .join("\n")

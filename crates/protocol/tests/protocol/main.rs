@@ -5,7 +5,6 @@
     reason = "a test ends at the first surprise, in its helpers too"
 )]
 
-mod carriers;
 mod client_end;
 mod conversations;
 mod decoders;
@@ -14,6 +13,7 @@ mod frames;
 mod images;
 mod pair;
 mod server_end;
+mod sockets;
 mod tables;
 mod transcript;
 mod transcripts;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 
 use allexmaster_protocol::frame::{ClientFrame, ServerFrame};
-use allexmaster_protocol::framing::signalr::{self, End, Received};
-use allexmaster_protocol::framing::{length_prefixed, lines};
+use allexmaster_protocol::framing::signalr::{self, Received};
+use allexmaster_protocol::framing::{End, length_prefixed, newline_delimited};
 use serde_json::Value;
 
 use crate::frames::assert_snapshot;
@@ -79,7 +79,7 @@ fn every_recorded_frame_survives_the_framing_of_every_carrier() {
     }
     assert!(client_texts.len() > 100 && server_texts.len() > 1_000);
     for texts in [&client_texts, &server_texts] {
-        assert_eq!(&through_length_prefix(texts.clone()), texts);
+        assert_eq!(&through_length_prefix(texts), texts);
         assert_eq!(&through_lines(texts), texts);
     }
     assert_eq!(
@@ -89,7 +89,7 @@ fn every_recorded_frame_survives_the_framing_of_every_carrier() {
     // A child's notices never travel over SignalR, and are no frames there.
     server_texts.retain(|text| !text.contains("child_init") && !text.contains("uncaughtException"));
     assert_eq!(
-        through_signalr_from_server(server_texts.clone()),
+        through_signalr_from_server(&server_texts),
         values(&server_texts)
     );
 }
@@ -133,21 +133,23 @@ fn values(texts: &VecDeque<String>) -> Vec<Value> {
         .collect()
 }
 
-fn through_length_prefix(mut texts: VecDeque<String>) -> VecDeque<String> {
+fn through_length_prefix(texts: &VecDeque<String>) -> VecDeque<String> {
     let mut decoder = length_prefixed::Decoder::default();
-    let mut decoded = VecDeque::new();
-    while let Some(message) = length_prefixed::encode(&mut texts) {
+    for text in texts {
+        let mut message = Vec::new();
+        length_prefixed::encode(text, &mut message);
         decoder.feed(&message).unwrap();
-        decoded.extend(std::iter::from_fn(|| decoder.next_text()));
     }
     assert!(!decoder.is_inside_message());
-    decoded
+    std::iter::from_fn(|| decoder.next_text()).collect()
 }
 
 fn through_lines(texts: &VecDeque<String>) -> VecDeque<String> {
-    let mut decoder = lines::Decoder::default();
+    let mut decoder = newline_delimited::Decoder::default();
     for text in texts {
-        decoder.feed(&lines::encode(text)).unwrap();
+        let mut line = Vec::new();
+        newline_delimited::encode(text, &mut line);
+        decoder.feed(&line).unwrap();
     }
     std::iter::from_fn(|| decoder.next_text()).collect()
 }
@@ -161,11 +163,11 @@ fn through_signalr_from_client(texts: &VecDeque<String>) -> Vec<Value> {
     received(&mut decoder)
 }
 
-fn through_signalr_from_server(mut texts: VecDeque<String>) -> Vec<Value> {
+fn through_signalr_from_server(texts: &VecDeque<String>) -> Vec<Value> {
     let mut decoder = signalr::Decoder::new(End::Client);
     decoder.feed(&signalr::handshake_answer()).unwrap();
-    while let Some(message) = signalr::encode_at_server(&mut texts) {
-        decoder.feed(&message).unwrap();
+    for text in texts {
+        decoder.feed(&signalr::encode_at_server(text)).unwrap();
     }
     received(&mut decoder)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use allexmaster_protocol::filter::Filter;
-use allexmaster_protocol::framing::{length_prefixed, lines};
+use allexmaster_protocol::framing::{length_prefixed, newline_delimited, text_batch};
 use allexmaster_protocol::mirror::Mirror;
 use allexmaster_protocol::state_stream::{StateItem, StateTree};
 use allexmaster_protocol::table::{Query, RowKey, Table, Told};
@@ -123,16 +123,18 @@ proptest! {
     fn a_decoder_goes_on_in_the_middle_of_a_message(
         texts in prop::collection::vec("[a-z]{1,9}", 1..9), cut in any::<prop::sample::Index>(),
     ) {
-        let line_bytes: Vec<u8> = texts.iter().flat_map(|text| lines::encode(text)).collect();
+        let mut line_bytes = Vec::new();
+        texts.iter().for_each(|text| newline_delimited::encode(text, &mut line_bytes));
         let (first, second) = line_bytes.split_at(cut.index(line_bytes.len()));
-        let mut decoder = lines::Decoder::default();
+        let mut decoder = newline_delimited::Decoder::default();
         decoder.feed(first).unwrap();
         for mut copy in copies(&decoder) {
             copy.feed(second).unwrap();
             prop_assert!(std::iter::from_fn(|| copy.next_text()).eq(texts.clone()));
         }
 
-        let bytes = length_prefixed::encode(&mut texts.clone().into()).unwrap();
+        let mut bytes = Vec::new();
+        length_prefixed::encode(&texts.join(&text_batch::SEPARATOR.to_string()), &mut bytes);
         let (first, second) = bytes.split_at(cut.index(bytes.len()));
         let mut decoder = length_prefixed::Decoder::default();
         decoder.feed(first).unwrap();

@@ -4,12 +4,12 @@ use std::io::{Cursor, Read, Write};
 
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_protocol::framing::{FramingError, MAX_BATCH_BYTES, text_batch};
+use allexmaster_protocol::framing::{FramingError, text_batch};
 use proptest::prelude::*;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{SEED, frames, received, text};
+use super::{SEED, frames, masked, received, text};
 use crate::decoders::cases;
 
 /// A stream whose other half is this test.
@@ -63,16 +63,16 @@ fn messages() -> impl Strategy<Value = Message> {
     ]
 }
 
-/// What the library makes of bytes at the end that dialled: the items, and whether it was content.
-fn second_opinion(bytes: &[u8]) -> (Vec<WireItem>, bool) {
+/// What the library makes of bytes at this end: the items, and whether it was content.
+fn second_opinion(bytes: &[u8], end: Role) -> (Vec<WireItem>, bool) {
     let memory = Memory {
         input: Cursor::new(bytes.to_vec()),
         output: vec![],
     };
-    let mut client = WebSocket::from_raw_socket(memory, Role::Client, None);
+    let mut library = WebSocket::from_raw_socket(memory, end, None);
     let mut items = Vec::new();
     loop {
-        match client.read() {
+        match library.read() {
             Ok(Message::Text(batch)) => match text_batch::split(&batch) {
                 Ok(texts) => items.extend(texts.into_iter().map(WireItem::Text)),
                 Err(_) => return (items, false),
@@ -95,7 +95,7 @@ proptest! {
     #![proptest_config(cases(96))]
 
     #[test]
-    fn the_library_hears_what_a_wire_sends(texts in prop::collection::vec("[a-z\\u{e9}]{1,300}", 0..8), length in 0_usize..2 * MAX_BATCH_BYTES) {
+    fn the_library_hears_what_a_wire_sends(texts in prop::collection::vec("[a-z\\u{e9}]{1,300}", 0..8), length in 0_usize..128 * 1_024) {
         let mut wire = Wire::web_socket_client(SEED);
         let texts: Vec<String> = texts.into_iter().chain(["y".repeat(length)]).collect();
         for text in &texts {
@@ -104,30 +104,48 @@ proptest! {
         wire.close();
         let (mut server, mut heard) = server(wire.take_output());
         prop_assert_eq!(heard.pop(), Some(Message::Close(None)));
-        let expected: Vec<Message> = texts.into_iter().map(Message::text).collect();
+        let expected: Vec<Message> = texts.iter().map(Message::text).collect();
         prop_assert_eq!(heard, expected);
         // It answers the close; that is no news to the one who closed.
         let _ = server.flush();
         let answer = std::mem::take(&mut server.get_mut().output);
         prop_assert!(!answer.is_empty());
         prop_assert_eq!(received(&mut wire, &answer), []);
+
+        // And at the other end, without masks.
+        let mut wire = Wire::web_socket_server();
+        for text in &texts {
+            wire.send(text).unwrap();
+        }
+        wire.close();
+        let (mut items, content) = second_opinion(&wire.take_output(), Role::Client);
+        prop_assert!(content);
+        prop_assert_eq!(items.pop(), Some(WireItem::Closed(CloseReason::ByPeer)));
+        let texts: Vec<WireItem> = texts.iter().map(|content| text(content)).collect();
+        prop_assert_eq!(items, texts);
     }
 
     #[test]
     fn a_wire_hears_what_the_library_sends_and_answers(messages in prop::collection::vec(messages(), 0..8)) {
-        let mut library = WebSocket::from_raw_socket(Memory::default(), Role::Server, None);
-        for message in &messages {
-            library.send(message.clone()).unwrap();
-        }
-        library.close(None).unwrap();
         let mut wire = Wire::web_socket_client(SEED);
-        let items = received(&mut wire, &library.get_ref().output);
+        let mut at_server = Wire::web_socket_server();
+        let mut items = vec![];
+        for (end, wire) in [(Role::Client, &mut at_server), (Role::Server, &mut wire)] {
+            let mut library = WebSocket::from_raw_socket(Memory::default(), end, None);
+            for message in &messages {
+                library.send(message.clone()).unwrap();
+            }
+            library.close(None).unwrap();
+            items.push(received(wire, &library.get_ref().output));
+        }
         let expected: Vec<WireItem> = messages
             .iter()
             .map(|message| if message.is_text() { text(message.to_text().unwrap()) } else { WireItem::Alive })
             .chain([WireItem::Closed(CloseReason::ByPeer)])
             .collect();
-        prop_assert_eq!(items, expected);
+        prop_assert_eq!(items, [expected.clone(), expected]);
+        let (answers, _) = second_opinion(&at_server.take_output(), Role::Client);
+        prop_assert_eq!(answers.last(), Some(&WireItem::Closed(CloseReason::ByPeer)));
         let (_, heard) = server(wire.take_output());
         let pings = messages.into_iter().filter(Message::is_ping);
         let pongs = pings.map(|ping| Message::Pong(ping.into_data()));
@@ -141,16 +159,20 @@ proptest! {
 
     #[test]
     fn a_wire_and_the_library_agree_on_any_frames(bytes in frames()) {
-        let (expected, content) = second_opinion(&bytes);
-        let mut wire = Wire::web_socket_client(SEED);
-        let mut items = received(&mut wire, &bytes);
-        let refusal = items.pop_if(|item| matches!(item, WireItem::Closed(CloseReason::Framing(_))));
-        if let Some(WireItem::Closed(CloseReason::Framing(FramingError::NotText))) = refusal {
-            // The library takes a binary message to its end, and pings on the way.
-            prop_assert!(expected.starts_with(&items));
-        } else {
-            prop_assert_eq!(items, expected);
-            prop_assert_eq!(refusal.is_some(), !content);
+        for (end, bytes, mut wire) in [
+            (Role::Client, bytes.clone(), Wire::web_socket_client(SEED)),
+            (Role::Server, masked(&bytes), Wire::web_socket_server()),
+        ] {
+            let (expected, content) = second_opinion(&bytes, end);
+            let mut items = received(&mut wire, &bytes);
+            let refusal = items.pop_if(|item| matches!(item, WireItem::Closed(CloseReason::Framing(_))));
+            if let Some(WireItem::Closed(CloseReason::Framing(FramingError::NotText))) = refusal {
+                // The library takes a binary message to its end, and pings on the way.
+                prop_assert!(expected.starts_with(&items));
+            } else {
+                prop_assert_eq!(items, expected);
+                prop_assert_eq!(refusal.is_some(), !content);
+            }
         }
     }
 }

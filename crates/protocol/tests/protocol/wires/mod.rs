@@ -1,16 +1,18 @@
-//! Wires: any cutting of the bytes gives the same items, any bytes are borne, and the other end may be
-//! the library or a carrier.
+//! Wires: any cutting of the bytes gives the same items, any bytes are tolerated, and the other end may
+//! be the library or another wire.
 
-mod carriers;
 mod library;
+mod sockets;
 
 use std::collections::VecDeque;
 
 use allexmaster_protocol::close::CloseReason;
-use allexmaster_protocol::framing::signalr::{encode_at_server, handshake_answer, hub_ping};
+use allexmaster_protocol::framing::signalr::{
+    encode_at_client, encode_at_server, handshake_answer, handshake_request, hub_ping,
+};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::framing::{
-    FramingError, MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES, length_prefixed, lines,
+    FramingError, MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES, length_prefixed, newline_delimited,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -32,27 +34,35 @@ const PONG: u8 = 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     LengthPrefixed,
-    Lines,
+    NewlineDelimited,
     WebSocket,
+    WebSocketServer,
     SignalR,
+    SignalRServer,
 }
+
+const KINDS: [Kind; 6] = [
+    Kind::LengthPrefixed,
+    Kind::NewlineDelimited,
+    Kind::WebSocket,
+    Kind::WebSocketServer,
+    Kind::SignalR,
+    Kind::SignalRServer,
+];
 
 pub(crate) fn wire(kind: Kind) -> Wire {
     match kind {
         Kind::LengthPrefixed => Wire::length_prefixed(),
-        Kind::Lines => Wire::lines(),
+        Kind::NewlineDelimited => Wire::newline_delimited(),
         Kind::WebSocket => Wire::web_socket_client(SEED),
+        Kind::WebSocketServer => Wire::web_socket_server(),
         Kind::SignalR => Wire::signalr_client(SEED),
+        Kind::SignalRServer => Wire::signalr_server(),
     }
 }
 
 fn kinds() -> impl Strategy<Value = Kind> {
-    prop::sample::select(vec![
-        Kind::LengthPrefixed,
-        Kind::Lines,
-        Kind::WebSocket,
-        Kind::SignalR,
-    ])
+    prop::sample::select(KINDS.to_vec())
 }
 
 pub(crate) fn text(content: &str) -> WireItem {
@@ -82,6 +92,39 @@ pub(crate) fn frame(first_byte: u8, payload: &[u8]) -> Vec<u8> {
     }
     bytes.extend(payload);
     bytes
+}
+
+/// The same frames as a client sends them: masked. What is no whole frame stays as it is.
+pub(crate) fn masked(mut frames: &[u8]) -> Vec<u8> {
+    const MASK: [u8; 4] = [0x5a, 0, 0xff, 0x13];
+    let mut bytes = Vec::new();
+    while let [_, length, ..] = *frames {
+        let (head, length) = match length {
+            126 => (4, u16::from_be_bytes([frames[2], frames[3]]) as usize),
+            127 => (
+                10,
+                u64::from_be_bytes(frames[2..10].try_into().unwrap()) as usize,
+            ),
+            length => (2, length as usize),
+        };
+        let (frame, rest) = frames.split_at(head + length);
+        bytes.extend([frame[0], frame[1] | 0x80]);
+        bytes.extend(&frame[2..head]);
+        bytes.extend(MASK);
+        let payload = frame[head..].iter().zip(MASK.iter().cycle());
+        bytes.extend(payload.map(|(byte, mask)| byte ^ mask));
+        frames = rest;
+    }
+    bytes.extend(frames);
+    bytes
+}
+
+/// Frames as they arrive at a wire of this kind.
+fn arriving(kind: Kind, frames: Vec<u8>) -> Vec<u8> {
+    match kind {
+        Kind::WebSocketServer | Kind::SignalRServer => masked(&frames),
+        Kind::LengthPrefixed | Kind::NewlineDelimited | Kind::WebSocket | Kind::SignalR => frames,
+    }
 }
 
 /// Frames of all kinds, in an order that is often wrong.
@@ -115,26 +158,41 @@ pub(crate) fn frames() -> impl Strategy<Value = Vec<u8>> {
 
 /// What a peer of this kind sends: texts, then something that need not be right.
 fn sent(kind: Kind, texts: &VecDeque<String>, behind: &[u8]) -> Vec<u8> {
-    let mut queue = texts.clone();
-    let mut bytes: Vec<u8> = match kind {
-        Kind::LengthPrefixed => std::iter::from_fn(|| length_prefixed::encode(&mut queue))
-            .flatten()
-            .collect(),
-        Kind::Lines => queue.iter().flat_map(|text| lines::encode(text)).collect(),
-        Kind::WebSocket => queue
-            .iter()
-            .flat_map(|text| frame(FIN | TEXT, text.as_bytes()))
-            .collect(),
-        Kind::SignalR => {
-            let mut bytes = frame(FIN | TEXT, handshake_answer().as_bytes());
-            let mut queue = queue.iter().map(|text| format!("[\"f\",{text}]")).collect();
-            while let Some(records) = encode_at_server(&mut queue) {
-                bytes.extend(frame(FIN | TEXT, hub_ping().as_bytes()));
-                bytes.extend(frame(FIN | TEXT, records.as_bytes()));
-            }
-            bytes
+    let mut bytes = Vec::new();
+    let message = |text: &str| frame(FIN | TEXT, text.as_bytes());
+    match kind {
+        Kind::LengthPrefixed => {
+            texts
+                .iter()
+                .for_each(|text| length_prefixed::encode(text, &mut bytes));
         }
-    };
+        Kind::NewlineDelimited => {
+            texts
+                .iter()
+                .for_each(|text| newline_delimited::encode(text, &mut bytes));
+        }
+        Kind::WebSocket | Kind::WebSocketServer => {
+            bytes.extend(texts.iter().flat_map(|text| message(text)));
+        }
+        Kind::SignalR | Kind::SignalRServer => {
+            let at_server = matches!(kind, Kind::SignalRServer);
+            bytes.extend(message(&if at_server {
+                handshake_request()
+            } else {
+                handshake_answer()
+            }));
+            for text in texts {
+                let text = format!("[\"f\",{text}]");
+                bytes.extend(message(&hub_ping()));
+                bytes.extend(message(&if at_server {
+                    encode_at_client(&text)
+                } else {
+                    encode_at_server(&text)
+                }));
+            }
+        }
+    }
+    bytes = arriving(kind, bytes);
     bytes.extend(behind);
     bytes
 }
@@ -146,7 +204,7 @@ proptest! {
     fn any_cutting_of_the_bytes_gives_the_same_items_and_answers(
         kind in kinds(),
         texts in texts(),
-        behind in prop_oneof![frames(), prop::collection::vec(any::<u8>(), 0..60)],
+        behind in prop_oneof![frames(), frames().prop_map(|frames| masked(&frames)), prop::collection::vec(any::<u8>(), 0..60)],
         sizes in prop::collection::vec(1_usize..5_000, 1..6),
     ) {
         let bytes = sent(kind, &texts, &behind);
@@ -175,7 +233,7 @@ proptest! {
     fn a_wire_goes_on_from_its_image_in_the_middle_of_anything(
         kind in kinds(),
         texts in texts(),
-        behind in frames(),
+        behind in prop_oneof![frames(), frames().prop_map(|frames| masked(&frames))],
         cut in any::<Index>(),
         answers in prop::collection::vec("[a-z]{0,200}", 0..4),
     ) {
@@ -232,12 +290,12 @@ proptest! {
 }
 
 #[test]
-fn the_end_of_the_bytes_is_told_as_the_carriers_tell_it() {
+fn the_end_of_the_bytes_is_an_end_or_half_a_message() {
     for (kind, bytes, expected) in [
         (Kind::LengthPrefixed, &[][..], CloseReason::ByPeer),
         (Kind::LengthPrefixed, &[9, 0], CloseReason::HalfMessage),
-        (Kind::Lines, b"{}\n", CloseReason::ByPeer),
-        (Kind::Lines, b"{}\n{", CloseReason::HalfMessage),
+        (Kind::NewlineDelimited, b"{}\n", CloseReason::ByPeer),
+        (Kind::NewlineDelimited, b"{}\n{", CloseReason::HalfMessage),
         (Kind::WebSocket, &[FIN | TEXT, 9, b'x'], CloseReason::ByPeer),
     ] {
         let mut wire = wire(kind);
@@ -256,12 +314,12 @@ fn a_message_above_the_limit_is_refused_as_soon_as_it_is_announced() {
             limit,
         }))
     };
-    let mut announcement = vec![FIN | TEXT, 127];
-    announcement.extend((1_u64 << 30).to_be_bytes());
-    assert_eq!(
-        received(&mut wire(Kind::WebSocket), &announcement),
-        [too_large(1 << 30)]
-    );
+    for (kind, length) in [(Kind::WebSocket, 127), (Kind::WebSocketServer, 0x80 | 127)] {
+        let mut announcement = vec![FIN | TEXT, length];
+        announcement.extend((1_u64 << 30).to_be_bytes());
+        let items = received(&mut wire(kind), &announcement);
+        assert_eq!(items, [too_large(1 << 30)]);
+    }
 
     // In parts, each of which may be.
     let mut wire = wire(Kind::WebSocket);
@@ -279,12 +337,7 @@ fn a_message_above_the_limit_is_refused_as_soon_as_it_is_announced() {
 #[test]
 fn a_peer_that_does_not_read_is_cut_whatever_it_is_sent() {
     let megabyte = "x".repeat(1_024 * 1_024);
-    for kind in [
-        Kind::LengthPrefixed,
-        Kind::Lines,
-        Kind::WebSocket,
-        Kind::SignalR,
-    ] {
+    for kind in KINDS {
         let mut wire = wire(kind);
         let refusal = (0..100).find_map(|_| wire.send(&megabyte).err()).unwrap();
         let CloseReason::SlowPeer { queued, limit } = refusal else {
@@ -325,6 +378,40 @@ fn a_signalr_wire_shakes_hands_first_and_what_is_sent_meanwhile_waits() {
         received(&mut wire, &goodbye),
         [WireItem::Closed(CloseReason::ByPeer)]
     );
+}
+
+#[test]
+fn a_server_answers_the_handshake_of_signalr_before_it_sends() {
+    let mut wire = wire(Kind::SignalRServer);
+    wire.send("[\"r\",\"m1\",1]").unwrap();
+    assert!(!wire.is_ready() && !wire.has_output() && wire.queued_bytes() > 0);
+    let message = |text: &str| masked(&frame(FIN | TEXT, text.as_bytes()));
+    let request = message(&handshake_request());
+    assert_eq!(received(&mut wire, &request), [WireItem::Alive]);
+    let answers = [handshake_answer(), encode_at_server("[\"r\",\"m1\",1]")];
+    let expected: Vec<u8> = answers
+        .iter()
+        .flat_map(|text| frame(FIN | TEXT, text.as_bytes()))
+        .collect();
+    assert!(wire.is_ready());
+    assert_eq!(wire.take_output(), expected);
+}
+
+#[test]
+fn a_client_has_to_mask_and_a_server_must_not() {
+    let plain = frame(FIN | TEXT, b"1");
+    for (kind, good, bad) in [
+        (Kind::WebSocket, plain.clone(), masked(&plain)),
+        (Kind::WebSocketServer, masked(&plain), plain),
+    ] {
+        assert_eq!(received(&mut wire(kind), &good), [text("1")]);
+        assert!(matches!(
+            received(&mut wire(kind), &bad)[..],
+            [WireItem::Closed(CloseReason::Framing(
+                FramingError::NotWebSocket { .. }
+            ))]
+        ));
+    }
 }
 
 #[test]

@@ -1,15 +1,12 @@
-//! Carriers as the other end, over real sockets.
+//! Wires at both ends of real sockets: this side driven by the test, the other one by the pump.
 
-use std::sync::Arc;
-
-use allexmaster_protocol::carrier::signalr::{self, Negotiator};
-use allexmaster_protocol::carrier::web_socket::{self, OpenError};
-use allexmaster_protocol::carrier::{Delivery, Inbox, Incoming, Outgoing, length_prefixed, lines};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::handshake::accept::{self, Negotiator};
+use allexmaster_protocol::handshake::dial::{self, DialError};
+use allexmaster_protocol::pump::{Inbox, Opened};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc::Receiver;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::{SEED, frame, text};
@@ -51,28 +48,34 @@ impl<Stream: AsyncRead + AsyncWrite + Unpin> Driven<Stream> {
     }
 }
 
-/// Talks both ways with a carrier, which then closes.
-async fn talk<Stream>(mut driven: Driven<Stream>, carrier: Outgoing, mut inbox: Receiver<Delivery>)
+/// Talks both ways with the other end, which then closes.
+async fn talk<Ours, Theirs>(mut driven: Driven<Ours>, opened: Opened<Theirs>)
 where
-    Stream: AsyncRead + AsyncWrite + Unpin,
+    Ours: AsyncRead + AsyncWrite + Unpin,
+    Theirs: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (inbox, mut inbox_end) = Inbox::alone(64);
+    let outgoing = opened.start(inbox);
+    if !driven.wire.is_ready() {
+        assert_eq!(driven.items(1).await, [WireItem::Alive]);
+    }
     for number in 0..40_usize {
         // JSON that is a frame, as SignalR wants it, and sometimes longer than a batch.
         let long = "é".repeat(number * number * 100);
         let (asked, told) = (format!("[\"f\",[{number}]]"), format!("[\"f\",\"{long}\"]"));
         driven.wire.send(&asked).unwrap();
         driven.flush().await;
-        while let Some(delivery) = inbox.recv().await {
-            match delivery.incoming {
-                Incoming::Text(content) => {
+        while let Some(delivery) = inbox_end.recv().await {
+            match delivery.item {
+                WireItem::Text(content) => {
                     assert_eq!(content, asked);
                     break;
                 }
-                Incoming::Alive => {}
-                Incoming::Closed(reason) => panic!("{reason}"),
+                WireItem::Alive => {}
+                WireItem::Closed(reason) => panic!("{reason}"),
             }
         }
-        carrier.send(told.clone()).unwrap();
+        outgoing.send(&told).unwrap();
         let item = loop {
             let item = driven.items(1).await.remove(0);
             if item != WireItem::Alive {
@@ -81,7 +84,7 @@ where
         };
         assert_eq!(item, text(&told));
     }
-    drop(carrier);
+    drop(outgoing);
     let end = driven.items(1).await.remove(0);
     assert_eq!(end, WireItem::Closed(CloseReason::ByPeer));
 }
@@ -93,60 +96,49 @@ async fn listener() -> (TcpListener, u16) {
 }
 
 #[tokio::test]
-async fn a_wire_talks_with_the_carrier_of_sockets() {
+async fn length_prefixed_wires_talk() {
     let (ours, theirs) = duplex(1_000);
-    let (inbox, receiver) = Inbox::alone(64);
-    let carrier = length_prefixed::start(theirs, inbox);
-    talk(
-        Driven::new(ours, Wire::length_prefixed()),
-        carrier,
-        receiver,
-    )
-    .await;
+    let ours = Driven::new(ours, Wire::length_prefixed());
+    talk(ours, Opened::new(theirs, Wire::length_prefixed())).await;
 }
 
 #[tokio::test]
-async fn a_wire_talks_with_the_carrier_of_lines() {
+async fn newline_delimited_wires_talk() {
     let (ours, theirs) = duplex(1_000);
-    let (inbox, receiver) = Inbox::alone(64);
-    let carrier = lines::start(theirs, inbox);
-    talk(Driven::new(ours, Wire::lines()), carrier, receiver).await;
+    let ours = Driven::new(ours, Wire::newline_delimited());
+    talk(ours, Opened::new(theirs, Wire::newline_delimited())).await;
 }
 
 #[tokio::test]
-async fn a_wire_talks_with_the_carrier_of_web_sockets() {
+async fn web_socket_wires_talk() {
     let (listener, port) = listener().await;
-    let (dialled, accepted) = tokio::join!(web_socket::dial_raw("127.0.0.1", port), async {
-        web_socket::accept(listener.accept().await.unwrap().0).await
+    let (dialled, accepted) = tokio::join!(dial::web_socket("127.0.0.1", port), async {
+        accept::web_socket(listener.accept().await.unwrap().0).await
     });
-    let (inbox, receiver) = Inbox::alone(64);
-    let carrier = web_socket::start(accepted.unwrap(), inbox);
-    let wire = Wire::web_socket_client(SEED);
-    talk(Driven::new(dialled.unwrap(), wire), carrier, receiver).await;
+    let ours = Driven::new(dialled.unwrap(), Wire::web_socket_client(SEED));
+    talk(ours, accepted.unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_wire_talks_with_the_carrier_of_signalr() {
+async fn signalr_wires_talk() {
     let (listener, port) = listener().await;
-    let negotiator = Arc::new(Negotiator::default());
+    let negotiator = Negotiator::default();
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            if let Some(socket) = signalr::accept(stream, &negotiator).await.unwrap() {
-                return socket;
+            if let Some(opened) = accept::signalr(stream, &negotiator).await.unwrap() {
+                return opened;
             }
         }
     };
     let dial = async {
-        let stream = signalr::dial_raw("127.0.0.1", port).await.unwrap();
-        let mut driven = Driven::new(stream, Wire::signalr_client(SEED));
-        assert_eq!(driven.items(1).await, [WireItem::Alive]);
-        driven
+        let stream = dial::signalr("127.0.0.1", port).await.unwrap();
+        let mut ours = Driven::new(stream, Wire::signalr_client(SEED));
+        ours.flush().await;
+        ours
     };
-    let (driven, accepted) = tokio::join!(dial, accept);
-    let (inbox, receiver) = Inbox::alone(64);
-    let carrier = signalr::start(accepted, inbox);
-    talk(driven, carrier, receiver).await;
+    let (ours, accepted) = tokio::join!(dial, accept);
+    talk(ours, accepted).await;
 }
 
 /// Answers the handshake of one WebSocket, with something behind it in the same packet.
@@ -175,7 +167,7 @@ async fn dialling_leaves_in_the_socket_what_comes_with_the_answer() {
     let (listener, port) = listener().await;
     let first = frame(0x81, b"\"at once\"\r\n\r\n");
     let (dialled, _accepted) = tokio::join!(
-        web_socket::dial_raw("127.0.0.1", port),
+        dial::web_socket("127.0.0.1", port),
         answer_handshake(&listener, &first)
     );
     let mut arrived = vec![0; first.len()];
@@ -184,7 +176,7 @@ async fn dialling_leaves_in_the_socket_what_comes_with_the_answer() {
 }
 
 #[tokio::test]
-async fn dialling_a_raw_stream_fails_as_dialling_does() {
+async fn dialling_fails_with_the_step_that_failed() {
     let (listener, port) = listener().await;
     let refuse = async {
         let (mut stream, _) = listener.accept().await.unwrap();
@@ -193,15 +185,15 @@ async fn dialling_a_raw_stream_fails_as_dialling_does() {
         // Until the other side has gone, so that it reads all of it.
         drop(stream.read_to_end(&mut vec![]).await);
     };
-    let (dialled, ()) = tokio::join!(web_socket::dial_raw("127.0.0.1", port), refuse);
-    assert!(matches!(dialled, Err(OpenError::Handshake { .. })));
+    let (dialled, ()) = tokio::join!(dial::web_socket("127.0.0.1", port), refuse);
+    assert!(matches!(dialled, Err(DialError::Handshake { .. })));
     let hang_up = async { drop(listener.accept().await.unwrap()) };
-    let (dialled, ()) = tokio::join!(web_socket::dial_raw("127.0.0.1", port), hang_up);
-    assert!(matches!(dialled, Err(OpenError::Handshake { .. })));
+    let (dialled, ()) = tokio::join!(dial::web_socket("127.0.0.1", port), hang_up);
+    assert!(matches!(dialled, Err(DialError::Handshake { .. })));
     let hang_up = async { drop(listener.accept().await.unwrap()) };
-    let (dialled, ()) = tokio::join!(signalr::dial_raw("127.0.0.1", port), hang_up);
-    assert!(matches!(dialled, Err(OpenError::Negotiation { .. })));
+    let (dialled, ()) = tokio::join!(dial::signalr("127.0.0.1", port), hang_up);
+    assert!(matches!(dialled, Err(DialError::Negotiation { .. })));
     drop(listener);
-    let dialled = web_socket::dial_raw("127.0.0.1", port).await;
+    let dialled = dial::web_socket("127.0.0.1", port).await;
     assert!(dialled.unwrap_err().is_refused());
 }

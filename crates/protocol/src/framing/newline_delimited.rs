@@ -1,4 +1,4 @@
-//! Node's IPC channel with JSON serialisation: one JSON text per line.
+//! Newline-delimited JSON, the IPC channel of a Node child: one text per line.
 
 use std::collections::VecDeque;
 
@@ -63,11 +63,8 @@ impl Decoder {
     }
 }
 
-/// One text as a line. JSON texts made by this crate never contain a line break.
-#[must_use]
-pub fn encode(text: &str) -> Vec<u8> {
-    let mut line = Vec::with_capacity(text.len() + 1);
-    line.extend_from_slice(text.as_bytes());
-    line.push(END_OF_LINE);
-    line
+/// Appends one text as a line. JSON texts made by this crate never contain a line break.
+pub fn encode(text: &str, to: &mut Vec<u8>) {
+    to.extend_from_slice(text.as_bytes());
+    to.push(END_OF_LINE);
 }

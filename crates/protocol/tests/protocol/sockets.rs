@@ -1,19 +1,17 @@
-//! Real sockets: both ends of every carrier, and peers that misbehave. Nothing here sleeps; what does
+//! Real sockets: both ends of every transport, and peers that misbehave. Nothing here sleeps; what does
 //! not come keeps a test waiting, and the runner's limit ends it.
 
 use std::sync::Arc;
 
-use allexmaster_protocol::carrier::secure_web_socket::{self, Trust};
-use allexmaster_protocol::carrier::signalr::{self, AcceptError, Negotiator};
-use allexmaster_protocol::carrier::web_socket::{self, OpenError};
-use allexmaster_protocol::carrier::{
-    Delivery, Inbox, Incoming, MAX_QUEUED_BYTES, Outgoing, SendError, length_prefixed, lines,
-};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::signalr::{encode_at_client, handshake_request, hub_ping};
-use allexmaster_protocol::framing::{FramingError, MAX_MESSAGE_BYTES};
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::framing::{FramingError, MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES};
+use allexmaster_protocol::handshake::accept::{self, AcceptError, Negotiator};
+use allexmaster_protocol::handshake::dial::{self, DialError, Trust};
+use allexmaster_protocol::pump::{Delivery, Inbox, Opened, Outgoing};
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::Receiver;
 use tokio_rustls::TlsAcceptor;
@@ -23,25 +21,36 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::wires::SEED;
+
 const CAPACITY: usize = 64;
 
+/// Starts to pump, with an inbox of this capacity.
+fn start<Stream>(stream: Stream, wire: Wire, capacity: usize) -> (Outgoing, Receiver<Delivery>)
+where
+    Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (inbox, receiver) = Inbox::alone(capacity);
+    (Opened::new(stream, wire).start(inbox), receiver)
+}
+
 /// The next thing that a connection delivers.
-async fn next(receiver: &mut Receiver<Delivery>) -> Incoming {
-    receiver.recv().await.unwrap().incoming
+async fn next(receiver: &mut Receiver<Delivery>) -> WireItem {
+    receiver.recv().await.unwrap().item
 }
 
 /// The reason with which a connection ends; what comes before is ignored.
 async fn end(receiver: &mut Receiver<Delivery>) -> CloseReason {
     loop {
         match next(receiver).await {
-            Incoming::Closed(reason) => return reason,
-            Incoming::Text(_) | Incoming::Alive => {}
+            WireItem::Closed(reason) => return reason,
+            WireItem::Text(_) | WireItem::Alive => {}
         }
     }
 }
 
-fn text(content: &str) -> Incoming {
-    Incoming::Text(content.to_owned())
+fn text(content: &str) -> WireItem {
+    WireItem::Text(content.to_owned())
 }
 
 async fn listener() -> (TcpListener, u16) {
@@ -53,28 +62,26 @@ async fn listener() -> (TcpListener, u16) {
 /// Both ends of a plain WebSocket.
 async fn web_socket_pair() -> ((Outgoing, Receiver<Delivery>), WebSocketStream<TcpStream>) {
     let (listener, port) = listener().await;
-    let (dialled, accepted) = tokio::join!(web_socket::dial("127.0.0.1", port), async {
-        web_socket::accept(listener.accept().await.unwrap().0)
-            .await
-            .unwrap()
-    });
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let (dialled, accepted) =
+        tokio::join!(tokio_tungstenite::client_async("ws://x/", stream), async {
+            accept::web_socket(listener.accept().await.unwrap().0).await
+        });
     let (inbox, receiver) = Inbox::alone(CAPACITY);
     (
-        (web_socket::start(accepted, inbox), receiver),
-        dialled.unwrap(),
+        (accepted.unwrap().start(inbox), receiver),
+        dialled.unwrap().0,
     )
 }
 
 #[tokio::test]
 async fn texts_cross_a_length_prefixed_stream_in_both_directions_and_in_order() {
     let (one, other) = duplex(1_000);
-    let (inbox, mut at_one) = Inbox::alone(CAPACITY);
-    let one = length_prefixed::start(one, inbox);
-    let (inbox, mut at_other) = Inbox::alone(CAPACITY);
-    let other = length_prefixed::start(other, inbox);
+    let (one, mut at_one) = start(one, Wire::length_prefixed(), CAPACITY);
+    let (other, mut at_other) = start(other, Wire::length_prefixed(), CAPACITY);
     for number in 0..500 {
-        one.send(number.to_string()).unwrap();
-        other.send(format!("\"{}\"", "x".repeat(number))).unwrap();
+        one.send(&number.to_string()).unwrap();
+        other.send(&format!("\"{}\"", "x".repeat(number))).unwrap();
     }
     for number in 0..500 {
         assert_eq!(next(&mut at_other).await, text(&number.to_string()));
@@ -84,30 +91,29 @@ async fn texts_cross_a_length_prefixed_stream_in_both_directions_and_in_order() 
         );
     }
     // What is queued leaves before the connection closes.
-    one.send("\"last\"".to_owned()).unwrap();
+    one.send("\"last\"").unwrap();
     drop(one);
     assert_eq!(next(&mut at_other).await, text("\"last\""));
     assert_eq!(
         next(&mut at_other).await,
-        Incoming::Closed(CloseReason::ByPeer)
+        WireItem::Closed(CloseReason::ByPeer)
     );
     assert_eq!(end(&mut at_one).await, CloseReason::ByUs);
 }
 
 #[tokio::test]
-async fn lines_cross_the_ipc_channel_of_a_child() {
+async fn texts_cross_the_ipc_channel_of_a_child() {
     let (one, mut child) = duplex(1_000);
-    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
-    let outgoing = lines::start(one, inbox);
+    let (outgoing, mut receiver) = start(one, Wire::newline_delimited(), CAPACITY);
     child.write_all(b"{\"child_init\":7}\n[1").await.unwrap();
     assert_eq!(next(&mut receiver).await, text("{\"child_init\":7}"));
-    outgoing.send("[\"m1\",[\"1\",null]]".to_owned()).unwrap();
+    outgoing.send("[\"m1\",[\"1\",null]]").unwrap();
     let mut received = vec![0; 18];
     child.read_exact(&mut received).await.unwrap();
     assert_eq!(received, b"[\"m1\",[\"1\",null]]\n");
     drop(child);
     assert_eq!(end(&mut receiver).await, CloseReason::HalfMessage);
-    assert_eq!(outgoing.send("1".to_owned()), Err(SendError::Closed));
+    assert_eq!(outgoing.send("1"), Err(CloseReason::HalfMessage));
 }
 
 #[tokio::test]
@@ -128,8 +134,7 @@ async fn a_socket_peer_that_sends_garbage_a_gigabyte_or_half_a_frame_is_cut_with
     ];
     for (bytes, expected) in cases {
         let (ours, mut theirs) = duplex(1_000);
-        let (inbox, mut receiver) = Inbox::alone(CAPACITY);
-        let _outgoing = length_prefixed::start(ours, inbox);
+        let (_outgoing, mut receiver) = start(ours, Wire::length_prefixed(), CAPACITY);
         theirs.write_all(bytes).await.unwrap();
         theirs.shutdown().await.unwrap();
         assert_eq!(end(&mut receiver).await, expected);
@@ -141,19 +146,24 @@ async fn a_socket_peer_that_sends_garbage_a_gigabyte_or_half_a_frame_is_cut_with
 #[tokio::test]
 async fn a_peer_that_does_not_read_is_cut_while_the_sender_never_waits() {
     let (ours, theirs) = duplex(1_000);
-    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
-    let outgoing = length_prefixed::start(ours, inbox);
-    let megabyte = "x".repeat(1_024 * 1_024);
-    let refusal = (0..100)
-        .find_map(|_| outgoing.send(megabyte.clone()).err())
-        .unwrap();
+    let (outgoing, mut receiver) = start(ours, Wire::length_prefixed(), CAPACITY);
+    // With the length before it.
+    let megabyte = 1_024 * 1_024;
+    let content = "x".repeat(megabyte - 4);
+    let refusal = (0..100).find_map(|sent| {
+        // Some of it is in flight to the peer, and counts.
+        if sent % 2 == 0 {
+            assert_eq!(outgoing.queued_bytes(), sent * megabyte);
+        }
+        outgoing.send(&content).err()
+    });
     let limit = MAX_QUEUED_BYTES;
     let reason = CloseReason::SlowPeer {
-        queued: limit + megabyte.len(),
+        queued: limit + content.len(),
         limit,
     };
-    assert_eq!(refusal, SendError::SlowPeer(reason.clone()));
-    assert_eq!(outgoing.send("1".to_owned()), Err(SendError::Closed));
+    assert_eq!(refusal, Some(reason.clone()));
+    assert_eq!(outgoing.send("1"), Err(reason.clone()));
     assert_eq!(end(&mut receiver).await, reason);
     drop(theirs);
 }
@@ -161,12 +171,10 @@ async fn a_peer_that_does_not_read_is_cut_while_the_sender_never_waits() {
 #[tokio::test]
 async fn a_peer_that_is_read_slowly_waits_and_loses_nothing() {
     let (ours, theirs) = duplex(1_000);
-    let (inbox, mut receiver) = Inbox::alone(1);
-    let _ours = length_prefixed::start(ours, inbox);
-    let (inbox, _at_other) = Inbox::alone(1);
-    let other = length_prefixed::start(theirs, inbox);
+    let (_ours, mut receiver) = start(ours, Wire::length_prefixed(), 1);
+    let (other, _at_other) = start(theirs, Wire::length_prefixed(), 1);
     for number in 0..2_000 {
-        other.send(number.to_string()).unwrap();
+        other.send(&number.to_string()).unwrap();
     }
     for number in 0..2_000 {
         assert_eq!(next(&mut receiver).await, text(&number.to_string()));
@@ -183,9 +191,9 @@ async fn texts_cross_a_web_socket_and_signs_of_life_are_told() {
         .unwrap();
     assert_eq!(next(&mut at_server).await, text("[1]"));
     assert_eq!(next(&mut at_server).await, text("[2]"));
-    assert_eq!(next(&mut at_server).await, Incoming::Alive);
+    assert_eq!(next(&mut at_server).await, WireItem::Alive);
     assert!(client.next().await.unwrap().unwrap().is_pong());
-    server.send("[3]".to_owned()).unwrap();
+    server.send("[3]").unwrap();
     assert_eq!(client.next().await.unwrap().unwrap(), Message::text("[3]"));
     server.close();
     assert!(client.next().await.unwrap().unwrap().is_close());
@@ -224,33 +232,34 @@ async fn a_web_socket_peer_that_sends_too_much_or_something_else_is_cut_with_the
 async fn dialling_tells_a_refused_port_from_one_that_serves_something_else() {
     let (listening, port) = listener().await;
     drop(listening);
-    let refused = web_socket::dial("127.0.0.1", port).await.unwrap_err();
+    let refused = dial::web_socket("127.0.0.1", port).await.unwrap_err();
     assert!(refused.is_refused() && refused.to_string().contains(&port.to_string()));
 
     let (listening, port) = listener().await;
-    let (dialled, ()) = tokio::join!(web_socket::dial("127.0.0.1", port), async {
+    let (dialled, ()) = tokio::join!(dial::web_socket("127.0.0.1", port), async {
         let (mut stream, _) = listening.accept().await.unwrap();
         stream.write_all(b"220 mail ready\r\n").await.unwrap();
         stream.shutdown().await.unwrap();
     });
     let other = dialled.unwrap_err();
-    assert!(!other.is_refused() && matches!(other, OpenError::Handshake { .. }));
+    assert!(!other.is_refused() && matches!(other, DialError::Handshake { .. }));
 }
 
 #[tokio::test]
 async fn a_peer_that_speaks_http_or_nothing_gets_no_web_socket() {
     let (listening, port) = listener().await;
-    let (accepted, ()) = tokio::join!(
-        async { web_socket::accept(listening.accept().await.unwrap().0).await },
-        async {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-            stream
-                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                .await
-                .unwrap();
-        }
+    let accept = || async { accept::web_socket(listening.accept().await.unwrap().0).await };
+    let (accepted, answer) =
+        tokio::join!(accept(), request(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(matches!(accepted, Err(AcceptError::NoUpgrade)));
+    assert!(
+        answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+        "{answer}"
     );
-    assert!(matches!(accepted, Err(OpenError::Handshake { .. })));
+    let (accepted, _) = tokio::join!(accept(), request(port, "garbage\r\n\r\n"));
+    assert!(matches!(accepted, Err(AcceptError::Http(_))));
+    let (accepted, _) = tokio::join!(accept(), request(port, ""));
+    assert!(matches!(accepted, Err(AcceptError::NoUpgrade)));
 }
 
 #[tokio::test]
@@ -270,16 +279,16 @@ async fn a_secure_web_socket_talks_to_a_trusted_server_and_to_no_other() {
 
     let trust = Trust::only([server.cert.der().clone()]).unwrap();
     let (dialled, mut accepted) =
-        tokio::join!(secure_web_socket::dial("localhost", port, &trust), async {
+        tokio::join!(dial::secure_web_socket("localhost", port, &trust), async {
             tokio_tungstenite::accept_async(accept().await.unwrap())
                 .await
                 .unwrap()
         });
-    let (inbox, mut receiver) = Inbox::alone(CAPACITY);
-    let client = web_socket::start(dialled.unwrap(), inbox);
+    let wire = Wire::web_socket_client(SEED);
+    let (client, mut receiver) = start(dialled.unwrap(), wire, CAPACITY);
     accepted.send(Message::text("[1]")).await.unwrap();
     assert_eq!(next(&mut receiver).await, text("[1]"));
-    client.send("[2]".to_owned()).unwrap();
+    client.send("[2]").unwrap();
     assert_eq!(
         accepted.next().await.unwrap().unwrap(),
         Message::text("[2]")
@@ -287,14 +296,14 @@ async fn a_secure_web_socket_talks_to_a_trusted_server_and_to_no_other() {
 
     let trust = Trust::only([other.cert.der().clone()]).unwrap();
     let (dialled, accepted) =
-        tokio::join!(secure_web_socket::dial("localhost", port, &trust), accept());
-    assert!(matches!(dialled, Err(OpenError::Tls { .. })) && accepted.is_err());
+        tokio::join!(dial::secure_web_socket("localhost", port, &trust), accept());
+    assert!(matches!(dialled, Err(DialError::Tls { .. })) && accepted.is_err());
 }
 
 #[tokio::test]
 async fn a_signalr_client_negotiates_upgrades_and_talks() {
     let (listening, port) = listener().await;
-    let negotiator = Arc::new(Negotiator::default());
+    let negotiator = Negotiator::default();
     let (negotiated, answer) = tokio::join!(
         accept_signalr(&listening, &negotiator),
         request(
@@ -321,7 +330,7 @@ async fn a_signalr_client_negotiates_upgrades_and_talks() {
         client
     });
     let (inbox, mut receiver) = Inbox::alone(CAPACITY);
-    let server = signalr::start(accepted.unwrap().unwrap(), inbox);
+    let server = accepted.unwrap().unwrap().start(inbox);
     assert_eq!(
         client.next().await.unwrap().unwrap(),
         Message::text("{}\u{1e}")
@@ -331,9 +340,9 @@ async fn a_signalr_client_negotiates_upgrades_and_talks() {
         .send(Message::text(encode_at_client(r#"["m1",[null,{}]]"#)))
         .await
         .unwrap();
-    assert_eq!(next(&mut receiver).await, Incoming::Alive);
+    assert_eq!(next(&mut receiver).await, WireItem::Alive);
     assert_eq!(next(&mut receiver).await, text(r#"["m1",[null,{}]]"#));
-    server.send(r#"["r","m1",1]"#.to_owned()).unwrap();
+    server.send(r#"["r","m1",1]"#).unwrap();
     let expected =
         "{\"arguments\":[\"[[\\\"r\\\",\\\"m1\\\",1]]\"],\"target\":\"_\",\"type\":1}\u{1e}";
     assert_eq!(
@@ -350,7 +359,7 @@ async fn a_signalr_client_negotiates_upgrades_and_talks() {
 #[tokio::test]
 async fn a_signalr_port_refuses_strangers_politely() {
     let (listening, port) = listener().await;
-    let negotiator = Arc::new(Negotiator::default());
+    let negotiator = Negotiator::default();
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==";
     for (asked, status) in [
         ("GET / HTTP/1.1\r\nConnection: close", "400 Bad Request"),
@@ -388,9 +397,9 @@ async fn a_signalr_port_refuses_strangers_politely() {
 
 async fn accept_signalr(
     listening: &TcpListener,
-    negotiator: &Arc<Negotiator>,
-) -> Result<Option<signalr::SignalRSocket>, AcceptError> {
-    signalr::accept(listening.accept().await.unwrap().0, negotiator).await
+    negotiator: &Negotiator,
+) -> Result<Option<Opened<TcpStream>>, AcceptError> {
+    accept::signalr(listening.accept().await.unwrap().0, negotiator).await
 }
 
 /// Sends a request and reads until the end; half-closed, so that a server that keeps the connection
