@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use allexmaster_journal::{CompactionEnd, Error, Jump, Outage, Performer, Recovery, Stamp};
 use allexmaster_state::{
-    ChildEffect, Effect, Event, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
+    ChildEffect, Effect, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
     Timestamp,
 };
 use tracing::{error, info, warn};
@@ -16,7 +16,6 @@ use crate::child::Children;
 use crate::machine::EventInbox;
 use crate::probe::Probe;
 use crate::sessions::Runtime;
-use crate::sink::EventSink;
 use crate::status;
 use allexmaster_sessions::OutboxAck;
 use allexmaster_state::Rules;
@@ -26,7 +25,7 @@ pub(super) struct Hands {
     pub(super) sessions: Runtime,
     pub(super) for_sessions: ForSessions,
     pub(super) children: Children<EventInbox>,
-    pub(super) probe: Probe<SessionsSink>,
+    pub(super) probe: Probe<EventInbox>,
     pub(super) troubles: Troubles,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
@@ -47,31 +46,6 @@ impl ForSessions {
             ack,
             effects: Vec::new(),
         }
-    }
-}
-
-/// Reports to the loop, but what the sessions count goes through them.
-#[derive(Clone)]
-pub(super) struct SessionsSink {
-    pub(super) inbox: EventInbox,
-    pub(super) sessions: Runtime,
-}
-
-impl EventSink for SessionsSink {
-    async fn send(&self, event: Event) {
-        if let Event::ChildFailed {
-            incarnation,
-            reason,
-        } = &event
-        {
-            self.sessions.child_failed(*incarnation, reason);
-        } else {
-            EventSink::send(&self.inbox, event).await;
-        }
-    }
-
-    async fn recorded(&self, incarnation: Incarnation) -> bool {
-        self.inbox.recorded(incarnation).await
     }
 }
 
@@ -214,6 +188,7 @@ impl Hands {
                 self.children.adopt(incarnation, instance, identity);
             }
             ChildEffect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
+            ChildEffect::Reap { incarnation } => self.children.reap(incarnation),
             ChildEffect::Signal {
                 incarnation,
                 identity,

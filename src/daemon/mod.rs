@@ -33,7 +33,7 @@ use crate::sessions::{self, DescriptorStore, Inherited, Runtime, RuntimeOptions}
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
 use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
-use hands::{ForSessions, Hands, SessionsSink, Troubles};
+use hands::{ForSessions, Hands, Troubles};
 use keeper::{Engine, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
@@ -192,7 +192,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         Vec::new()
     };
     let hands = hands(&options, &facts, &sessions, &inbox, store, ack);
-    hands.children.bury(zombies);
+    hands.children.ended_before(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
     let thread =
@@ -281,10 +281,6 @@ fn hands(
     ack: OutboxAck,
 ) -> Hands {
     let runtime = Handle::current();
-    let sink = SessionsSink {
-        inbox: inbox.clone(),
-        sessions: sessions.clone(),
-    };
     Hands {
         sessions: sessions.clone(),
         for_sessions: ForSessions::after(ack),
@@ -294,7 +290,7 @@ fn hands(
             facts.child_options(options),
             neighbours(sessions, options, &runtime, store),
         ),
-        probe: Probe::new(runtime, sink),
+        probe: Probe::new(runtime, inbox.clone()),
         troubles: Troubles::default(),
         leave: Arc::new(AtomicBool::new(false)),
         told_outage: None,

@@ -231,7 +231,7 @@ impl Life {
             ChildEffect::AwaitReady { incarnation, .. } => {
                 self.waiting.push_back(Event::ChildReady { incarnation });
             }
-            ChildEffect::Adopt { .. } | ChildEffect::Signal { .. } => {}
+            ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } | ChildEffect::Signal { .. } => {}
         }
     }
 

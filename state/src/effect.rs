@@ -52,6 +52,8 @@ pub enum ChildEffect {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
+    /// Reap a child whose end is recorded: only until then does the system keep its exit code.
+    Reap { incarnation: Incarnation },
     /// Send a signal to a child and its process group, if it is still the process that it was.
     Signal {
         incarnation: Incarnation,

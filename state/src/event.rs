@@ -161,12 +161,18 @@ pub enum Event {
         /// Which child.
         incarnation: Incarnation,
     },
-    /// A child lives, but serves nobody: it says so itself, or somebody else has its ports.
+    /// A child reports over its session that it failed, or its session cannot be opened. Before
+    /// `ForeignListener` existed, that was recorded as this kind too.
     ChildFailed {
         /// Which child.
         incarnation: Incarnation,
         /// Why, for people.
         reason: Arc<str>,
+    },
+    /// A child's ports answer, but another program listens on one of them.
+    ForeignListener {
+        incarnation: Incarnation,
+        port: Port,
     },
     /// A child ended.
     ChildExited {
@@ -335,6 +341,7 @@ impl Event {
             Self::DeadlineReached => 22,
             Self::ChildFailed { .. } => 23,
             Self::ClockJumped { .. } => 24,
+            Self::ForeignListener { .. } => 25,
         }
     }
 
@@ -367,6 +374,7 @@ impl Event {
             | Self::ChildSpawned { .. }
             | Self::ChildNotSpawned { .. }
             | Self::ChildReady { .. }
+            | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
             | Self::StopRequested {
                 source: StopSource::Signal,

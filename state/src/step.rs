@@ -1,12 +1,14 @@
 //! The one decision function.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
-    Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, SessionEffect,
-    Shutdown, State, Timestamp, boot, child, claim, clock, lan, needs, requests, shutdown,
+    ChildEffect, Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId,
+    SessionEffect, Shutdown, State, Timestamp, boot, child, claim, clock, lan, needs, requests,
+    shutdown,
 };
 
 /// Takes the next event. Total: no input makes it fail or panic; what is out of
@@ -46,8 +48,12 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             ended,
             resumed,
         } => {
+            let zombies: Vec<Incarnation> = ended.iter().map(|end| end.incarnation).collect();
             let found = Found::new(survivors, ended);
             boot::started(state, turn, (journal, boot, pid), found, resumed);
+            for incarnation in zombies {
+                turn.effect(ChildEffect::Reap { incarnation });
+            }
         }
         Event::LanConnected {
             connection,
@@ -105,11 +111,16 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             incarnation,
             reason,
         } => child::failed(state, turn, incarnation, reason),
+        Event::ForeignListener { incarnation, port } => {
+            let reason = format!("another program listens on its port {port}");
+            child::failed(state, turn, incarnation, reason.into());
+        }
         Event::ChildExited {
             incarnation,
             outcome,
         } => {
             child::exited(state, turn, incarnation, outcome);
+            turn.effect(ChildEffect::Reap { incarnation });
         }
         Event::ModuleEngaged { module } => lan::module_engaged(state, turn, module),
         Event::StopRequested { request, source: _ } => {

@@ -21,7 +21,9 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
                 None => Tone::Plain,
             }
         }
-        Event::ChildNotSpawned { .. } | Event::ChildFailed { .. } => Tone::Bad,
+        Event::ChildNotSpawned { .. }
+        | Event::ChildFailed { .. }
+        | Event::ForeignListener { .. } => Tone::Bad,
         Event::LanClosed { .. } => match state.lan {
             Lan::Up { .. } => Tone::Bad,
             Lan::Dialing { .. } | Lan::Away { .. } => Tone::Waiting,

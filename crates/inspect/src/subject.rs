@@ -89,6 +89,10 @@ impl Subjects {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(taken);
             }
+            Event::ForeignListener { incarnation, port } => {
+                self.add_attempt(state, *incarnation);
+                self.ports.insert(*port);
+            }
             Event::ChildSpawned {
                 incarnation,
                 identity,
@@ -138,6 +142,7 @@ impl Subjects {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(ports);
             }
+            ChildEffect::Reap { incarnation } => self.add_attempt(state, *incarnation),
             ChildEffect::Spawn(order) => {
                 self.instances.insert(order.need.instance.clone());
                 self.add_ports(&order.ports);

@@ -315,7 +315,9 @@ impl Teller {
             Event::ResponseAnswered { .. } => "respond",
             Event::PortsProbed { .. } => "probe",
             Event::ChildSpawned { .. } | Event::ChildNotSpawned { .. } => "spawn",
-            Event::ChildReady { .. } | Event::ChildFailed { .. } => "await",
+            Event::ChildReady { .. }
+            | Event::ChildFailed { .. }
+            | Event::ForeignListener { .. } => "await",
             Event::ServiceDownAcknowledged { .. } => "down",
             Event::ChildExited { .. } => {
                 let service = state.services.get(&self.instance)?;
@@ -365,7 +367,7 @@ impl Teller {
                     ChildEffect::Spawn(order) => {
                         (order.need.instance == self.instance).then_some("spawn")
                     }
-                    ChildEffect::Adopt { .. } => None,
+                    ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {

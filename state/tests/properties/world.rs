@@ -215,6 +215,10 @@ impl World {
                 identity,
                 signal,
             } => self.signal(incarnation, &identity, signal, luck),
+            ChildEffect::Reap { incarnation } => {
+                let ended = self.machine.of(incarnation).is_none();
+                assert!(ended, "{incarnation} is reaped while it lives");
+            }
             // Its ports will not answer in time.
             ChildEffect::AwaitReady { .. } | ChildEffect::Adopt { .. } => {}
         }

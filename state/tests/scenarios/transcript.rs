@@ -116,6 +116,9 @@ fn event(event: &Event) -> String {
             incarnation,
             reason,
         } => format!("child {incarnation} serves nobody: {reason}"),
+        Event::ForeignListener { incarnation, port } => {
+            format!("another program listens on port {port} of child {incarnation}")
+        }
         Event::ChildExited {
             incarnation,
             outcome,
@@ -216,6 +219,7 @@ fn child_effect(effect: &ChildEffect) -> String {
         ChildEffect::AwaitReady { incarnation, ports } => {
             format!("await that {incarnation} answers on {}", list(ports))
         }
+        ChildEffect::Reap { incarnation } => format!("reap {incarnation}"),
         ChildEffect::Signal {
             incarnation,
             identity,

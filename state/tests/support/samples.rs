@@ -132,7 +132,11 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             LanAnswer::Refused { .. } => Event::DeadlineReached,
         },
         Event::DeadlineReached => Event::ClockJumped { by: 3_600_000 },
-        Event::ClockJumped { .. } => return None,
+        Event::ClockJumped { .. } => Event::ForeignListener {
+            incarnation: BID,
+            port: Port(17_000),
+        },
+        Event::ForeignListener { .. } => return None,
     })
 }
 

@@ -35,6 +35,9 @@ fn child_effect(state: &State, effect: &ChildEffect) -> String {
             child(state, *incarnation),
             list(ports)
         ),
+        ChildEffect::Reap { incarnation } => {
+            format!("reap {}, whose end is recorded", child(state, *incarnation))
+        }
         ChildEffect::Signal {
             identity, signal, ..
         } => match signal {

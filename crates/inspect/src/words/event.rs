@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{child, list, outcome, owner};
 
 /// The names of all kinds of events, as `--kind` takes them: in the order of their numbers.
-pub const KINDS: [&str; 24] = [
+pub const KINDS: [&str; 25] = [
     "settings-loaded",
     "master-started",
     "lan-connected",
@@ -36,6 +36,7 @@ pub const KINDS: [&str; 24] = [
     "deadline-reached",
     "child-failed",
     "clock-jumped",
+    "foreign-listener",
 ];
 
 /// The name of an event's kind.
@@ -103,6 +104,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         | Event::ChildNotSpawned { .. }
         | Event::ChildReady { .. }
         | Event::ChildFailed { .. }
+        | Event::ForeignListener { .. }
         | Event::ChildExited { .. } => of_child(state, &recorded.event),
         Event::ModuleEngaged { module } => format!("the module {module} is in use"),
         Event::StopRequested { source, .. } => match source {
@@ -156,6 +158,10 @@ fn of_child(state: &State, event: &Event) -> String {
             incarnation,
             reason,
         } => format!("{} serves nobody: {reason}", child(state, *incarnation)),
+        Event::ForeignListener { incarnation, port } => format!(
+            "{} serves nobody: another program listens on its port {port}",
+            child(state, *incarnation)
+        ),
         Event::ChildExited {
             incarnation,
             outcome,
