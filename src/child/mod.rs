@@ -42,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
 use allexmaster_state::{
-    BootId, Event, Identity, Incarnation, InstanceName, Outcome, Signal, SpawnOrder,
+    BootId, Event, Identity, Incarnation, InstanceName, MissingPackage, Outcome, Signal, SpawnOrder,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -156,10 +156,10 @@ impl<Sink: EventSink> Children<Sink> {
             match Arc::clone(&shared).fork(order).await {
                 Ok(forked) => shared.begin(incarnation, instance, forked).await,
                 Err(error) => {
-                    let reason = Arc::from(shared.reason(&error));
                     let event = Event::ChildNotSpawned {
                         incarnation,
-                        reason,
+                        reason: Arc::from(error.to_string()),
+                        missing: shared.missing(&error),
                     };
                     shared.sink.send(event).await;
                 }
@@ -282,24 +282,19 @@ impl<Sink: EventSink> Shared<Sink> {
         Ok((forked, channel))
     }
 
-    /// Why a child could not be started, and what is being done about it.
-    fn reason(&self, error: &ForkError) -> String {
-        let missing = match error {
-            ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) => module,
-            ForkError::NoCommandLine(_)
-            | ForkError::NoFolder { .. }
-            | ForkError::NoLogFile { .. }
-            | ForkError::NoChannel { .. }
-            | ForkError::NotStarted { .. }
-            | ForkError::NotWatched { .. }
-            | ForkError::Interrupted => return error.to_string(),
+    /// The package whose absence is why a child could not be started.
+    fn missing(&self, error: &ForkError) -> Option<MissingPackage> {
+        let ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) = error else {
+            return None;
         };
-        let help = (self.neighbours.package_missing)(missing);
-        if help.is_empty() {
-            error.to_string()
-        } else {
-            format!("{error}; {help}")
-        }
+        let master = &self.options.master;
+        // Without the "." that a runtime directory often is.
+        let folder = master.folder.join(&master.runtime_folder);
+        let folder: PathBuf = folder.components().collect();
+        Some(MissingPackage {
+            package: Arc::from(module.as_str()),
+            folder: Arc::from(folder.to_string_lossy()),
+        })
     }
 
     async fn begin(

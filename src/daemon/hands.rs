@@ -13,6 +13,7 @@ use allexmaster_state::{
 use tracing::{error, info, warn};
 
 use crate::child::Children;
+use crate::install::Installer;
 use crate::machine::EventInbox;
 use crate::probe::Probe;
 use crate::sessions::Runtime;
@@ -26,6 +27,7 @@ pub(super) struct Hands {
     pub(super) for_sessions: ForSessions,
     pub(super) children: Children<EventInbox>,
     pub(super) probe: Probe<EventInbox>,
+    pub(super) installer: Installer<EventInbox>,
     pub(super) troubles: Troubles,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
@@ -93,6 +95,7 @@ impl Performer<Rules> for Hands {
                 self.note(&effect);
                 self.for_sessions.effects.push(effect);
             }
+            Effect::Install { package } => self.installer.install(package),
             Effect::Exit => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())

@@ -288,33 +288,23 @@ fn hands(
             runtime.clone(),
             inbox.clone(),
             facts.child_options(options),
-            neighbours(sessions, options, &runtime, store),
+            neighbours(sessions, store),
         ),
-        probe: Probe::new(runtime, inbox.clone()),
+        probe: Probe::new(runtime.clone(), inbox.clone()),
+        installer: Installer::new(
+            runtime,
+            inbox.clone(),
+            options.folder.join(&options.config.runtime_directory),
+        ),
         troubles: Troubles::default(),
         leave: Arc::new(AtomicBool::new(false)),
         told_outage: None,
     }
 }
 
-/// Whom the children's driver tells of channels, and of packages that are missing.
-fn neighbours(
-    sessions: &Runtime,
-    options: &Options,
-    runtime: &Handle,
-    store: Option<Arc<dyn DescriptorStore>>,
-) -> Neighbours {
+/// Whom the children's driver tells of channels.
+fn neighbours(sessions: &Runtime, store: Option<Arc<dyn DescriptorStore>>) -> Neighbours {
     let sessions = sessions.clone();
-    let installer = Installer::new(
-        runtime.clone(),
-        // Without the "." that a runtime directory often is.
-        options
-            .folder
-            .join(&options.config.runtime_directory)
-            .components()
-            .collect(),
-        options.config.install_modules.clone(),
-    );
     let (keeping, forgetting) = (store.clone(), store);
     Neighbours {
         channel_made: Box::new(move |incarnation, channel| {
@@ -328,7 +318,6 @@ fn neighbours(
             }
         }),
         channel_opened: Box::new(move |channel| sessions.open_channel(channel)),
-        package_missing: Box::new(move |package| installer.missing(package)),
     }
 }
 

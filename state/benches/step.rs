@@ -172,7 +172,7 @@ impl Life {
             Effect::Child(effect) => self.perform_child(effect),
             Effect::Session(SessionEffect::Lan(effect)) => self.perform_lan(effect),
             Effect::Session(SessionEffect::Dial { connection, .. }) => self.admit(connection),
-            Effect::Session(_) | Effect::Exit => {}
+            Effect::Session(_) | Effect::Install { .. } | Effect::Exit => {}
         }
     }
 

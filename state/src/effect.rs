@@ -23,6 +23,8 @@ use crate::{
 pub enum Effect {
     /// All is done: end the program.
     Exit,
+    /// Have npm install a package, and report how that ended.
+    Install { package: Arc<str> },
     #[serde(untagged)]
     Child(ChildEffect),
     #[serde(untagged)]
@@ -142,7 +144,7 @@ impl Effect {
     pub fn into_session(self) -> Option<SessionEffect> {
         match self {
             Self::Session(effect) => Some(effect),
-            Self::Child(_) | Self::Exit => None,
+            Self::Child(_) | Self::Install { .. } | Self::Exit => None,
         }
     }
 }

@@ -155,6 +155,9 @@ pub enum Event {
         incarnation: Incarnation,
         /// Why, for people.
         reason: Arc<str>,
+        /// The package that it needs and that is not installed, where that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<MissingPackage>,
     },
     /// A child's ports answer.
     ChildReady {
@@ -180,6 +183,12 @@ pub enum Event {
         incarnation: Incarnation,
         /// How.
         outcome: Outcome,
+    },
+    /// npm has ended.
+    InstallEnded {
+        package: Arc<str>,
+        /// What npm says where it failed; absent where the package is installed.
+        complaint: Option<Arc<str>>,
     },
     /// A child has loaded a module that the LanManager keeps account of.
     ModuleEngaged {
@@ -246,6 +255,14 @@ pub struct Ended {
     pub incarnation: Incarnation,
     /// How.
     pub outcome: Outcome,
+}
+
+/// A package that is not installed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MissingPackage {
+    pub package: Arc<str>,
+    /// The runtime directory: where npm would install it. For people.
+    pub folder: Arc<str>,
 }
 
 /// How a child ended.
@@ -342,6 +359,7 @@ impl Event {
             Self::ChildFailed { .. } => 23,
             Self::ClockJumped { .. } => 24,
             Self::ForeignListener { .. } => 25,
+            Self::InstallEnded { .. } => 26,
         }
     }
 
@@ -376,6 +394,7 @@ impl Event {
             | Self::ChildReady { .. }
             | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
+            | Self::InstallEnded { .. }
             | Self::StopRequested {
                 source: StopSource::Signal,
                 ..

@@ -7,8 +7,8 @@ use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
     ChildEffect, Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId,
-    SessionEffect, Shutdown, State, Timestamp, boot, child, claim, clock, lan, needs, requests,
-    shutdown,
+    SessionEffect, Shutdown, State, Timestamp, boot, child, claim, clock, install, lan, needs,
+    requests, shutdown,
 };
 
 /// Takes the next event. Total: no input makes it fail or panic; what is out of
@@ -51,6 +51,7 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             let zombies: Vec<Incarnation> = ended.iter().map(|end| end.incarnation).collect();
             let found = Found::new(survivors, ended);
             boot::started(state, turn, (journal, boot, pid), found, resumed);
+            install::restarted(state, turn, resumed);
             for incarnation in zombies {
                 turn.effect(ChildEffect::Reap { incarnation });
             }
@@ -103,8 +104,9 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         Event::ChildNotSpawned {
             incarnation,
             reason,
+            missing,
         } => {
-            child::not_spawned(state, turn, incarnation, reason);
+            child::not_spawned(state, turn, incarnation, reason, missing);
         }
         Event::ChildReady { incarnation } => child::ready(state, turn, incarnation),
         Event::ChildFailed {
@@ -121,6 +123,9 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         } => {
             child::exited(state, turn, incarnation, outcome);
             turn.effect(ChildEffect::Reap { incarnation });
+        }
+        Event::InstallEnded { package, complaint } => {
+            install::ended(state, turn, package, complaint);
         }
         Event::ModuleEngaged { module } => lan::module_engaged(state, turn, module),
         Event::StopRequested { request, source: _ } => {

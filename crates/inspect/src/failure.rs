@@ -33,6 +33,10 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
             BidAnswer::Rejected => Tone::Waiting,
             BidAnswer::Failed(_) => Tone::Bad,
         },
+        Event::InstallEnded { complaint, .. } => match complaint {
+            None => Tone::Good,
+            Some(_) => Tone::Bad,
+        },
         Event::ResponseAnswered { answer, .. } => match answer {
             ResponseAnswer::Approved => Tone::Good,
             ResponseAnswer::Unreachable => Tone::Waiting,

@@ -69,6 +69,7 @@ impl Subjects {
                 }
             }
             Event::LanConnected { .. }
+            | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::AddNeedRequested { .. }
             | Event::LanCallAnswered { .. } => {}
@@ -131,7 +132,7 @@ impl Subjects {
         match effect {
             Effect::Child(effect) => self.add_child_effect(state, effect),
             Effect::Session(effect) => self.add_session_effect(effect),
-            Effect::Exit => {}
+            Effect::Install { .. } | Effect::Exit => {}
         }
     }
 

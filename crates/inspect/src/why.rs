@@ -338,6 +338,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }
             | Event::RestartRequested { .. }
@@ -384,7 +385,7 @@ impl Teller {
                     | LanEffect::AddNeed { .. }
                     | LanEffect::RemoveNeed { .. } => None,
                 },
-                Effect::Session(_) | Effect::Exit => None,
+                Effect::Session(_) | Effect::Install { .. } | Effect::Exit => None,
             };
             if let Some(question) = question {
                 self.asked.insert(question, step.recorded.sequence);

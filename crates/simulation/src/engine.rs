@@ -243,6 +243,8 @@ impl World {
                     }
                     self.perform_at_front(effect);
                 }
+                // No program of the simulation lacks a package.
+                Effect::Install { .. } => {}
                 Effect::Exit => self.exit(),
             }
             last = Some(name);

@@ -102,6 +102,7 @@ impl World {
                 Event::ChildNotSpawned {
                     incarnation,
                     reason,
+                    missing: None,
                 },
                 false,
             );
@@ -281,6 +282,7 @@ pub(crate) const fn name_of(effect: &Effect) -> &'static str {
                 LanEffect::RemoveNeed { .. } => "remove-need",
             },
         },
+        Effect::Install { .. } => "install",
         Effect::Exit => "exit",
     }
 }

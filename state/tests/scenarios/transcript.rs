@@ -110,7 +110,13 @@ fn event(event: &Event) -> String {
         Event::ChildNotSpawned {
             incarnation,
             reason,
-        } => format!("child {incarnation} could not be started: {reason}"),
+            missing,
+        } => {
+            let missing = missing.as_ref().map(|missing| &missing.package);
+            let missing =
+                missing.map_or_else(String::new, |package| format!("; missing: {package}"));
+            format!("child {incarnation} could not be started: {reason}{missing}")
+        }
         Event::ChildReady { incarnation } => format!("child {incarnation} answers on its ports"),
         Event::ChildFailed {
             incarnation,
@@ -123,6 +129,10 @@ fn event(event: &Event) -> String {
             incarnation,
             outcome,
         } => format!("child {incarnation} ended: {}", json(outcome)),
+        Event::InstallEnded { package, complaint } => match complaint {
+            Some(complaint) => format!("npm could not install {package}: {complaint}"),
+            None => format!("npm has installed {package}"),
+        },
         Event::ModuleEngaged { module } => format!("module {module} is in use"),
         Event::StopRequested { request, source } => {
             format!(
@@ -150,6 +160,7 @@ fn effect(effect: &Effect) -> String {
     match effect {
         Effect::Child(effect) => child_effect(effect),
         Effect::Session(effect) => session_effect(effect),
+        Effect::Install { package } => format!("install {package}"),
         Effect::Exit => "exit".into(),
     }
 }

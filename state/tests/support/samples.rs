@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Port, RequestId,
-    ResponseAnswer, Settings, StopSource, Survivor,
+    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
+    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -87,8 +87,19 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,
             reason: Arc::from("python3: not found"),
+            missing: None,
         },
-        Event::ChildNotSpawned { .. } => Event::ChildReady { incarnation: BID },
+        Event::ChildNotSpawned { missing: None, .. } => Event::ChildNotSpawned {
+            incarnation: BID,
+            reason: Arc::from("the module is not installed"),
+            missing: Some(MissingPackage {
+                package: Arc::from("allex_timeservice"),
+                folder: Arc::from("/srv/allex"),
+            }),
+        },
+        Event::ChildNotSpawned {
+            missing: Some(_), ..
+        } => Event::ChildReady { incarnation: BID },
         Event::ChildReady { .. } => Event::ChildFailed {
             incarnation: BID,
             reason: Arc::from("port 17000 is in use by another program"),
@@ -136,8 +147,21 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             incarnation: BID,
             port: Port(17_000),
         },
-        Event::ForeignListener { .. } => return None,
+        Event::ForeignListener { .. } => install_ended(None),
+        Event::InstallEnded {
+            complaint: None, ..
+        } => install_ended(Some("E404")),
+        Event::InstallEnded {
+            complaint: Some(_), ..
+        } => return None,
     })
+}
+
+fn install_ended(complaint: Option<&str>) -> Event {
+    Event::InstallEnded {
+        package: Arc::from("allex_timeservice"),
+        complaint: complaint.map(Arc::from),
+    }
 }
 
 fn started(resumed: bool) -> Event {
