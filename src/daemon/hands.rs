@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use allexmaster_journal::{CompactionEnd, Error, Jump, Outage, Performer, Recovery, Stamp};
 use allexmaster_state::{
-    ChildEffect, Effect, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
+    ChildEffect, Effect, Event, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
     Timestamp,
 };
 use tracing::{error, info, warn};

@@ -192,8 +192,10 @@ pub enum Event {
     },
     /// A child has loaded a module that the LanManager keeps account of.
     ModuleEngaged {
-        /// The module.
         module: ModuleName,
+        /// The call to be answered; absent in events that were recorded before the rules answered it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
     },
     /// Somebody wants the master, and all its children, to stop.
     StopRequested {

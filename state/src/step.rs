@@ -127,7 +127,12 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         Event::InstallEnded { package, complaint } => {
             install::ended(state, turn, package, complaint);
         }
-        Event::ModuleEngaged { module } => lan::module_engaged(state, turn, module),
+        Event::ModuleEngaged { module, request } => {
+            lan::module_engaged(state, turn, module);
+            if let Some(request) = request {
+                turn.reply(request, Reply::Done(true.into()));
+            }
+        }
         Event::StopRequested { request, source: _ } => {
             if let Some(request) = request {
                 turn.reply(request, Reply::Done(true.into()));

@@ -133,7 +133,9 @@ fn event(event: &Event) -> String {
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
             None => format!("npm has installed {package}"),
         },
-        Event::ModuleEngaged { module } => format!("module {module} is in use"),
+        Event::ModuleEngaged { module, request } => {
+            format!("module {module} is in use (call {})", option(*request))
+        }
         Event::StopRequested { request, source } => {
             format!(
                 "stop asked for by {} (call {})",

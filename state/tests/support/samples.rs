@@ -108,11 +108,12 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::ChildExited { outcome, .. } => match outcome {
             Outcome::Exited(_) => exited(Outcome::Signaled(9)),
             Outcome::Signaled(_) => exited(Outcome::Lost(Arc::from("not our child"))),
-            Outcome::Lost(_) => Event::ModuleEngaged {
-                module: ModuleName::from("allex_timeservice"),
-            },
+            Outcome::Lost(_) => module_engaged(None),
         },
-        Event::ModuleEngaged { .. } => Event::StopRequested {
+        Event::ModuleEngaged { request: None, .. } => module_engaged(Some(REQUEST)),
+        Event::ModuleEngaged {
+            request: Some(_), ..
+        } => Event::StopRequested {
             request: Some(REQUEST),
             source: StopSource::Operator,
         },
@@ -161,6 +162,13 @@ fn install_ended(complaint: Option<&str>) -> Event {
     Event::InstallEnded {
         package: Arc::from("allex_timeservice"),
         complaint: complaint.map(Arc::from),
+    }
+}
+
+fn module_engaged(request: Option<RequestId>) -> Event {
+    Event::ModuleEngaged {
+        module: ModuleName::from("allex_timeservice"),
+        request,
     }
 }
 

@@ -111,7 +111,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             None => format!("npm has installed {package}"),
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
         },
-        Event::ModuleEngaged { module } => format!("the module {module} is in use"),
+        Event::ModuleEngaged { module, .. } => format!("the module {module} is in use"),
         Event::StopRequested { source, .. } => match source {
             StopSource::Operator => "somebody asked the master to stop".to_owned(),
             StopSource::Signal => "a signal asked the master to stop".to_owned(),
