@@ -1,5 +1,4 @@
-//! What the driver of children tells other drivers: the way to talk to a child, and that a package
-//! is not installed.
+//! What the driver of children tells other drivers: the way to talk to a child.
 //!
 //! They know nothing of one another; what stands here is all that is between them.
 
@@ -38,9 +37,6 @@ pub struct Neighbours {
     pub channel_dropped: Box<dyn Fn(Incarnation) + Send + Sync>,
     /// A channel was opened.
     pub channel_opened: Box<dyn Fn(Channel) + Send + Sync>,
-    /// A child could not be started because a package is not installed: answers with what is
-    /// being done about it, for people.
-    pub package_missing: Box<dyn Fn(&str) -> String + Send + Sync>,
 }
 
 impl Default for Neighbours {
@@ -50,7 +46,6 @@ impl Default for Neighbours {
             channel_made: Box::new(|_, _| {}),
             channel_dropped: Box::new(drop),
             channel_opened: Box::new(drop),
-            package_missing: Box::new(|_| String::new()),
         }
     }
 }

@@ -189,7 +189,7 @@ fn every_key_is_accepted() {
         (&config.settings, config.logs, &config.runtime_directory)
     );
     for package in ["allex_timeservice", "exact", "other"] {
-        let allowed = config.install_modules.allow(package);
+        let allowed = config.settings.install_modules.allow(package);
         write!(text, "\nmay install {package}: {allowed}").unwrap();
     }
     for endpoint in &config.lan_endpoints {

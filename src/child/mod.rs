@@ -20,7 +20,8 @@
 //! recorded as lost.
 //!
 //! Where there is a keeper, it is the parent of the children: it keeps each as a zombie, whose status
-//! anybody may read, until the end is on disk. So no exit code is lost, whenever this process dies.
+//! any process may read, until the end is recorded and the rules ask for `Reap`. So no exit code is
+//! lost, whenever this process dies.
 //!
 //! When the leader of a group has ended, what is left of its group is killed. It is done through
 //! the pidfd, so the number cannot have gone to somebody else.
@@ -41,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
 use allexmaster_state::{
-    BootId, Event, Identity, Incarnation, InstanceName, Outcome, Signal, SpawnOrder,
+    BootId, Event, Identity, Incarnation, InstanceName, MissingPackage, Outcome, Signal, SpawnOrder,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -66,7 +67,7 @@ const FORKS_AT_ONCE: usize = 2;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AbortAfterFork(pub u64);
 
-/// The driver of `Spawn`, `Adopt` and `Signal`. No method blocks; clones are the same driver.
+/// The driver of `Spawn`, `Adopt`, `Signal` and `Reap`. No method blocks; clones are the same driver.
 pub struct Children<Sink> {
     shared: Arc<Shared<Sink>>,
 }
@@ -96,6 +97,8 @@ struct Shared<Sink> {
     forks: Semaphore,
     forked: AtomicU64,
     watched: Mutex<BTreeMap<Incarnation, Watched>>,
+    /// Children whose end is reported and not yet recorded: the keeper still has them as zombies.
+    ended: Mutex<BTreeMap<Incarnation, Identity>>,
 }
 
 /// A child that has not ended, as far as is known.
@@ -137,6 +140,7 @@ impl<Sink: EventSink> Children<Sink> {
             forks: Semaphore::new(FORKS_AT_ONCE),
             forked: AtomicU64::new(0),
             watched: Mutex::new(BTreeMap::new()),
+            ended: Mutex::new(BTreeMap::new()),
         };
         Self {
             shared: Arc::new(shared),
@@ -152,10 +156,10 @@ impl<Sink: EventSink> Children<Sink> {
             match Arc::clone(&shared).fork(order).await {
                 Ok(forked) => shared.begin(incarnation, instance, forked).await,
                 Err(error) => {
-                    let reason = Arc::from(shared.reason(&error));
                     let event = Event::ChildNotSpawned {
                         incarnation,
-                        reason,
+                        reason: Arc::from(error.to_string()),
+                        missing: shared.missing(&error),
                     };
                     shared.sink.send(event).await;
                 }
@@ -180,18 +184,33 @@ impl<Sink: EventSink> Children<Sink> {
         });
     }
 
-    /// Ends what is left of the groups of children that ended while nobody was there, and has the
-    /// keeper forget them as soon as their end is on disk.
-    pub fn bury(&self, ended: Vec<Zombie>) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.runtime.spawn(async move {
-            for zombie in ended {
-                if let Some(pidfd) = open(&shared.options.boot, &zombie.identity) {
-                    group::end(&pidfd, &shared.options.boot, &zombie.identity);
-                }
-                shared.let_go(zombie.incarnation, &zombie.identity).await;
+    /// Takes over the children that ended before this run, whose zombies the keeper has: kills what
+    /// is left of their process groups. They are reaped when the rules ask for it.
+    pub fn ended_before(&self, zombies: Vec<Zombie>) {
+        let boot = &self.shared.options.boot;
+        for zombie in zombies {
+            if let Some(pidfd) = open(boot, &zombie.identity) {
+                group::end(&pidfd, boot, &zombie.identity);
             }
-        });
+            self.shared
+                .ended()
+                .insert(zombie.incarnation, zombie.identity);
+        }
+    }
+
+    /// Has the keeper reap a child whose end is recorded. Without a keeper nothing is left to be
+    /// reaped: it was this process's own child, and reading its status has reaped it.
+    pub fn reap(&self, incarnation: Incarnation) {
+        let Some(identity) = self.shared.ended().remove(&incarnation) else {
+            return;
+        };
+        // The number cannot be reused while the process is a zombie, so it still means this child.
+        if let Some(keeper) = &self.shared.options.keeper
+            && process::exists(&self.shared.options.boot, &identity)
+            && let Err(error) = keeper.reap(identity.pid.0)
+        {
+            tracing::warn!(pid = %identity.pid, %error, "a child that has ended stays a zombie until the next start");
+        }
     }
 
     /// Sends a signal to the whole group of a child, if the process is the one of `identity`; to
@@ -263,24 +282,19 @@ impl<Sink: EventSink> Shared<Sink> {
         Ok((forked, channel))
     }
 
-    /// Why a child could not be started, and what is being done about it.
-    fn reason(&self, error: &ForkError) -> String {
-        let missing = match error {
-            ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) => module,
-            ForkError::NoCommandLine(_)
-            | ForkError::NoFolder { .. }
-            | ForkError::NoLogFile { .. }
-            | ForkError::NoChannel { .. }
-            | ForkError::NotStarted { .. }
-            | ForkError::NotWatched { .. }
-            | ForkError::Interrupted => return error.to_string(),
+    /// The package whose absence is why a child could not be started.
+    fn missing(&self, error: &ForkError) -> Option<MissingPackage> {
+        let ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) = error else {
+            return None;
         };
-        let help = (self.neighbours.package_missing)(missing);
-        if help.is_empty() {
-            error.to_string()
-        } else {
-            format!("{error}; {help}")
-        }
+        let master = &self.options.master;
+        // Without the "." that a runtime directory often is.
+        let folder = master.folder.join(&master.runtime_folder);
+        let folder: PathBuf = folder.components().collect();
+        Some(MissingPackage {
+            package: Arc::from(module.as_str()),
+            folder: Arc::from(folder.to_string_lossy()),
+        })
     }
 
     async fn begin(
@@ -345,22 +359,10 @@ impl<Sink: EventSink> Shared<Sink> {
         };
         let outcome = end::outcome(pidfd, &self.options.boot, &identity).await;
         self.watched().remove(&incarnation);
-        self.report_exit(incarnation, outcome).await;
-        self.let_go(incarnation, &identity).await;
-    }
-
-    /// Has the keeper forget a child whose end it keeps, as soon as that is on disk.
-    async fn let_go(&self, incarnation: Incarnation, identity: &Identity) {
-        let Some(keeper) = &self.options.keeper else {
-            return;
-        };
-        // Whoever has the number as long as it is this process's can only be this process.
-        if process::exists(&self.options.boot, identity)
-            && self.sink.recorded(incarnation).await
-            && let Err(error) = keeper.reap(identity.pid.0)
-        {
-            tracing::warn!(pid = %identity.pid, %error, "a child that has ended stays a zombie until the next start");
+        if self.options.keeper.is_some() {
+            self.ended().insert(incarnation, identity);
         }
+        self.report_exit(incarnation, outcome).await;
     }
 
     async fn report_exit(&self, incarnation: Incarnation, outcome: Outcome) {
@@ -375,7 +377,11 @@ impl<Sink: EventSink> Shared<Sink> {
         self.watched().contains_key(&incarnation)
     }
 
-    /// Nobody panics while holding this lock; if it happened, the map would still be whole.
+    fn ended(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Identity>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A panic while the lock is held leaves the map whole: a poisoned lock may be used.
     fn watched(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

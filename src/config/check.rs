@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use allexmaster_state::{Protocol, Settings};
+use allexmaster_state::{PackagePatterns, Protocol, Settings};
 
 use super::document::{Findings, did_you_mean};
 use super::error::Mistake;
 use super::schema::{DEFAULT_ADDRESS, DEFAULT_PROTOCOL, DEFAULT_RUNTIME_DIRECTORY, Values};
 use super::{Config, LAN_MANAGER_PORTS, Overrides, SIGNALR_PORTS};
-use crate::install::Patterns;
 use crate::launch::Launchers;
 use allexmaster_sessions::{Endpoint, LanProtocol};
 
@@ -35,6 +34,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
     let mut settings = values.settings;
     settings.launchers = launchers.for_rules();
     settings.domains = launchers.domains_for_rules();
+    settings.install_modules = PackagePatterns::new(values.install_modules);
     let runtime_directory = overrides
         .runtime_directory
         .clone()
@@ -44,7 +44,6 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
         lan_endpoints,
         runtime_directory,
         launchers,
-        install_modules: Patterns::new(values.install_modules),
         settings,
         logs: values.logs,
         journal: values.journal,

@@ -31,7 +31,6 @@ use allexmaster_state::Settings;
 pub use error::{ConfigError, Mistake, Mistakes, Report};
 pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
 
-use crate::install::Patterns;
 use crate::launch::Launchers;
 use crate::logs::LogLimits;
 
@@ -73,8 +72,6 @@ pub struct Config {
     pub runtime_directory: String,
     /// All that this machine may run.
     pub launchers: Launchers,
-    /// The packages that npm may install.
-    pub install_modules: Patterns,
     /// What the rules need to know.
     pub settings: Settings,
     /// How large the children's logs may get.

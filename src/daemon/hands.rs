@@ -13,10 +13,10 @@ use allexmaster_state::{
 use tracing::{error, info, warn};
 
 use crate::child::Children;
+use crate::install::Installer;
 use crate::machine::EventInbox;
 use crate::probe::Probe;
 use crate::sessions::Runtime;
-use crate::sink::EventSink;
 use crate::status;
 use allexmaster_sessions::OutboxAck;
 use allexmaster_state::Rules;
@@ -26,7 +26,8 @@ pub(super) struct Hands {
     pub(super) sessions: Runtime,
     pub(super) for_sessions: ForSessions,
     pub(super) children: Children<EventInbox>,
-    pub(super) probe: Probe<SessionsSink>,
+    pub(super) probe: Probe<EventInbox>,
+    pub(super) installer: Installer<EventInbox>,
     pub(super) troubles: Troubles,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
@@ -47,31 +48,6 @@ impl ForSessions {
             ack,
             effects: Vec::new(),
         }
-    }
-}
-
-/// Reports to the loop, but what the sessions count goes through them.
-#[derive(Clone)]
-pub(super) struct SessionsSink {
-    pub(super) inbox: EventInbox,
-    pub(super) sessions: Runtime,
-}
-
-impl EventSink for SessionsSink {
-    async fn send(&self, event: Event) {
-        if let Event::ChildFailed {
-            incarnation,
-            reason,
-        } = &event
-        {
-            self.sessions.child_failed(*incarnation, reason);
-        } else {
-            EventSink::send(&self.inbox, event).await;
-        }
-    }
-
-    async fn recorded(&self, incarnation: Incarnation) -> bool {
-        self.inbox.recorded(incarnation).await
     }
 }
 
@@ -119,6 +95,7 @@ impl Performer<Rules> for Hands {
                 self.note(&effect);
                 self.for_sessions.effects.push(effect);
             }
+            Effect::Install { package } => self.installer.install(package),
             Effect::Exit => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -214,6 +191,7 @@ impl Hands {
                 self.children.adopt(incarnation, instance, identity);
             }
             ChildEffect::AwaitReady { incarnation, ports } => self.await_ready(incarnation, ports),
+            ChildEffect::Reap { incarnation } => self.children.reap(incarnation),
             ChildEffect::Signal {
                 incarnation,
                 identity,

@@ -33,7 +33,7 @@ use crate::sessions::{self, DescriptorStore, Inherited, Runtime, RuntimeOptions}
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
 use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
-use hands::{ForSessions, Hands, SessionsSink, Troubles};
+use hands::{ForSessions, Hands, Troubles};
 use keeper::{Engine, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
@@ -192,7 +192,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         Vec::new()
     };
     let hands = hands(&options, &facts, &sessions, &inbox, store, ack);
-    hands.children.bury(zombies);
+    hands.children.ended_before(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
     let thread =
@@ -281,10 +281,6 @@ fn hands(
     ack: OutboxAck,
 ) -> Hands {
     let runtime = Handle::current();
-    let sink = SessionsSink {
-        inbox: inbox.clone(),
-        sessions: sessions.clone(),
-    };
     Hands {
         sessions: sessions.clone(),
         for_sessions: ForSessions::after(ack),
@@ -292,33 +288,23 @@ fn hands(
             runtime.clone(),
             inbox.clone(),
             facts.child_options(options),
-            neighbours(sessions, options, &runtime, store),
+            neighbours(sessions, store),
         ),
-        probe: Probe::new(runtime, sink),
+        probe: Probe::new(runtime.clone(), inbox.clone()),
+        installer: Installer::new(
+            runtime,
+            inbox.clone(),
+            options.folder.join(&options.config.runtime_directory),
+        ),
         troubles: Troubles::default(),
         leave: Arc::new(AtomicBool::new(false)),
         told_outage: None,
     }
 }
 
-/// Whom the children's driver tells of channels, and of packages that are missing.
-fn neighbours(
-    sessions: &Runtime,
-    options: &Options,
-    runtime: &Handle,
-    store: Option<Arc<dyn DescriptorStore>>,
-) -> Neighbours {
+/// Whom the children's driver tells of channels.
+fn neighbours(sessions: &Runtime, store: Option<Arc<dyn DescriptorStore>>) -> Neighbours {
     let sessions = sessions.clone();
-    let installer = Installer::new(
-        runtime.clone(),
-        // Without the "." that a runtime directory often is.
-        options
-            .folder
-            .join(&options.config.runtime_directory)
-            .components()
-            .collect(),
-        options.config.install_modules.clone(),
-    );
     let (keeping, forgetting) = (store.clone(), store);
     Neighbours {
         channel_made: Box::new(move |incarnation, channel| {
@@ -332,7 +318,6 @@ fn neighbours(
             }
         }),
         channel_opened: Box::new(move |channel| sessions.open_channel(channel)),
-        package_missing: Box::new(move |package| installer.missing(package)),
     }
 }
 

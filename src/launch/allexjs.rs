@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use allexmaster_state::{PerProtocol, SpawnOrder};
+use allexmaster_state::{PerProtocol, SpawnOrder, is_package_name};
 
-use super::packages::{Places, Surroundings, is_package_name};
+use super::packages::{Places, Surroundings};
 use super::{
     ChannelKind, CommandLine, LaunchError, Launcher, MasterFacts, acceptable, allexjs_environment,
     fill_arguments, flags, program_path,

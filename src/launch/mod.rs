@@ -33,7 +33,6 @@ use allexmaster_state::{
 use thiserror::Error;
 
 pub use allexjs::{AllexJs, DOTNET_DOMAIN, NODE_LAUNCHER};
-pub(crate) use packages::is_package_name;
 pub(crate) use template::PLACEHOLDERS;
 pub use template::{BadTemplate, Template, Unfillable};
 

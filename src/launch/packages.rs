@@ -12,8 +12,6 @@ const FOLDER: &str = "node_modules";
 const PARENT_PACKAGE: &str = "allex";
 /// So many folders are looked into at most: a path has a few dozen parents.
 const FOLDERS_MOST: usize = 256;
-/// The longest name that npm gives out.
-const NAME_BYTES_MOST: usize = 214;
 
 /// The folders that may hold packages, in the order in which they are looked into.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -133,60 +131,9 @@ fn upwards(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether a text is the name of a package and nothing else: no path, no address, no flag. Node
-/// would load a program from anywhere if it were asked for a path.
-pub(crate) fn is_package_name(text: &str) -> bool {
-    let is_part = |part: &str| {
-        part.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
-            && part
-                .chars()
-                .all(|letter| letter.is_ascii_alphanumeric() || "-._~".contains(letter))
-    };
-    let fits = match text.strip_prefix('@') {
-        Some(scoped) => scoped
-            .split_once('/')
-            .is_some_and(|(a, b)| is_part(a) && is_part(b)),
-        None => is_part(text),
-    };
-    fits && text.len() <= NAME_BYTES_MOST && text != FOLDER
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_packages_are_taken() {
-        for name in [
-            "allex_timeservice",
-            "allex__ns_xservice",
-            "@scope/name",
-            "a.b-c~d",
-        ] {
-            assert!(is_package_name(name), "{name}");
-        }
-        let long = "x".repeat(NAME_BYTES_MOST + 1);
-        for name in [
-            "",
-            ".",
-            "..",
-            "../x",
-            "/tmp/x",
-            "a/b",
-            "@a",
-            "@/b",
-            "@a/b/c",
-            "-g",
-            "a b",
-            "a:b",
-            "node_modules",
-            "git+ssh://x",
-            "x@1.0.0",
-            &long,
-        ] {
-            assert!(!is_package_name(name), "{name}");
-        }
-    }
 
     #[test]
     fn folders_of_packages_inside_others_are_not_looked_into_twice() {

@@ -3,7 +3,7 @@
 //! ```text
 //!  ProbePorts ──► bind 0.0.0.0:p and [::]:p ────────────────► PortsProbed { taken }
 //!  AwaitReady ──► connect 127.0.0.1:p, pause, connect … ────► ChildReady
-//!                 (AllexJS: and who listens there?) ────────► ChildFailed
+//!                 (AllexJS: and who listens there?) ────────► ForeignListener
 //! ```
 //!
 //! # Theory of operation
@@ -91,7 +91,7 @@ impl<Sink: EventSink> Probe<Sink> {
     }
 
     /// The same for a service of AllexJS: it must be `introduced` first, and the listeners must
-    /// belong to the group of `child`, else `ChildFailed` is reported.
+    /// belong to the group of `child`, else `ForeignListener` is reported.
     pub fn await_own(
         &self,
         incarnation: Incarnation,
@@ -106,13 +106,7 @@ impl<Sink: EventSink> Probe<Sink> {
             all_answer(&ports, &connects).await;
             match process::foreign_listener(&child, &ports) {
                 None => Event::ChildReady { incarnation },
-                Some(port) => {
-                    let reason = format!("another program listens on its port {port}");
-                    Event::ChildFailed {
-                        incarnation,
-                        reason: Arc::from(reason),
-                    }
-                }
+                Some(port) => Event::ForeignListener { incarnation, port },
             }
         });
     }

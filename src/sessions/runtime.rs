@@ -216,15 +216,6 @@ impl Runtime {
         }
     }
 
-    /// A child that runs serves nobody, as somebody else found out.
-    pub fn child_failed(&self, incarnation: Incarnation, reason: &str) {
-        let reason = reason.to_owned();
-        self.shared.enter(Input::ChildFailed {
-            incarnation,
-            reason,
-        });
-    }
-
     /// The process of a child that is spoken to, and a wait that completes when the master has its
     /// session with it (never, where it ends before); none for a child that is not spoken to.
     #[must_use]

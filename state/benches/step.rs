@@ -172,7 +172,7 @@ impl Life {
             Effect::Child(effect) => self.perform_child(effect),
             Effect::Session(SessionEffect::Lan(effect)) => self.perform_lan(effect),
             Effect::Session(SessionEffect::Dial { connection, .. }) => self.admit(connection),
-            Effect::Session(_) | Effect::Exit => {}
+            Effect::Session(_) | Effect::Install { .. } | Effect::Exit => {}
         }
     }
 
@@ -231,7 +231,7 @@ impl Life {
             ChildEffect::AwaitReady { incarnation, .. } => {
                 self.waiting.push_back(Event::ChildReady { incarnation });
             }
-            ChildEffect::Adopt { .. } | ChildEffect::Signal { .. } => {}
+            ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } | ChildEffect::Signal { .. } => {}
         }
     }
 

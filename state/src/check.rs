@@ -6,8 +6,8 @@ use core::fmt;
 
 use crate::service::{Activity, Wait};
 use crate::{
-    Claim, Deadline, Identity, Incarnation, InstanceName, Lan, Port, Protocol, Services, Shutdown,
-    State,
+    Claim, Deadline, Identity, Incarnation, Install, InstanceName, Lan, Port, Protocol, Services,
+    Shutdown, State,
 };
 
 /// An invariant that does not hold: a mistake in the rules.
@@ -31,6 +31,8 @@ pub enum Broken {
     ClaimWithoutLan(InstanceName),
     /// A bid is open although the LanManager has yet to hear of the service's end.
     BidBeforeReport(InstanceName),
+    /// Two packages are being installed at once.
+    TwoInstallations,
     /// Something that could go on does not.
     Stuck(&'static str),
 }
@@ -56,6 +58,7 @@ impl fmt::Display for Broken {
                     "{instance}: its claim does not fit to its process"
                 )
             }
+            Self::TwoInstallations => formatter.write_str("npm runs twice in one folder"),
             Self::ClaimWithoutLan(instance) => {
                 write!(
                     formatter,
@@ -88,6 +91,7 @@ impl State {
         no_claim_outlives_the_connection(self)?;
         nothing_is_bid_for_before_its_end_was_reported(self)?;
         free_places_are_not_left_empty(self)?;
+        one_package_is_installed_at_a_time(self)?;
         somebody_dials_unless_there_is_a_connection(self)
     }
 }
@@ -259,6 +263,17 @@ fn free_places_are_not_left_empty(state: &State) -> Result<(), Broken> {
         return Err(Broken::Stuck("bid for a need"));
     }
     Ok(())
+}
+
+fn one_package_is_installed_at_a_time(state: &State) -> Result<(), Broken> {
+    let installs = || state.installs.values();
+    let running = installs().filter(|install| matches!(install, Install::Running { .. }));
+    let queued = installs().any(|install| matches!(install, Install::Queued { .. }));
+    match running.count() {
+        0 if queued && state.shutdown == Shutdown::No => Err(Broken::Stuck("an installation")),
+        0 | 1 => Ok(()),
+        _ => Err(Broken::TwoInstallations),
+    }
 }
 
 fn somebody_dials_unless_there_is_a_connection(state: &State) -> Result<(), Broken> {

@@ -1,5 +1,6 @@
 //! The life of a child: ports, spawn, ready. Its end stands in [`crate::ending`].
 
+use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -7,8 +8,8 @@ use crate::claim::{record, served};
 use crate::service::{Activity, Process, Trouble};
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Claim, Identity, Incarnation, InstanceName, PerProtocol, Port, Protocol,
-    SessionEffect, Signal, SpawnOrder, State, claim,
+    ChildEffect, Claim, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol, Port,
+    Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
 pub(crate) use crate::ending::{back_off, deadline, exited, failed, kill, rest, stop};
@@ -238,6 +239,7 @@ pub(crate) fn not_spawned(
     turn: &mut Turn,
     incarnation: Incarnation,
     reason: Arc<str>,
+    missing: Option<MissingPackage>,
 ) {
     let Some(instance) = state.services.owner(incarnation).cloned() else {
         return;
@@ -259,6 +261,13 @@ pub(crate) fn not_spawned(
     if cancelled {
         rest(state, turn, &instance);
     } else {
+        let reason = match missing {
+            Some(missing) => {
+                let help = install::missing(state, turn, &missing);
+                format!("{reason}; {help}").into()
+            }
+            None => reason,
+        };
         back_off(state, turn, &instance, Trouble::NotSpawned(reason), false);
     }
 }

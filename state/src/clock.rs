@@ -1,6 +1,6 @@
 //! Time that nobody lived through.
 
-use crate::{Activity, Claim, Service, State, Timestamp, Wait};
+use crate::{Activity, Claim, Install, Service, State, Timestamp, Wait};
 
 /// The clock was set forward, or the machine slept. Everything that is to be done later has as much
 /// time left as it had before: a child that had ten seconds to end has not used them.
@@ -14,6 +14,11 @@ pub(crate) fn jumped(state: &mut State, by: u64) {
             });
     }
     state.ports.postpone(by, &mut state.deadlines);
+    for install in state.installs.values_mut() {
+        if let Install::Failed { retry_at, .. } = install {
+            *retry_at = retry_at.plus(by);
+        }
+    }
 }
 
 fn postpone(service: &mut Service, by: u64) {

@@ -23,6 +23,8 @@ use crate::{
 pub enum Effect {
     /// All is done: end the program.
     Exit,
+    /// Have npm install a package, and report how that ended.
+    Install { package: Arc<str> },
     #[serde(untagged)]
     Child(ChildEffect),
     #[serde(untagged)]
@@ -52,6 +54,8 @@ pub enum ChildEffect {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
+    /// Reap a child whose end is recorded: only until then does the system keep its exit code.
+    Reap { incarnation: Incarnation },
     /// Send a signal to a child and its process group, if it is still the process that it was.
     Signal {
         incarnation: Incarnation,
@@ -140,7 +144,7 @@ impl Effect {
     pub fn into_session(self) -> Option<SessionEffect> {
         match self {
             Self::Session(effect) => Some(effect),
-            Self::Child(_) | Self::Exit => None,
+            Self::Child(_) | Self::Install { .. } | Self::Exit => None,
         }
     }
 }

@@ -155,18 +155,27 @@ pub enum Event {
         incarnation: Incarnation,
         /// Why, for people.
         reason: Arc<str>,
+        /// The package that it needs and that is not installed, where that is why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<MissingPackage>,
     },
     /// A child's ports answer.
     ChildReady {
         /// Which child.
         incarnation: Incarnation,
     },
-    /// A child lives, but serves nobody: it says so itself, or somebody else has its ports.
+    /// A child reports over its session that it failed, or its session cannot be opened. Before
+    /// `ForeignListener` existed, that was recorded as this kind too.
     ChildFailed {
         /// Which child.
         incarnation: Incarnation,
         /// Why, for people.
         reason: Arc<str>,
+    },
+    /// A child's ports answer, but another program listens on one of them.
+    ForeignListener {
+        incarnation: Incarnation,
+        port: Port,
     },
     /// A child ended.
     ChildExited {
@@ -175,10 +184,18 @@ pub enum Event {
         /// How.
         outcome: Outcome,
     },
+    /// npm has ended.
+    InstallEnded {
+        package: Arc<str>,
+        /// What npm says where it failed; absent where the package is installed.
+        complaint: Option<Arc<str>>,
+    },
     /// A child has loaded a module that the LanManager keeps account of.
     ModuleEngaged {
-        /// The module.
         module: ModuleName,
+        /// The call to be answered; absent in events that were recorded before the rules answered it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<RequestId>,
     },
     /// Somebody wants the master, and all its children, to stop.
     StopRequested {
@@ -240,6 +257,14 @@ pub struct Ended {
     pub incarnation: Incarnation,
     /// How.
     pub outcome: Outcome,
+}
+
+/// A package that is not installed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MissingPackage {
+    pub package: Arc<str>,
+    /// The runtime directory: where npm would install it. For people.
+    pub folder: Arc<str>,
 }
 
 /// How a child ended.
@@ -335,6 +360,8 @@ impl Event {
             Self::DeadlineReached => 22,
             Self::ChildFailed { .. } => 23,
             Self::ClockJumped { .. } => 24,
+            Self::ForeignListener { .. } => 25,
+            Self::InstallEnded { .. } => 26,
         }
     }
 
@@ -367,7 +394,9 @@ impl Event {
             | Self::ChildSpawned { .. }
             | Self::ChildNotSpawned { .. }
             | Self::ChildReady { .. }
+            | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
+            | Self::InstallEnded { .. }
             | Self::StopRequested {
                 source: StopSource::Signal,
                 ..

@@ -57,6 +57,7 @@ mod ending;
 mod event;
 mod found;
 mod id;
+mod install;
 mod lan;
 mod need;
 mod needs;
@@ -83,12 +84,14 @@ pub use effect::{
     ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
 };
 pub use event::{
-    BidAnswer, Ended, Event, LanAnswer, Outcome, Recorded, ResponseAnswer, StopSource, Survivor,
+    BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer,
+    StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
     RequestId, UnreadableIncarnation,
 };
+pub use install::{Install, Installs, PackagePatterns, is_package_name};
 pub use lan::{Lan, MAX_ENGAGED_MODULES};
 pub use need::{Need, PerProtocol, Protocol};
 pub use ports::Ports;
@@ -118,4 +121,5 @@ pub use step::step;
 /// * 7: a freed port is free in every range that has it; at a return, an end that can be told counts
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
-pub const STEP_VERSION: u32 = 8;
+/// * 9: npm's installations are part of the state.
+pub const STEP_VERSION: u32 = 9;

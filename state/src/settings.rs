@@ -6,7 +6,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 use crate::restart::RestartPolicy;
-use crate::{ModuleName, PerProtocol};
+use crate::{ModuleName, PackagePatterns, PerProtocol};
 
 /// How a module that this machine may run uses its ports. The command behind it
 /// is known to the hands only.
@@ -34,6 +34,9 @@ pub struct Settings {
     /// hands look at the module itself. Modules without a domain have the empty one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub domains: BTreeMap<String, Launcher>,
+    /// The packages that npm may install when a need asks for them.
+    #[serde(default, skip_serializing_if = "PackagePatterns::is_empty")]
+    pub install_modules: PackagePatterns,
     /// How many bids may be open at once.
     pub bids_at_once: u32,
     /// How many children may be starting at once.
@@ -82,6 +85,7 @@ impl Default for Settings {
             port_retry: 2_000,
             launchers: BTreeMap::new(),
             domains: BTreeMap::new(),
+            install_modules: PackagePatterns::default(),
             bids_at_once: 64,
             starts_at_once: 8,
             ready_timeout: 60_000,

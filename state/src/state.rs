@@ -5,8 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, Deadline, Deadlines, JournalId, Lan, LanRequest, ModuleName, Pid, Ports, RequestId,
-    Services, Settings, Shutdown, Timestamp,
+    BootId, Deadline, Deadlines, Installs, JournalId, Lan, LanRequest, ModuleName, Pid, Ports,
+    RequestId, Services, Settings, Shutdown, Timestamp,
 };
 
 /// The state of the master. Only [`crate::step()`] makes a new one.
@@ -30,6 +30,8 @@ pub struct State {
     pub requests: BTreeMap<RequestId, LanRequest>,
     /// The modules that are in use on this machine.
     pub engaged: BTreeSet<ModuleName>,
+    #[serde(default, skip_serializing_if = "Installs::is_empty")]
+    pub installs: Installs,
     /// Whether the master is stopping.
     pub shutdown: Shutdown,
 }

@@ -1,12 +1,14 @@
 //! The one decision function.
 
+use alloc::format;
 use alloc::vec::Vec;
 
 use crate::found::Found;
 use crate::requests::LanCall;
 use crate::{
-    Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId, SessionEffect,
-    Shutdown, State, Timestamp, boot, child, claim, clock, lan, needs, requests, shutdown,
+    ChildEffect, Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId,
+    SessionEffect, Shutdown, State, Timestamp, boot, child, claim, clock, install, lan, needs,
+    requests, shutdown,
 };
 
 /// Takes the next event. Total: no input makes it fail or panic; what is out of
@@ -46,8 +48,13 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             ended,
             resumed,
         } => {
+            let zombies: Vec<Incarnation> = ended.iter().map(|end| end.incarnation).collect();
             let found = Found::new(survivors, ended);
             boot::started(state, turn, (journal, boot, pid), found, resumed);
+            install::restarted(state, turn, resumed);
+            for incarnation in zombies {
+                turn.effect(ChildEffect::Reap { incarnation });
+            }
         }
         Event::LanConnected {
             connection,
@@ -97,21 +104,35 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         Event::ChildNotSpawned {
             incarnation,
             reason,
+            missing,
         } => {
-            child::not_spawned(state, turn, incarnation, reason);
+            child::not_spawned(state, turn, incarnation, reason, missing);
         }
         Event::ChildReady { incarnation } => child::ready(state, turn, incarnation),
         Event::ChildFailed {
             incarnation,
             reason,
         } => child::failed(state, turn, incarnation, reason),
+        Event::ForeignListener { incarnation, port } => {
+            let reason = format!("another program listens on its port {port}");
+            child::failed(state, turn, incarnation, reason.into());
+        }
         Event::ChildExited {
             incarnation,
             outcome,
         } => {
             child::exited(state, turn, incarnation, outcome);
+            turn.effect(ChildEffect::Reap { incarnation });
         }
-        Event::ModuleEngaged { module } => lan::module_engaged(state, turn, module),
+        Event::InstallEnded { package, complaint } => {
+            install::ended(state, turn, package, complaint);
+        }
+        Event::ModuleEngaged { module, request } => {
+            lan::module_engaged(state, turn, module);
+            if let Some(request) = request {
+                turn.reply(request, Reply::Done(true.into()));
+            }
+        }
         Event::StopRequested { request, source: _ } => {
             if let Some(request) = request {
                 turn.reply(request, Reply::Done(true.into()));

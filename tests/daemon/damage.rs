@@ -51,6 +51,7 @@ fn lengthen(journal: &Path) {
     let (mut live, _) = JournaledMachine::<Rules>::open(journal, Options::default()).unwrap();
     let event = |number| Event::ModuleEngaged {
         module: ModuleName::from(format!("allex_module{}service", number % 50)),
+        request: None,
     };
     for first in (0..EVENTS).step_by(250) {
         let events = (first..first + 250).map(event).collect();

@@ -157,7 +157,10 @@ impl World {
         while left > 0 {
             let batch = left.min(MAX_BATCH);
             let module = ModuleName::from("allex_timeservice");
-            let event = Event::ModuleEngaged { module };
+            let event = Event::ModuleEngaged {
+                module,
+                request: None,
+            };
             live.commit(&mut clock, vec![event; batch]).unwrap();
             live.maintain().unwrap();
             left -= batch;

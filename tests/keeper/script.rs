@@ -5,12 +5,11 @@ use std::path::Path;
 use allexmaster::child::{Children, end_of};
 use allexmaster::launch::Template;
 use allexmaster::process;
-use allexmaster::sink::EventSink;
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_state::{Event, Incarnation, Pid};
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::hands::{journal, launcher, launchers, options, order};
 
@@ -20,27 +19,28 @@ pub(crate) struct Engine {
     hands: Option<Hands>,
 }
 
-/// The driver of children, and what it reports.
+/// The driver of children, and what it reports to a journal that is behind until the test says
+/// otherwise.
 struct Hands {
-    children: Children<Sink>,
+    children: Children<mpsc::Sender<Event>>,
     events: mpsc::Receiver<Event>,
-    disk: watch::Sender<bool>,
+    recorded: bool,
+    /// The children whose end waits to be recorded.
+    ended: Vec<Incarnation>,
 }
 
-/// A journal that is behind until the test says otherwise.
-#[derive(Clone)]
-struct Sink {
-    events: mpsc::Sender<Event>,
-    disk: watch::Receiver<bool>,
-}
-
-impl EventSink for Sink {
-    async fn send(&self, event: Event) {
-        self.events.send(event).await.unwrap();
+impl Hands {
+    /// An end is recorded, now or later: only then is the child reaped.
+    fn has_ended(&mut self, incarnation: Incarnation) {
+        self.ended.push(incarnation);
+        if self.recorded {
+            self.record();
+        }
     }
 
-    async fn recorded(&self, _: Incarnation) -> bool {
-        self.disk.clone().wait_for(|works| *works).await.is_ok()
+    fn record(&mut self) {
+        self.recorded = true;
+        self.ended.drain(..).for_each(|of| self.children.reap(of));
     }
 }
 
@@ -56,7 +56,7 @@ impl Engine {
                 self.hands = Some(self.hands(Path::new(folder)));
             }
             ["record"] => {
-                self.hands.as_ref().unwrap().disk.send_replace(true);
+                self.hands.as_mut().unwrap().record();
             }
             ["spawn", number, ref script @ ..] => {
                 let script = json!({ "do": script.join(" ") });
@@ -77,7 +77,10 @@ impl Engine {
             ["find", folder] => return self.find(Path::new(folder)),
             ["bury", folder] => {
                 let found = self.kept_children(Path::new(folder));
-                self.hands.as_ref().unwrap().children.bury(found.ended);
+                let hands = self.hands.as_mut().unwrap();
+                let ended: Vec<_> = found.ended.iter().map(|end| end.incarnation).collect();
+                hands.children.ended_before(found.ended);
+                ended.into_iter().for_each(|of| hands.has_ended(of));
             }
             _ => panic!("{words:?} is no command"),
         }
@@ -88,11 +91,6 @@ impl Engine {
 impl Engine {
     fn hands(&self, folder: &Path) -> Hands {
         let (sender, events) = mpsc::channel(64);
-        let (disk, works) = watch::channel(false);
-        let sink = Sink {
-            events: sender,
-            disk: works,
-        };
         let shell = || launcher("sh", &["-c", "{propertyhash.do}"]);
         let mut newborn = shell();
         let role = Template::parse("engine").unwrap();
@@ -106,11 +104,12 @@ impl Engine {
         ]);
         let mut options = options(folder, &journal(folder), configured, None);
         options.keeper = Some(self.link.clone());
-        let children = Children::new(Handle::current(), sink, options);
+        let children = Children::new(Handle::current(), sender, options);
         Hands {
             children,
             events,
-            disk,
+            recorded: false,
+            ended: Vec::new(),
         }
     }
 
@@ -133,6 +132,7 @@ impl Engine {
         else {
             panic!("{event:?}");
         };
+        self.hands.as_mut().unwrap().has_ended(incarnation);
         format!("ended {incarnation} {outcome:?}")
     }
 

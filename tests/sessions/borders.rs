@@ -3,19 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
+use std::ops::ControlFlow;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
-use allexmaster_journal::engine;
+use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::{Error, Journaled, Options, Performer, SystemClock, engine};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{ConnectionName, Input, Mark, ReplayedEffects, Sessions};
-use allexmaster_state::Event;
+use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
+use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::time::{ClockId, clock_gettime};
@@ -117,15 +120,43 @@ impl Tool {
     }
 }
 
-fn options(keeper: &Arc<Keeper>) -> (RuntimeOptions, impl Sized + use<>) {
-    let (inbox, mailbox) = engine::inbox(16);
-    let options = RuntimeOptions {
+fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
+    RuntimeOptions {
         endpoints: Vec::new(),
         socket_folder: "/nonexistent".into(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),
-    };
-    (options, mailbox)
+    }
+}
+
+/// The rules over a journal in memory, which answer while the engine lives. They acknowledge nothing,
+/// so every event stays in the outbox to be looked at.
+struct Rulebook {
+    sessions: Arc<Mutex<Option<Runtime>>>,
+    effects: Vec<SessionEffect>,
+}
+
+impl Performer<Rules> for Rulebook {
+    type Exit = ();
+
+    fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
+        if effect == Effect::Exit {
+            return ControlFlow::Break(());
+        }
+        self.effects.extend(effect.into_session());
+        ControlFlow::Continue(())
+    }
+
+    fn settled(&mut self, _state: &State) {
+        let effects = std::mem::take(&mut self.effects);
+        if let Some(sessions) = &*self.sessions.lock().unwrap() {
+            sessions.journaled(OutboxAck::default(), effects);
+        }
+    }
+
+    fn journal_failed(&mut self, error: &Error) {
+        panic!("{error}");
+    }
 }
 
 /// An engine lives as long as this does; then it ends wherever it is.
@@ -135,7 +166,8 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (options, _mailbox) = options(keeper);
+        let (inbox, mailbox) = engine::inbox(16);
+        let options = options(keeper, inbox.clone());
         let mut inherited = keeper.give_back();
         let beginning = match restore(&mut inherited) {
             Some(restored) => {
@@ -151,7 +183,23 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         if let Some(socket) = first {
             driver.take_in(ConnectionName(LINE.to_owned()), socket);
         }
-        until.await
+        let sessions = Arc::new(Mutex::new(Some(driver)));
+        let performer = Rulebook {
+            sessions: Arc::clone(&sessions),
+            effects: Vec::new(),
+        };
+        let store = Box::new(MemoryStore::new());
+        let (rules, _) = Journaled::<Rules>::with_store(store, Options::default()).unwrap();
+        let rules = engine::start(rules, mailbox, SystemClock, performer).unwrap();
+        let result = until.await;
+        sessions.lock().unwrap().take();
+        let stop = Event::StopRequested {
+            request: None,
+            source: StopSource::Signal,
+        };
+        inbox.send(stop).await.unwrap();
+        rules.join().unwrap().unwrap();
+        result
     })
 }
 
@@ -197,7 +245,7 @@ fn check(keeper: &Arc<Keeper>, mut tool: Tool, calls: usize, what: &str) {
     let told: Vec<String> = (0..)
         .map_while(|after| sessions.unacked(after))
         .map(|(_, event)| {
-            let Event::ModuleEngaged { module } = event else {
+            let Event::ModuleEngaged { module, .. } = event else {
                 panic!("nobody asked for this: {event:?}");
             };
             module.to_string()
@@ -290,6 +338,20 @@ fn die_in(window: Window, keeper: &Keeper) {
     if window < Window::Offered {
         return;
     }
+    let asked = (0..).map_while(|after| sessions.unacked(after));
+    let reply = |(_, event)| match event {
+        Event::ModuleEngaged { request, .. } => Some(SessionEffect::Reply {
+            request: request?,
+            reply: Reply::Done(json!(true)),
+        }),
+        other => panic!("nobody asked for this: {other:?}"),
+    };
+    let answered = Input::Journaled {
+        ack: OutboxAck::default(),
+        effects: asked.filter_map(reply).collect(),
+    };
+    log.append(now, &answered).unwrap();
+    sessions.handle(now, answered);
     let (bytes, end) = sessions.chunk(&line, usize::MAX).unwrap();
     mark(&mut log, &mut sessions, Mark::Offered(end));
     if window < Window::Put {

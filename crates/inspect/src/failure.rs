@@ -21,7 +21,9 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
                 None => Tone::Plain,
             }
         }
-        Event::ChildNotSpawned { .. } | Event::ChildFailed { .. } => Tone::Bad,
+        Event::ChildNotSpawned { .. }
+        | Event::ChildFailed { .. }
+        | Event::ForeignListener { .. } => Tone::Bad,
         Event::LanClosed { .. } => match state.lan {
             Lan::Up { .. } => Tone::Bad,
             Lan::Dialing { .. } | Lan::Away { .. } => Tone::Waiting,
@@ -30,6 +32,10 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
             BidAnswer::Challenged => Tone::Plain,
             BidAnswer::Rejected => Tone::Waiting,
             BidAnswer::Failed(_) => Tone::Bad,
+        },
+        Event::InstallEnded { complaint, .. } => match complaint {
+            None => Tone::Good,
+            Some(_) => Tone::Bad,
         },
         Event::ResponseAnswered { answer, .. } => match answer {
             ResponseAnswer::Approved => Tone::Good,

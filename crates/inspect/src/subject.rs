@@ -69,6 +69,7 @@ impl Subjects {
                 }
             }
             Event::LanConnected { .. }
+            | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::AddNeedRequested { .. }
             | Event::LanCallAnswered { .. } => {}
@@ -88,6 +89,10 @@ impl Subjects {
             Event::PortsProbed { incarnation, taken } => {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(taken);
+            }
+            Event::ForeignListener { incarnation, port } => {
+                self.add_attempt(state, *incarnation);
+                self.ports.insert(*port);
             }
             Event::ChildSpawned {
                 incarnation,
@@ -127,7 +132,7 @@ impl Subjects {
         match effect {
             Effect::Child(effect) => self.add_child_effect(state, effect),
             Effect::Session(effect) => self.add_session_effect(effect),
-            Effect::Exit => {}
+            Effect::Install { .. } | Effect::Exit => {}
         }
     }
 
@@ -138,6 +143,7 @@ impl Subjects {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(ports);
             }
+            ChildEffect::Reap { incarnation } => self.add_attempt(state, *incarnation),
             ChildEffect::Spawn(order) => {
                 self.instances.insert(order.need.instance.clone());
                 self.add_ports(&order.ports);

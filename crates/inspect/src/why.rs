@@ -315,7 +315,9 @@ impl Teller {
             Event::ResponseAnswered { .. } => "respond",
             Event::PortsProbed { .. } => "probe",
             Event::ChildSpawned { .. } | Event::ChildNotSpawned { .. } => "spawn",
-            Event::ChildReady { .. } | Event::ChildFailed { .. } => "await",
+            Event::ChildReady { .. }
+            | Event::ChildFailed { .. }
+            | Event::ForeignListener { .. } => "await",
             Event::ServiceDownAcknowledged { .. } => "down",
             Event::ChildExited { .. } => {
                 let service = state.services.get(&self.instance)?;
@@ -336,6 +338,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }
             | Event::RestartRequested { .. }
@@ -365,7 +368,7 @@ impl Teller {
                     ChildEffect::Spawn(order) => {
                         (order.need.instance == self.instance).then_some("spawn")
                     }
-                    ChildEffect::Adopt { .. } => None,
+                    ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {
@@ -382,7 +385,7 @@ impl Teller {
                     | LanEffect::AddNeed { .. }
                     | LanEffect::RemoveNeed { .. } => None,
                 },
-                Effect::Session(_) | Effect::Exit => None,
+                Effect::Session(_) | Effect::Install { .. } | Effect::Exit => None,
             };
             if let Some(question) = question {
                 self.asked.insert(question, step.recorded.sequence);

@@ -124,7 +124,7 @@ pub enum Input {
         /// How.
         reply: Reply,
     },
-    /// A child that runs serves nobody, as somebody else found out.
+    /// The session with a child that runs cannot be opened.
     ChildFailed {
         /// Which child.
         incarnation: Incarnation,

@@ -172,7 +172,6 @@ impl World {
         if torn.is_some() {
             self.disk.fail_next(DiskFault::Sync);
         }
-        let heard = ends_in(&events);
         let engine = self.engine.as_mut()?;
         let mut clock = SimulatedClock {
             wall,
@@ -194,7 +193,7 @@ impl World {
                 return None;
             }
         };
-        self.after_commit(heard);
+        self.after_commit();
         if let Some(loss) = self.passes(Point::Durable, name) {
             self.lose(loss, 0);
             return None;
@@ -202,8 +201,8 @@ impl World {
         Some(effects)
     }
 
-    /// The events are durable: whoever waited for that is told, and the state is looked at.
-    fn after_commit(&mut self, heard: Vec<Incarnation>) {
+    /// The events are durable: the sessions take note, and the state is checked.
+    fn after_commit(&mut self) {
         let Some(engine) = &mut self.engine else {
             return;
         };
@@ -215,9 +214,6 @@ impl World {
         }
         if let Some(front) = &mut self.front {
             front.taken(self.acknowledged);
-        }
-        for incarnation in heard {
-            self.machine.reap(incarnation);
         }
         self.demand(pending == 0, || {
             format!("{pending} bytes are not durable, but their effects are performed")
@@ -247,6 +243,8 @@ impl World {
                     }
                     self.perform_at_front(effect);
                 }
+                // No program of the simulation lacks a package.
+                Effect::Install { .. } => {}
                 Effect::Exit => self.exit(),
             }
             last = Some(name);
@@ -325,20 +323,6 @@ fn late_effects(front: &mut Front, live: &mut JournaledMachine<Rules>) -> Vec<Se
     front.taking.0 = live.position().sequence + 1;
     front.performed = 0;
     late
-}
-
-/// The attempts whose end these events tell.
-fn ends_in(events: &[Event]) -> Vec<Incarnation> {
-    let mut heard = Vec::new();
-    for event in events {
-        if let Event::ChildExited { incarnation, .. } = event {
-            heard.push(*incarnation);
-        }
-        if let Event::MasterStarted { ended, .. } = event {
-            heard.extend(ended.iter().map(|end| end.incarnation));
-        }
-    }
-    heard
 }
 
 /// The processes that the journal knows.

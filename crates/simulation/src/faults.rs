@@ -77,7 +77,10 @@ impl World {
             }
             Fault::ModuleIsEngaged => {
                 let module = ModuleName::from("allex_timeservice");
-                self.front_says(Event::ModuleEngaged { module });
+                self.ask(|request| Event::ModuleEngaged {
+                    module,
+                    request: Some(request),
+                });
             }
             Fault::SomebodyStops => self.ask(|request| Event::StopRequested {
                 request: Some(request),

@@ -33,6 +33,7 @@ impl World {
             ChildEffect::AwaitReady { incarnation, ports } => {
                 self.later(20, Deed::LookReady { incarnation, ports });
             }
+            ChildEffect::Reap { incarnation } => self.machine.reap(incarnation),
             ChildEffect::Signal {
                 identity, signal, ..
             } => self.later(5, Deed::Signal { identity, signal }),
@@ -101,6 +102,7 @@ impl World {
                 Event::ChildNotSpawned {
                     incarnation,
                     reason,
+                    missing: None,
                 },
                 false,
             );
@@ -195,16 +197,11 @@ impl World {
             }
             Act::ServeNobody => {
                 let incarnation = process.incarnation;
+                let port = process.ports.first().copied();
                 let watched = self.engine.as_ref().map(|engine| &engine.watched);
                 if watched.is_some_and(|watched| watched.contains_key(&incarnation)) {
-                    let reason = Arc::from("its port is in use by another program");
-                    self.hear(
-                        Event::ChildFailed {
-                            incarnation,
-                            reason,
-                        },
-                        false,
-                    );
+                    let port = port.unwrap_or(Port(0));
+                    self.hear(Event::ForeignListener { incarnation, port }, false);
                 }
             }
             Act::Exit(code) => self.end_process(identity, Outcome::Exited(code)),
@@ -266,6 +263,7 @@ pub(crate) const fn name_of(effect: &Effect) -> &'static str {
             ChildEffect::Spawn(_) => "spawn",
             ChildEffect::Adopt { .. } => "adopt",
             ChildEffect::AwaitReady { .. } => "await-ready",
+            ChildEffect::Reap { .. } => "reap",
             ChildEffect::Signal { .. } => "signal",
         },
         Effect::Session(effect) => match effect {
@@ -284,6 +282,7 @@ pub(crate) const fn name_of(effect: &Effect) -> &'static str {
                 LanEffect::RemoveNeed { .. } => "remove-need",
             },
         },
+        Effect::Install { .. } => "install",
         Effect::Exit => "exit",
     }
 }

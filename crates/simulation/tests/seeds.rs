@@ -62,8 +62,14 @@ fn a_failed_run_leaves_a_journal_that_the_tools_open() {
         JournaledMachine::<Rules>::with_store(Box::new(disk.clone()), Options::default())
             .expect("an empty disk becomes a journal");
     let module = ModuleName::from("exec:web");
-    live.commit(&mut SystemClock, vec![Event::ModuleEngaged { module }])
-        .expect("the disk takes it");
+    live.commit(
+        &mut SystemClock,
+        vec![Event::ModuleEngaged {
+            module,
+            request: None,
+        }],
+    )
+    .expect("the disk takes it");
     let failure = Failure {
         seed: 7,
         length: Length::Short,

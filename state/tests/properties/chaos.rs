@@ -202,7 +202,13 @@ impl World {
             }),
             Move::ModuleIsEngaged => {
                 let module = ModuleName::from("exec:web");
-                self.happen(Event::ModuleEngaged { module }, 0);
+                self.happen(
+                    Event::ModuleEngaged {
+                        module,
+                        request: None,
+                    },
+                    0,
+                );
             }
             Move::SettingsChange(ref terms) => {
                 let settings = terms.settings();

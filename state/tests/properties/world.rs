@@ -97,6 +97,7 @@ impl World {
                 assert!(self.asked.remove(&request), "call {request} answered twice");
             }
             Effect::Session(effect) => self.to_lan.push_back(effect),
+            Effect::Install { .. } => {}
             Effect::Exit => {
                 assert!(self.asked.is_empty(), "calls are left without an answer");
                 promises::nothing_is_left(self);
@@ -201,6 +202,7 @@ impl World {
                     Event::ChildNotSpawned {
                         incarnation,
                         reason,
+                        missing: None,
                     },
                 );
             }
@@ -215,6 +217,10 @@ impl World {
                 identity,
                 signal,
             } => self.signal(incarnation, &identity, signal, luck),
+            ChildEffect::Reap { incarnation } => {
+                let ended = self.machine.of(incarnation).is_none();
+                assert!(ended, "{incarnation} is reaped while it lives");
+            }
             // Its ports will not answer in time.
             ChildEffect::AwaitReady { .. } | ChildEffect::Adopt { .. } => {}
         }

@@ -1,6 +1,6 @@
 //! The life of a child, and the pauses between two of them.
 
-use allexmaster_state::{Event, ModuleName, Outcome};
+use allexmaster_state::{Event, ModuleName, Outcome, RequestId};
 
 use crate::story::{Stage, Story};
 
@@ -158,6 +158,7 @@ fn a_module_that_a_child_has_loaded_is_reported_now_and_after_each_connect() {
         Story::about("A module in use is reported at once, and again on the next connection.");
     story.happens(Event::ModuleEngaged {
         module: ModuleName::from("allex_timeservice"),
+        request: Some(RequestId(7)),
     });
     story.disconnect().reconnect().end("module_engaged");
 }

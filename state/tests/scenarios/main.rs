@@ -14,6 +14,7 @@ mod transcript;
 mod children;
 mod claims;
 mod clock;
+mod install;
 mod lan;
 mod needs;
 mod ports;

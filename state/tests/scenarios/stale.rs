@@ -89,6 +89,7 @@ fn an_old_attempt_says_nothing_and_an_unknown_child_is_killed() {
     story.happens(Event::ChildNotSpawned {
         incarnation: OLD,
         reason: Arc::from("old"),
+        missing: None,
     });
     story.happens(Event::ChildReady { incarnation: OLD });
     story.happens(Event::ChildExited {

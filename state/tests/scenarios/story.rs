@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    Lan, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded, RequestId,
-    ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
+    Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
+    RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
 };
 use serde_json::Map;
 
@@ -377,6 +377,26 @@ impl Story {
         self.happens(Event::ChildNotSpawned {
             incarnation,
             reason: Arc::from("python3: not found"),
+            missing: None,
+        })
+    }
+
+    pub(crate) fn not_installed(&mut self, name: &str, package: &str) -> &mut Self {
+        let incarnation = self.attempt(name);
+        self.happens(Event::ChildNotSpawned {
+            incarnation,
+            reason: Arc::from("the module is not installed"),
+            missing: Some(MissingPackage {
+                package: Arc::from(package),
+                folder: Arc::from("/srv/allex"),
+            }),
+        })
+    }
+
+    pub(crate) fn npm_ends(&mut self, package: &str, complaint: Option<&str>) -> &mut Self {
+        self.happens(Event::InstallEnded {
+            package: Arc::from(package),
+            complaint: complaint.map(Arc::from),
         })
     }
 

@@ -110,17 +110,32 @@ fn event(event: &Event) -> String {
         Event::ChildNotSpawned {
             incarnation,
             reason,
-        } => format!("child {incarnation} could not be started: {reason}"),
+            missing,
+        } => {
+            let missing = missing.as_ref().map(|missing| &missing.package);
+            let missing =
+                missing.map_or_else(String::new, |package| format!("; missing: {package}"));
+            format!("child {incarnation} could not be started: {reason}{missing}")
+        }
         Event::ChildReady { incarnation } => format!("child {incarnation} answers on its ports"),
         Event::ChildFailed {
             incarnation,
             reason,
         } => format!("child {incarnation} serves nobody: {reason}"),
+        Event::ForeignListener { incarnation, port } => {
+            format!("another program listens on port {port} of child {incarnation}")
+        }
         Event::ChildExited {
             incarnation,
             outcome,
         } => format!("child {incarnation} ended: {}", json(outcome)),
-        Event::ModuleEngaged { module } => format!("module {module} is in use"),
+        Event::InstallEnded { package, complaint } => match complaint {
+            Some(complaint) => format!("npm could not install {package}: {complaint}"),
+            None => format!("npm has installed {package}"),
+        },
+        Event::ModuleEngaged { module, request } => {
+            format!("module {module} is in use (call {})", option(*request))
+        }
         Event::StopRequested { request, source } => {
             format!(
                 "stop asked for by {} (call {})",
@@ -147,6 +162,7 @@ fn effect(effect: &Effect) -> String {
     match effect {
         Effect::Child(effect) => child_effect(effect),
         Effect::Session(effect) => session_effect(effect),
+        Effect::Install { package } => format!("install {package}"),
         Effect::Exit => "exit".into(),
     }
 }
@@ -216,6 +232,7 @@ fn child_effect(effect: &ChildEffect) -> String {
         ChildEffect::AwaitReady { incarnation, ports } => {
             format!("await that {incarnation} answers on {}", list(ports))
         }
+        ChildEffect::Reap { incarnation } => format!("reap {incarnation}"),
         ChildEffect::Signal {
             incarnation,
             identity,

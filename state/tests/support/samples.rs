@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Port, RequestId,
-    ResponseAnswer, Settings, StopSource, Survivor,
+    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
+    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -87,8 +87,19 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,
             reason: Arc::from("python3: not found"),
+            missing: None,
         },
-        Event::ChildNotSpawned { .. } => Event::ChildReady { incarnation: BID },
+        Event::ChildNotSpawned { missing: None, .. } => Event::ChildNotSpawned {
+            incarnation: BID,
+            reason: Arc::from("the module is not installed"),
+            missing: Some(MissingPackage {
+                package: Arc::from("allex_timeservice"),
+                folder: Arc::from("/srv/allex"),
+            }),
+        },
+        Event::ChildNotSpawned {
+            missing: Some(_), ..
+        } => Event::ChildReady { incarnation: BID },
         Event::ChildReady { .. } => Event::ChildFailed {
             incarnation: BID,
             reason: Arc::from("port 17000 is in use by another program"),
@@ -97,11 +108,12 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::ChildExited { outcome, .. } => match outcome {
             Outcome::Exited(_) => exited(Outcome::Signaled(9)),
             Outcome::Signaled(_) => exited(Outcome::Lost(Arc::from("not our child"))),
-            Outcome::Lost(_) => Event::ModuleEngaged {
-                module: ModuleName::from("allex_timeservice"),
-            },
+            Outcome::Lost(_) => module_engaged(None),
         },
-        Event::ModuleEngaged { .. } => Event::StopRequested {
+        Event::ModuleEngaged { request: None, .. } => module_engaged(Some(REQUEST)),
+        Event::ModuleEngaged {
+            request: Some(_), ..
+        } => Event::StopRequested {
             request: Some(REQUEST),
             source: StopSource::Operator,
         },
@@ -132,8 +144,32 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             LanAnswer::Refused { .. } => Event::DeadlineReached,
         },
         Event::DeadlineReached => Event::ClockJumped { by: 3_600_000 },
-        Event::ClockJumped { .. } => return None,
+        Event::ClockJumped { .. } => Event::ForeignListener {
+            incarnation: BID,
+            port: Port(17_000),
+        },
+        Event::ForeignListener { .. } => install_ended(None),
+        Event::InstallEnded {
+            complaint: None, ..
+        } => install_ended(Some("E404")),
+        Event::InstallEnded {
+            complaint: Some(_), ..
+        } => return None,
     })
+}
+
+fn install_ended(complaint: Option<&str>) -> Event {
+    Event::InstallEnded {
+        package: Arc::from("allex_timeservice"),
+        complaint: complaint.map(Arc::from),
+    }
+}
+
+fn module_engaged(request: Option<RequestId>) -> Event {
+    Event::ModuleEngaged {
+        module: ModuleName::from("allex_timeservice"),
+        request,
+    }
 }
 
 fn started(resumed: bool) -> Event {

@@ -10,6 +10,7 @@ pub fn effect(state: &State, effect: &Effect) -> String {
     match effect {
         Effect::Child(effect) => child_effect(state, effect),
         Effect::Session(effect) => session_effect(effect),
+        Effect::Install { package } => format!("have npm install {package}"),
         Effect::Exit => "end the program".to_owned(),
     }
 }
@@ -35,6 +36,7 @@ fn child_effect(state: &State, effect: &ChildEffect) -> String {
             child(state, *incarnation),
             list(ports)
         ),
+        ChildEffect::Reap { incarnation } => format!("reap {}", child(state, *incarnation)),
         ChildEffect::Signal {
             identity, signal, ..
         } => match signal {

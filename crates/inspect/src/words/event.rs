@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{child, list, outcome, owner};
 
 /// The names of all kinds of events, as `--kind` takes them: in the order of their numbers.
-pub const KINDS: [&str; 24] = [
+pub const KINDS: [&str; 26] = [
     "settings-loaded",
     "master-started",
     "lan-connected",
@@ -36,6 +36,8 @@ pub const KINDS: [&str; 24] = [
     "deadline-reached",
     "child-failed",
     "clock-jumped",
+    "foreign-listener",
+    "install-ended",
 ];
 
 /// The name of an event's kind.
@@ -103,8 +105,13 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         | Event::ChildNotSpawned { .. }
         | Event::ChildReady { .. }
         | Event::ChildFailed { .. }
+        | Event::ForeignListener { .. }
         | Event::ChildExited { .. } => of_child(state, &recorded.event),
-        Event::ModuleEngaged { module } => format!("the module {module} is in use"),
+        Event::InstallEnded { package, complaint } => match complaint {
+            None => format!("npm has installed {package}"),
+            Some(complaint) => format!("npm could not install {package}: {complaint}"),
+        },
+        Event::ModuleEngaged { module, .. } => format!("the module {module} is in use"),
         Event::StopRequested { source, .. } => match source {
             StopSource::Operator => "somebody asked the master to stop".to_owned(),
             StopSource::Signal => "a signal asked the master to stop".to_owned(),
@@ -145,6 +152,7 @@ fn of_child(state: &State, event: &Event) -> String {
         Event::ChildNotSpawned {
             incarnation,
             reason,
+            ..
         } => format!(
             "{}'s child could not be started: {reason}",
             owner(state, *incarnation)
@@ -156,6 +164,10 @@ fn of_child(state: &State, event: &Event) -> String {
             incarnation,
             reason,
         } => format!("{} serves nobody: {reason}", child(state, *incarnation)),
+        Event::ForeignListener { incarnation, port } => format!(
+            "{} serves nobody: another program listens on its port {port}",
+            child(state, *incarnation)
+        ),
         Event::ChildExited {
             incarnation,
             outcome,
@@ -171,6 +183,7 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::ResponseAnswered { .. }
         | Event::ServiceDownAcknowledged { .. }
         | Event::PortsProbed { .. }
+        | Event::InstallEnded { .. }
         | Event::ModuleEngaged { .. }
         | Event::StopRequested { .. }
         | Event::RestartRequested { .. }

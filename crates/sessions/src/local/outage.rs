@@ -6,7 +6,7 @@ use super::requests::LocalRequest;
 
 impl LocalRequest {
     /// The refusal of what cannot be done, or not be answered, while the journal cannot be written.
-    /// What was answered already, as AllexJS wants it, waits for the journal.
+    /// `kill` and `notifyModuleEngaged` are never refused, as in AllexJS: they wait for the journal.
     #[must_use]
     pub fn refused_in(&self, outage: &str) -> Option<RemoteError> {
         let way_out = match self {

@@ -23,13 +23,13 @@ pub enum LocalRequest {
     Stop,
     /// That a service is started anew.
     Restart(InstanceName),
-    /// That a child is ended: answered with true at once, also where there is none.
+    /// That a child is ended: answered with true once that is recorded, also where there is none.
     Kill(InstanceName),
     /// That the LanManager gets a further need.
     AddNeed(Value),
     /// That the LanManager forgets a need.
     RemoveNeed(InstanceName),
-    /// That a module counts as in use. Answered at once.
+    /// That a module counts as in use. Answered once that is recorded.
     ModuleEngaged(ModuleName),
 }
 
@@ -53,7 +53,10 @@ impl LocalRequest {
             }
             Self::AddNeed(need) => Event::AddNeedRequested { request, need },
             Self::RemoveNeed(instance) => Event::RemoveNeedRequested { request, instance },
-            Self::ModuleEngaged(module) => Event::ModuleEngaged { module },
+            Self::ModuleEngaged(module) => Event::ModuleEngaged {
+                module,
+                request: Some(request),
+            },
         })
     }
 }

@@ -9,7 +9,7 @@
 //! The names, columns and methods are those of the JavaScript master; `status`,
 //! `needs`, `stop` and `restart` are ours, for the command line.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -70,6 +70,10 @@ pub struct Service {
     /// The columns that children have filled, each with its process.
     columns: BTreeMap<InstanceName, (Pid, Map<String, Value>)>,
     waiting: BTreeMap<RequestId, Token>,
+    /// Those of the waiting calls that are answered with true whatever becomes of them: AllexJS
+    /// answers `kill` so.
+    #[serde(default)]
+    always_true: BTreeSet<RequestId>,
     requests: u64,
     asked: VecDeque<(RequestId, LocalRequest)>,
 }
@@ -126,6 +130,7 @@ impl Service {
             relays: Relays::default(),
             columns: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            always_true: BTreeSet::new(),
             requests: 0,
             asked: VecDeque::new(),
         }
@@ -246,6 +251,7 @@ impl Service {
             return;
         };
         let outcome = match reply {
+            _ if self.always_true.remove(&request) => Ok(json!(true)),
             Reply::Done(value) => Ok(value),
             Reply::Rejected(rejection) => {
                 Err(RemoteError::new(rejection.code(), rejection.message()))
@@ -254,8 +260,9 @@ impl Service {
         self.server.answer(token, outcome);
     }
 
-    /// Refuses a call. One that was answered already, or whose caller has gone, is forgotten.
+    /// Refuses a call. One whose caller has gone is forgotten.
     pub fn refuse(&mut self, request: &RequestId, error: RemoteError) {
+        self.always_true.remove(request);
         if let Some(token) = self.waiting.remove(request) {
             self.server.refuse(token, error);
         }
@@ -329,6 +336,9 @@ impl Service {
                 self.relays.closed(connection);
                 let server = &self.server;
                 self.waiting.retain(|_, token| server.is_pending(*token));
+                let waiting = &self.waiting;
+                self.always_true
+                    .retain(|request| waiting.contains_key(request));
             }
         }
     }
@@ -420,14 +430,10 @@ impl Service {
             Ok(asked) => {
                 self.requests += 1;
                 let request = RequestId(self.requests);
-                if matches!(
-                    asked,
-                    LocalRequest::ModuleEngaged(_) | LocalRequest::Kill(_)
-                ) {
-                    self.server.answer(token, Ok(json!(true)));
-                } else {
-                    self.waiting.insert(request, token);
+                if matches!(asked, LocalRequest::Kill(_)) {
+                    self.always_true.insert(request);
                 }
+                self.waiting.insert(request, token);
                 self.asked.push_back((request, asked));
             }
             Err(error) => self.server.refuse(token, error),
