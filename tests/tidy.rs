@@ -92,7 +92,13 @@ fn cargo(arguments: &[&str]) -> String {
 
 /// What each crate of the workspace depends on, tests aside; own crates without their prefix.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata = cargo(&[
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--offline",
+    ]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
     let short = |name: &Value| {
         let name = name.as_str().unwrap();
@@ -102,7 +108,9 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().unwrap().iter();
         let normal = all.filter(|dependency| dependency["kind"].is_null());
-        normal.map(|dependency| short(&dependency["name"])).collect()
+        normal
+            .map(|dependency| short(&dependency["name"]))
+            .collect()
     };
     packages
         .iter()
@@ -136,7 +144,11 @@ fn the_machines_know_nothing_but_serde() {
             .chain(own)
             .map(|name| (*name).to_owned())
             .collect();
-        assert!(crates[name].is_subset(&allowed), "{name}: {:?}", crates[name]);
+        assert!(
+            crates[name].is_subset(&allowed),
+            "{name}: {:?}",
+            crates[name]
+        );
     }
     for root in ["crates/machine/src/lib.rs", "state/src/lib.rs"] {
         let lib = fs::read_to_string(Path::new(ROOT).join(root)).unwrap();
@@ -149,7 +161,10 @@ fn the_machines_know_nothing_but_serde() {
 fn the_sessions_have_neither_tokio_nor_descriptors() {
     let package = ["tree", "--offline", "--prefix", "none", "--edges", "normal"];
     let tree = cargo(&[&package[..], &["--package", "allexmaster-sessions"]].concat());
-    let depends_on = |name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} ")));
+    let depends_on = |name: &str| {
+        tree.lines()
+            .any(|line| line.starts_with(&format!("{name} ")))
+    };
     for name in ["tokio", "rustix", "libc", "socket2"] {
         assert!(!depends_on(name), "sessions depends on {name}:\n{tree}");
     }
@@ -237,7 +252,8 @@ fn the_documents_name_every_crate_and_every_folder_of_the_program() {
         .flat_map(|under| entries(&Path::new(ROOT).join(under)))
         .filter(|path| path.is_dir())
         .collect();
-    folders.extend(["state", "journal", "tests", "snapshots"].map(|name| Path::new(ROOT).join(name)));
+    folders
+        .extend(["state", "journal", "tests", "snapshots"].map(|name| Path::new(ROOT).join(name)));
     for folder in folders {
         let shown = folder.strip_prefix(ROOT).unwrap().display();
         assert!(

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use allexmaster_journal::{Live, Machine, Options, Stamp, SystemClock, Wall};
+use allexmaster_journal::{JournaledMachine, Machine, Options, Stamp, SystemClock, Wall};
 use serde::{Deserialize, Serialize};
 
 const ROUNDS: usize = 11;
@@ -118,7 +118,8 @@ fn measure_all() {
 }
 
 fn measure_single(folder: &Path, length: usize) {
-    let (mut live, _) = Live::<Counter>::open(&folder.join("single"), Options::default()).unwrap();
+    let (mut live, _) =
+        JournaledMachine::<Counter>::open(&folder.join("single"), Options::default()).unwrap();
     let (raw, ours) = in_turn(
         || {
             rate(SINGLE_EVENTS, || {
@@ -139,7 +140,8 @@ fn measure_single(folder: &Path, length: usize) {
 }
 
 fn measure_groups(folder: &Path, length: usize) {
-    let (mut live, _) = Live::<Counter>::open(&folder.join("groups"), Options::default()).unwrap();
+    let (mut live, _) =
+        JournaledMachine::<Counter>::open(&folder.join("groups"), Options::default()).unwrap();
     let (raw, ours) = in_turn(
         || {
             rate(SINGLE_EVENTS, || {
@@ -203,7 +205,7 @@ fn measure_million(folder: &Path, group: usize) {
 fn measure_replay(journal: &Path) {
     fs::remove_file(journal.join("checkpoint")).unwrap();
     let began = Instant::now();
-    let (live, opened) = Live::<Counter>::open(journal, Options::default()).unwrap();
+    let (live, opened) = JournaledMachine::<Counter>::open(journal, Options::default()).unwrap();
     let elapsed = began.elapsed();
     assert_eq!(live.state().events, opened.last);
     let speed = opened.replayed as f64 / elapsed.as_secs_f64();
@@ -217,7 +219,7 @@ fn measure_replay(journal: &Path) {
 fn fill_and_die(folder: &Path, group: usize) {
     let before = resident_kilobytes();
     let events = if group == 1 { MILLION / 10 } else { MILLION };
-    let (mut live, _) = Live::<Counter>::open(folder, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Counter>::open(folder, Options::default()).unwrap();
     commit_in_groups(&mut live, group, events);
     println!("{events} events in groups of {group}, then kill -9");
     println!(
@@ -231,7 +233,7 @@ fn fill_and_die(folder: &Path, group: usize) {
 /// In a process of its own: opens, and tells time and memory.
 fn open_and_tell(folder: &Path) {
     let began = Instant::now();
-    let (live, opened) = Live::<Counter>::open(folder, Options::default()).unwrap();
+    let (live, opened) = JournaledMachine::<Counter>::open(folder, Options::default()).unwrap();
     println!(
         "  open: {:.1} ms until {} events are known ({} replayed), {} kB, {:?}",
         milliseconds(began.elapsed()),
@@ -244,7 +246,7 @@ fn open_and_tell(folder: &Path) {
     std::process::abort();
 }
 
-fn commit_in_groups(live: &mut Live<Counter>, group: usize, events: u64) {
+fn commit_in_groups(live: &mut JournaledMachine<Counter>, group: usize, events: u64) {
     let mut number = 0;
     while number < events {
         let batch = (number..).take(group).map(event).collect();

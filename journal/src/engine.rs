@@ -12,14 +12,13 @@ use tokio::runtime::Runtime;
 use crate::clock::{Clock, Jump, Moment};
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
-use crate::heard::Heard;
 use crate::inbox::Woken;
 pub use crate::inbox::{Inbox, Mailbox, Refused, Stopped, inbox};
 use crate::journal::MAX_BATCH;
-use crate::live::Live;
+use crate::journaled::JournaledMachine;
 use crate::outage::{Outage, RETRY_FIRST, RETRY_MOST};
 use crate::recovery::Recovery;
-use allexmaster_machine::{Machine, Time as _};
+use allexmaster_machine::{Machine, Stamp, Time as _};
 
 /// The longest sleep before the clock is read again: so a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -40,10 +39,10 @@ pub trait Performer<M: Machine> {
     /// asked something together with the end is answered, too. Everything that led to it is on disk.
     fn perform(&mut self, effect: M::Effect) -> ControlFlow<Self::Exit>;
 
-    /// A batch of events is on disk, the last of which is this one; what they caused follows, and then
-    /// [`Performer::settled`]. By default nobody wants to know.
-    fn recorded(&mut self, heard: Heard) {
-        let _ = heard;
+    /// An event is on disk. What the batch that it is in caused follows, and then
+    /// [`Performer::settled`].
+    fn recorded(&mut self, stamp: Stamp<M::Time>, event: &M::Event) {
+        let _ = (stamp, event);
     }
 
     /// All events that waited have been taken in and their effects performed.
@@ -92,7 +91,7 @@ pub enum Ended<Exit> {
 /// # Errors
 /// The system gives no thread.
 pub fn start<M, C, P>(
-    live: Live<M>,
+    live: JournaledMachine<M>,
     mailbox: Mailbox<M>,
     clock: C,
     performer: P,
@@ -113,7 +112,7 @@ where
 /// # Errors
 /// The journal cannot be written, and the performer does not wait until it can be. It was told.
 pub fn run<M, C, P>(
-    live: Live<M>,
+    live: JournaledMachine<M>,
     mailbox: Mailbox<M>,
     mut clock: C,
     performer: P,
@@ -146,7 +145,7 @@ where
 }
 
 struct Engine<M: Machine, C, P> {
-    live: Live<M>,
+    live: JournaledMachine<M>,
     mailbox: Mailbox<M>,
     clock: C,
     performer: P,
@@ -209,8 +208,10 @@ where
     }
 
     fn take_in(&mut self, now: M::Time, events: &[M::Event]) -> Result<Vec<M::Effect>, Error> {
-        let clock = &mut self.clock;
-        self.live.take_in(&mut Moment { now, clock }, events)
+        let (clock, performer) = (&mut self.clock, &mut self.performer);
+        let mut watch = |stamp, event: &M::Event| performer.recorded(stamp, event);
+        self.live
+            .take_in(&mut Moment { now, clock }, events, &mut watch)
     }
 
     /// Tells of a clock that jumped; what the machine is to be told of it.
@@ -224,7 +225,6 @@ where
     }
 
     fn perform(&mut self, effects: Vec<M::Effect>) -> ControlFlow<P::Exit> {
-        self.performer.recorded(self.live.heard());
         let mut exit = None;
         for effect in effects {
             if let ControlFlow::Break(wanted) = self.performer.perform(effect) {
@@ -288,7 +288,10 @@ where
         effects: &mut Vec<M::Effect>,
         repairs: &mut Vec<Recovery>,
     ) -> Result<(), Error> {
-        let found = self.live.come_back()?;
+        let performer = &mut self.performer;
+        let found = self
+            .live
+            .come_back(&mut |stamp, event| performer.recorded(stamp, event))?;
         repairs.extend(found.repairs);
         effects.extend(found.effects);
         held.drain(..found.events.min(held.len()));

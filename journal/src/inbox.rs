@@ -11,7 +11,7 @@ use thiserror::Error as ThisError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::journal::Journal;
-use crate::live::Live;
+use crate::journaled::JournaledMachine;
 use crate::outage::Outage;
 use allexmaster_machine::Machine;
 
@@ -25,7 +25,7 @@ pub(crate) enum Question<M: Machine> {
 }
 
 impl<M: Machine> Question<M> {
-    pub(crate) fn answer(self, live: &mut Live<M>) {
+    pub(crate) fn answer(self, live: &mut JournaledMachine<M>) {
         match self {
             Self::Look(look) => look(live.state()),
             Self::Read(read) => read(live.journal()),

@@ -15,7 +15,6 @@ use crate::compaction::{Bounds, Work};
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
-use crate::heard::Heard;
 use crate::reader::{Position, Reader, walk};
 use crate::record::{self, MAX_PAYLOAD, Record};
 use crate::records::Records;
@@ -55,8 +54,6 @@ pub struct Options {
     pub failpoint: Option<Failpoint>,
     /// How much history a running machine keeps; without bounds it keeps all.
     pub bounds: Option<Bounds>,
-    /// Derive again what the events after this place caused.
-    pub tail_after: Option<Heard>,
 }
 
 /// The records of one machine `M`, of which this process is the only writer.
@@ -86,7 +83,7 @@ pub struct Journal<M> {
 impl<M: Machine> Journal<M> {
     /// Opens or begins the journal in a folder, and verifies every record. Tells what was repaired.
     ///
-    /// A program that wants its state uses [`Live::open`](crate::Live::open), which starts from the
+    /// A program that wants its state uses [`JournaledMachine::open`](crate::JournaledMachine::open), which starts from the
     /// checkpoint.
     ///
     /// # Errors

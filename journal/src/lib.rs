@@ -22,7 +22,7 @@
 //! ```
 //!
 //! A record ([`record`]) carries its number, time, randomness, kind and event, and a checksum that is
-//! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`Live`]
+//! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`JournaledMachine`]
 //! adds the state; [`engine`] adds the loop.
 //!
 //! When a journal is opened, whatever verifies is used; whatever does not is set aside under a name,
@@ -36,9 +36,7 @@ mod inbox;
 
 mod outage;
 
-pub mod live;
-
-mod heard;
+pub mod journaled;
 
 pub mod journal;
 
@@ -77,9 +75,8 @@ pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};
-pub use heard::Heard;
 pub use journal::{Journal, MAX_BATCH, Options};
-pub use live::{Live, Opened, Tail};
+pub use journaled::{JournaledMachine, Opened, Visit, Watch};
 pub use outage::Outage;
 pub use reader::Position;
 pub use records::{Recorded, Records};

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Error, Heard, Live, Opened, Options as JournalOptions};
+use allexmaster_journal::{Error, JournaledMachine, Opened, Options as JournalOptions};
 use allexmaster_state::{
     Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor,
 };
@@ -17,7 +17,7 @@ use crate::sessions::{Beginning, Restored};
 use crate::{node, process};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
-use allexmaster_sessions::{Sessions, SessionsIdentity};
+use allexmaster_sessions::{ReplayedEffects, Sessions, SessionsIdentity};
 use allexmaster_state::Rules;
 
 /// The master's own folder inside its folder.
@@ -31,7 +31,7 @@ pub fn journal_folder(folder: &Path) -> PathBuf {
 
 /// What the boot found.
 pub(super) struct Boot {
-    pub(super) live: Live<Rules>,
+    pub(super) live: JournaledMachine<Rules>,
     pub(super) first_events: Vec<Event>,
     pub(super) facts: Facts,
     pub(super) beginning: Beginning,
@@ -75,14 +75,10 @@ pub(super) fn look_around(
     keeper: Option<KeeperLink>,
     restored: Option<Restored>,
 ) -> Result<Boot, DaemonError> {
-    let tail_after = restored.as_ref().map(|restored| {
-        let ack = restored.sessions.ack();
-        Heard {
-            sequence: ack.sequence,
-            told: ack.acked,
-        }
-    });
-    let (mut live, opened) = open_journal(options, tail_after)?;
+    let mut replayed = restored
+        .as_ref()
+        .map(|restored| ReplayedEffects::after(restored.sessions.ack()));
+    let (live, opened) = open_journal(options, replayed.as_mut())?;
     if let Err(error) = os::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");
     }
@@ -104,7 +100,7 @@ pub(super) fn look_around(
         }
     }
     let pid = Pid(pid);
-    let beginning = begin(&mut live, &journal, pid, &opened, restored);
+    let beginning = begin(&journal, pid, &opened, restored.zip(replayed));
     let facts = Facts {
         journal: journal.clone(),
         boot: survivors.boot.clone(),
@@ -162,21 +158,19 @@ fn find_children(
 /// With which sessions this run begins: with the one before, if that is this master's, and the journal
 /// can tell what it has missed.
 fn begin(
-    live: &mut Live<Rules>,
     journal: &JournalId,
     pid: Pid,
     opened: &Opened,
-    restored: Option<Restored>,
+    restored: Option<(Restored, ReplayedEffects)>,
 ) -> Beginning {
-    if let Some(restored) = restored {
+    if let Some((restored, replayed)) = restored {
         let known = restored.sessions.identity();
         let is_ours = known.journal == journal.to_string() && known.master == pid;
-        match live.take_tail().filter(|_| is_ours) {
-            Some(tail) => return Beginning::Restored(Box::new(restored), tail),
-            None => warn!("the connections of the engine before are not this journal's; they end"),
+        if is_ours && opened.replayed_after(restored.sessions.ack().sequence) {
+            return Beginning::Restored(Box::new(restored), replayed);
         }
+        warn!("the connections of the engine before are not this journal's; they end");
     }
-    live.forget_told();
     let identity = SessionsIdentity {
         journal: journal.to_string(),
         master: pid,
@@ -188,15 +182,26 @@ fn begin(
 
 fn open_journal(
     options: &Options,
-    tail_after: Option<Heard>,
-) -> Result<(Live<Rules>, Opened), DaemonError> {
+    replayed: Option<&mut ReplayedEffects>,
+) -> Result<(JournaledMachine<Rules>, Opened), DaemonError> {
     let folder = journal_folder(&options.folder);
     let journal_options = JournalOptions {
         failpoint: options.failpoint,
         bounds: Some(options.config.journal),
-        tail_after,
     };
-    match Live::open(&folder, journal_options) {
+    let opened = match replayed {
+        None => JournaledMachine::open(&folder, journal_options),
+        Some(replayed) => {
+            let after = replayed.ack.sequence;
+            JournaledMachine::open_and_visit(
+                &folder,
+                journal_options,
+                after,
+                &mut |stamp, event, effects| replayed.replay(stamp.sequence, &event, effects),
+            )
+        }
+    };
+    match opened {
         Ok((live, opened)) => {
             for recovery in &opened.recoveries {
                 warn!(%recovery, "the journal was repaired");

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster_journal::{CompactionEnd, Error, Heard, Jump, Outage, Performer, Recovery};
+use allexmaster_journal::{CompactionEnd, Error, Jump, Outage, Performer, Recovery, Stamp};
 use allexmaster_state::{
     ChildEffect, Effect, Event, Incarnation, InstanceName, LanEffect, Port, SessionEffect, State,
     Timestamp,
@@ -14,11 +14,12 @@ use tracing::{error, info, warn};
 
 use crate::child::Children;
 use crate::machine::EventInbox;
-use allexmaster_state::Rules;
 use crate::probe::Probe;
 use crate::sessions::Runtime;
 use crate::sink::EventSink;
 use crate::status;
+use allexmaster_sessions::OutboxAck;
+use allexmaster_state::Rules;
 
 /// The drivers, as the loop sees them. No call here waits.
 pub(super) struct Hands {
@@ -34,10 +35,19 @@ pub(super) struct Hands {
 }
 
 /// What a batch of events caused for the sessions: it gets all of it at once.
-#[derive(Default)]
 pub(super) struct ForSessions {
-    heard: Heard,
+    ack: OutboxAck,
     effects: Vec<SessionEffect>,
+}
+
+impl ForSessions {
+    /// Nothing yet; the sessions have the effects of the events up to here.
+    pub(super) const fn after(ack: OutboxAck) -> Self {
+        Self {
+            ack,
+            effects: Vec::new(),
+        }
+    }
 }
 
 /// Reports to the loop, but what the sessions tells only through the sessions: it counts.
@@ -98,8 +108,8 @@ impl Troubles {
 impl Performer<Rules> for Hands {
     type Exit = ();
 
-    fn recorded(&mut self, heard: Heard) {
-        self.for_sessions.heard = heard;
+    fn recorded(&mut self, stamp: Stamp, event: &Event) {
+        self.for_sessions.ack.record(stamp.sequence, event);
     }
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
@@ -240,6 +250,6 @@ impl Hands {
 
     fn hand_over_to_sessions(&mut self) {
         let effects = std::mem::take(&mut self.for_sessions.effects);
-        self.sessions.journaled(self.for_sessions.heard, effects);
+        self.sessions.journaled(self.for_sessions.ack, effects);
     }
 }

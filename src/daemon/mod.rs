@@ -31,7 +31,7 @@ use crate::machine::EventInbox;
 use crate::probe::Probe;
 use crate::sessions::{self, DescriptorStore, Inherited, Runtime, RuntimeOptions};
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
-use allexmaster_sessions::Socket;
+use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
 use hands::{ForSessions, Hands, SessionsSink, Troubles};
 use keeper::{Engine, Served};
@@ -184,13 +184,14 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         inbox: inbox.clone(),
         store: store.clone(),
     };
+    let ack = beginning.ack();
     let sessions = Runtime::start(runtime_options, beginning, inherited);
     let acceptors = if new {
         listen(&sessions, &listeners, store.as_deref())?
     } else {
         Vec::new()
     };
-    let hands = hands(&options, &facts, &sessions, &inbox, store);
+    let hands = hands(&options, &facts, &sessions, &inbox, store, ack);
     hands.children.bury(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
@@ -277,6 +278,7 @@ fn hands(
     sessions: &Runtime,
     inbox: &EventInbox,
     store: Option<Arc<dyn DescriptorStore>>,
+    ack: OutboxAck,
 ) -> Hands {
     let runtime = Handle::current();
     let sink = SessionsSink {
@@ -285,7 +287,7 @@ fn hands(
     };
     Hands {
         sessions: sessions.clone(),
-        for_sessions: ForSessions::default(),
+        for_sessions: ForSessions::after(ack),
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allexmaster_journal::{Heard, Outage, Tail};
+use allexmaster_journal::Outage;
 use allexmaster_protocol::carrier::Outgoing;
 use allexmaster_sessions::{
-    ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, Sessions,
+    ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
 };
-use allexmaster_state::{Effect, Identity, Incarnation, InstanceName, SessionEffect};
+use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -48,7 +48,18 @@ pub enum Beginning {
     /// No connections.
     New(Box<Sessions>),
     /// Those of a killed engine, and what later events of the journal caused.
-    Restored(Box<Restored>, Tail<Effect>),
+    Restored(Box<Restored>, ReplayedEffects),
+}
+
+impl Beginning {
+    /// What the sessions have of the journal when they begin.
+    #[must_use]
+    pub fn ack(&self) -> OutboxAck {
+        match self {
+            Self::New(sessions) => sessions.ack(),
+            Self::Restored(_, replayed) => replayed.ack,
+        }
+    }
 }
 
 /// The sessions that run. Clones are of the same ones.
@@ -131,9 +142,8 @@ impl Runtime {
                 shared.begin_log(&mut inner, 1);
             }
         }
-        if let Some(Tail { effects, heard }) = tail {
-            let effects = effects.into_iter().filter_map(Effect::into_session);
-            shared.enter(journaled(heard, effects.collect()));
+        if let Some(ReplayedEffects { ack, effects }) = tail {
+            shared.enter(Input::Journaled { ack, effects });
             // It has just been opened.
             shared.enter(Input::JournalOut { outage: None });
         }
@@ -145,8 +155,8 @@ impl Runtime {
 
     /// Events are in the journal, and this is what they caused for the sessions. Called on the loop's
     /// thread, in order.
-    pub fn journaled(&self, heard: Heard, effects: Vec<SessionEffect>) {
-        self.shared.enter(journaled(heard, effects));
+    pub fn journaled(&self, ack: OutboxAck, effects: Vec<SessionEffect>) {
+        self.shared.enter(Input::Journaled { ack, effects });
         self.shared.room.notify_waiters();
     }
 
@@ -496,14 +506,6 @@ impl Shared {
             }
         }
     }
-}
-
-fn journaled(heard: Heard, effects: Vec<SessionEffect>) -> Input {
-    let ack = OutboxAck {
-        sequence: heard.sequence,
-        acked: heard.told,
-    };
-    Input::Journaled { ack, effects }
 }
 
 /// The name of a log.

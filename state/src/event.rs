@@ -338,11 +338,10 @@ impl Event {
         }
     }
 
-    /// Whether it is the conversations (with local peers, children and the LanManager) that tell this
-    /// event, and not the system. They are counted, so that after a crash it is known which of them
-    /// the journal has; so of each kind of event the conversations tell either all or none.
+    /// True for events that the sessions emit. They number them, so that after a crash they emit again
+    /// those that the journal does not have.
     #[must_use]
-    pub const fn is_told(&self) -> bool {
+    pub const fn originates_in_sessions(&self) -> bool {
         match self {
             Self::LanConnected { .. }
             | Self::LanClosed { .. }

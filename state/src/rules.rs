@@ -23,10 +23,6 @@ impl Machine for Rules {
         event.kind()
     }
 
-    fn is_told(event: &Event) -> bool {
-        event.is_told()
-    }
-
     fn step(state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>) {
         step(state, Recorded::new(stamp, event))
     }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Live, Options, SystemClock};
+use allexmaster_journal::{JournaledMachine, Options, SystemClock};
 use allexmaster_state::Rules;
 use allexmaster_state::{Event, ModuleName};
 use allexmaster_testkit::lan::{Lan, need};
@@ -48,7 +48,7 @@ fn copy(from: &Path, to: &Path) {
 
 /// A journal of a master that was killed, with history, a checkpoint and a tail.
 fn lengthen(journal: &Path) {
-    let (mut live, _) = Live::<Rules>::open(journal, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Rules>::open(journal, Options::default()).unwrap();
     let event = |number| Event::ModuleEngaged {
         module: ModuleName::from(format!("allex_module{}service", number % 50)),
     };

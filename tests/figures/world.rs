@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use allexmaster::daemon::boot::journal_folder;
 use allexmaster::machine::Rules;
 use allexmaster::status::{ServiceDocument, StatusDocument};
-use allexmaster_journal::{Live, MAX_BATCH, Options as JournalOptions, SystemClock};
+use allexmaster_journal::{JournaledMachine, MAX_BATCH, Options as JournalOptions, SystemClock};
 use allexmaster_state::{Event, ModuleName};
 use allexmaster_testkit::lan::{Lan, needs};
 use allexmaster_testkit::master::{Master, is_served};
@@ -150,7 +150,7 @@ impl World {
         let folder = journal_folder(self.master.folder.path());
         // A killed process lets go of its files a moment after it is seen to be dead.
         let (mut live, _) = wait_for("the journal to be free", || {
-            Live::<Rules>::open(&folder, JournalOptions::default()).ok()
+            JournaledMachine::<Rules>::open(&folder, JournalOptions::default()).ok()
         });
         let mut clock = SystemClock;
         let mut left = count;

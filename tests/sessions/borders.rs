@@ -12,9 +12,9 @@ use std::time::Duration;
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
-use allexmaster_journal::{Heard, Tail, engine};
+use allexmaster_journal::engine;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{ConnectionName, Input, Mark, Sessions};
+use allexmaster_sessions::{ConnectionName, Input, Mark, ReplayedEffects, Sessions};
 use allexmaster_state::Event;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
@@ -139,14 +139,8 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         let mut inherited = keeper.give_back();
         let beginning = match restore(&mut inherited) {
             Some(restored) => {
-                let tail = Tail {
-                    effects: Vec::new(),
-                    heard: Heard {
-                        sequence: restored.sessions.ack().sequence,
-                        told: restored.sessions.ack().acked,
-                    },
-                };
-                Beginning::Restored(Box::new(restored), tail)
+                let replayed = ReplayedEffects::after(restored.sessions.ack());
+                Beginning::Restored(Box::new(restored), replayed)
             }
             None => {
                 inherited.clear();

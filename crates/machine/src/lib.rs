@@ -70,12 +70,6 @@ pub trait Machine: 'static {
     /// The number of the event's kind: explicit, and never used again for another kind.
     fn kind(event: &Self::Event) -> u16;
 
-    /// Whether an event is one of those that the journal counts for the sessions.
-    fn is_told(event: &Self::Event) -> bool {
-        let _ = event;
-        false
-    }
-
     /// The state after the event, and the effects that it causes.
     fn step(
         state: Self::State,

@@ -35,7 +35,7 @@ pub use input::{ChildWire, ConnectionName, Input, Item, Mark, Output};
 pub use lan::Dialing;
 pub use local::requests::{CompactionRequest, LocalRequest, PageRequest};
 pub use local::socket::Socket;
-pub use outbox::OutboxAck;
+pub use outbox::{OutboxAck, ReplayedEffects};
 pub use relay::FromChild;
 pub use sessions::{Sessions, SessionsIdentity};
 pub use tables::TableChange;

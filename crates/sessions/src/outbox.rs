@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use allexmaster_state::Event;
+use allexmaster_state::{Effect, Event, SessionEffect};
 use serde::{Deserialize, Serialize};
 
 /// What the rules' journal is known to have.
@@ -12,6 +12,41 @@ pub struct OutboxAck {
     pub sequence: u64,
     /// How many events of the sessions the journal has up to there.
     pub acked: u64,
+}
+
+impl OutboxAck {
+    /// Counts the next event of the journal.
+    pub const fn record(&mut self, sequence: u64, event: &Event) {
+        self.sequence = sequence;
+        self.acked += event.originates_in_sessions() as u64;
+    }
+}
+
+/// What the events caused that a killed engine recorded and whose effects the sessions did not get.
+#[derive(Debug, Default)]
+pub struct ReplayedEffects {
+    /// The journal up to the last of those events.
+    pub ack: OutboxAck,
+    /// Their effects for the sessions, in order.
+    pub effects: Vec<SessionEffect>,
+}
+
+impl ReplayedEffects {
+    /// Of a replay that begins after this.
+    #[must_use]
+    pub const fn after(ack: OutboxAck) -> Self {
+        Self {
+            ack,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes the next event of the replay.
+    pub fn replay(&mut self, sequence: u64, event: &Event, effects: Vec<Effect>) {
+        self.ack.record(sequence, event);
+        let effects = effects.into_iter().filter_map(Effect::into_session);
+        self.effects.extend(effects);
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use allexmaster_journal::{Live, Options};
+use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_state::Rules;
 
 use crate::world::World;
@@ -15,7 +15,8 @@ impl World {
     /// Of all events, with their times and their randomness. 0 where they cannot be read.
     pub(crate) fn digest(&self) -> u64 {
         let store = Box::new(self.disk.clone());
-        let Ok((mut live, _)) = Live::<Rules>::with_store(store, Options::default()) else {
+        let Ok((mut live, _)) = JournaledMachine::<Rules>::with_store(store, Options::default())
+        else {
             return 0;
         };
         let mut digest = OFFSET;

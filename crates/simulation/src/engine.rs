@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use allexmaster_inspect::words;
 use allexmaster_journal::store::Fault as DiskFault;
-use allexmaster_journal::{Clock, Live, Options, Wall};
+use allexmaster_journal::{Clock, JournaledMachine, Options, Wall};
 use allexmaster_state::{
     Effect, Event, Identity, Incarnation, JournalId, Pid, Recorded, Rules, SessionEffect, State,
     step,
@@ -31,7 +31,7 @@ const CHECKPOINT_PERMILLE: u64 = 15;
 /// The engine.
 pub(crate) struct Engine {
     pub(crate) number: u64,
-    pub(crate) live: Live<Rules>,
+    pub(crate) live: JournaledMachine<Rules>,
     /// What waits, each with whether it comes from the connections.
     inbox: VecDeque<(Event, bool)>,
     /// The processes that its drivers look after.
@@ -79,10 +79,11 @@ impl World {
             return;
         }
         let store = Box::new(self.disk.clone());
-        let (mut live, opened) = match Live::<Rules>::with_store(store, Options::default()) {
-            Ok(opened) => opened,
-            Err(error) => return self.demand(false, || format!("the journal: {error}")),
-        };
+        let (mut live, opened) =
+            match JournaledMachine::<Rules>::with_store(store, Options::default()) {
+                Ok(opened) => opened,
+                Err(error) => return self.demand(false, || format!("the journal: {error}")),
+            };
         self.check_what_came_back(&live, &opened.recoveries);
         let resumed = self.front.is_some();
         let late = match &mut self.front {
@@ -310,7 +311,7 @@ impl World {
 }
 
 /// The effects toward the connections that an engine decided on and did not have performed.
-fn late_effects(front: &mut Front, live: &mut Live<Rules>) -> Vec<SessionEffect> {
+fn late_effects(front: &mut Front, live: &mut JournaledMachine<Rules>) -> Vec<SessionEffect> {
     let mut effects = Vec::new();
     if let Ok(records) = live.journal().records(front.taking.0) {
         for record in records.flatten() {

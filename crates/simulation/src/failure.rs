@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::source::{ExportWriter, Start};
 use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Live, Options};
+use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_state::Rules;
 use thiserror::Error;
 
@@ -84,7 +84,7 @@ impl Failure {
         fs::create_dir_all(folder).map_err(in_file)?;
         let file = File::create(&path).map_err(in_file)?;
         let store = Box::new(self.disk.clone());
-        let (mut live, _) = Live::<Rules>::with_store(store, Options::default())?;
+        let (mut live, _) = JournaledMachine::<Rules>::with_store(store, Options::default())?;
         let identity = live.identity();
         let start = Start::whole(identity);
         let mut writer = ExportWriter::begin(BufWriter::new(file), identity, false, &start)?;

@@ -1,7 +1,7 @@
 //! The LanManager: its real rules, its real front, its journal; restarted now and then.
 
 use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Live, Options};
+use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_lanmanager::rules::{self, Event, Files, Need, Settings};
 use allexmaster_lanmanager::serve::{Access, Front, Rules, Task};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -30,7 +30,7 @@ pub(crate) struct LanManager {
 }
 
 struct Parts {
-    live: Live<Rules>,
+    live: JournaledMachine<Rules>,
     front: Front,
 }
 
@@ -75,7 +75,7 @@ impl World {
         }
         lan_manager.run += 1;
         let store = Box::new(lan_manager.disk.clone());
-        let live = match Live::with_store(store, Options::default()) {
+        let live = match JournaledMachine::with_store(store, Options::default()) {
             Ok((live, _)) => live,
             Err(error) => {
                 return self.demand(false, || format!("the LanManager cannot start: {error}"));

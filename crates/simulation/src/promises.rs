@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allexmaster_journal::{Live, Options, Recovery};
+use allexmaster_journal::{JournaledMachine, Options, Recovery};
 use allexmaster_state::{
     Activity, InstanceName, ModuleName, Need, Port, Shutdown, SpawnOrder, State, Trouble, step,
 };
@@ -38,7 +38,11 @@ impl World {
 
     /// The journal was opened again: nothing that was acknowledged is lost, and the state is the one
     /// that was.
-    pub(crate) fn check_what_came_back(&mut self, live: &Live<Rules>, recoveries: &[Recovery]) {
+    pub(crate) fn check_what_came_back(
+        &mut self,
+        live: &JournaledMachine<Rules>,
+        recoveries: &[Recovery],
+    ) {
         let last = live.position().sequence;
         let acknowledged = self.acknowledged;
         self.demand(last >= acknowledged, || {
@@ -73,7 +77,8 @@ impl World {
             return self.demand(false, || "there is no master".to_owned());
         };
         let state = engine.live.state().clone();
-        let opened = Live::<Rules>::with_store(Box::new(self.disk.clone()), Options::default());
+        let opened =
+            JournaledMachine::<Rules>::with_store(Box::new(self.disk.clone()), Options::default());
         let (mut again, _) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.demand(false, || format!("the journal: {error}")),

@@ -2,7 +2,7 @@
 
 use allexmaster_inspect::source;
 use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Live, Options, SystemClock};
+use allexmaster_journal::{JournaledMachine, Options, SystemClock};
 use allexmaster_simulation::{Crashes, Failure, Length, Loss, Report, run};
 use allexmaster_state::Rules;
 use allexmaster_state::{Event, ModuleName};
@@ -58,8 +58,9 @@ fn a_seed_decides_everything() {
 #[test]
 fn a_failed_run_leaves_a_journal_that_the_tools_open() {
     let disk = MemoryStore::new();
-    let (mut live, _) = Live::<Rules>::with_store(Box::new(disk.clone()), Options::default())
-        .expect("an empty disk becomes a journal");
+    let (mut live, _) =
+        JournaledMachine::<Rules>::with_store(Box::new(disk.clone()), Options::default())
+            .expect("an empty disk becomes a journal");
     let module = ModuleName::from("exec:web");
     live.commit(&mut SystemClock, vec![Event::ModuleEngaged { module }])
         .expect("the disk takes it");

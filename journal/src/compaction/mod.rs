@@ -131,7 +131,7 @@ impl<M: Machine> Journal<M> {
         Ok(told)
     }
 
-    /// Begins to remove old history while the journal is in use. [`crate::Live::maintain`] goes on with
+    /// Begins to remove old history while the journal is in use. [`crate::JournaledMachine::maintain`] goes on with
     /// it; the answer comes when it is done.
     pub fn compact_in_background(&mut self, wish: Wish) -> oneshot::Receiver<CompactionEnd> {
         let (answer, answered) = oneshot::channel();
@@ -142,7 +142,7 @@ impl<M: Machine> Journal<M> {
         answered
     }
 
-    /// True while a compaction waits for [`crate::Live::maintain`].
+    /// True while a compaction waits for [`crate::JournaledMachine::maintain`].
     pub(crate) fn is_compacting(&self) -> bool {
         self.compaction.is_some()
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use allexmaster_journal::engine;
 use allexmaster_journal::store::MemoryStore;
 use allexmaster_journal::{
-    Clock, Error, Jump, Live, Options, Performer, SteadyClock, TimeSource, Wall,
+    Clock, Error, JournaledMachine, Jump, Options, Performer, SteadyClock, TimeSource, Wall,
 };
 use proptest::prelude::*;
 
@@ -164,7 +164,7 @@ fn a_deadline_waits_its_own_time_whatever_is_done_to_the_clock() {
     for by in [YEAR as i64, -(YEAR as i64), 3_600_000, -3_600_000] {
         let (script, bell) = (Script::new(), Bell::default());
         let place = Box::new(MemoryStore::new());
-        let (live, _) = Live::<Shelf>::at(place, Options::default()).unwrap();
+        let (live, _) = JournaledMachine::<Shelf>::at(place, Options::default()).unwrap();
         let (inbox, mailbox) = engine::inbox(10);
         let clock = SteadyClock::new(script.clone());
         let thread = engine::start(live, mailbox, clock, bell.clone()).unwrap();

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use allexmaster_journal::store::{Fault, MemoryStore};
 use allexmaster_journal::{
-    Base, Bounds, Compaction, Error, Journal, Live, Machine, Options, Recovery, Stamp, Wall, Wish,
+    Base, Bounds, Compaction, Error, Journal, JournaledMachine, Machine, Options, Recovery, Stamp,
+    Wall, Wish,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -20,14 +21,14 @@ const ALL: Wish = Wish {
     dry_run: false,
 };
 
-fn open<M: Machine>(disk: &MemoryStore) -> Result<Live<M>, Error> {
-    let (live, opened) = Live::with_store(Box::new(disk.clone()), Options::default())?;
+fn open<M: Machine>(disk: &MemoryStore) -> Result<JournaledMachine<M>, Error> {
+    let (live, opened) = JournaledMachine::with_store(Box::new(disk.clone()), Options::default())?;
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
     Ok(live)
 }
 
 /// Events in blocks of ten, each sealed and with a checkpoint; then some that are not sealed.
-fn fill(live: &mut Live<Shelf>, clock: &mut TestClock, blocks: u64, unsealed: u64) {
+fn fill(live: &mut JournaledMachine<Shelf>, clock: &mut TestClock, blocks: u64, unsealed: u64) {
     for number in 0..blocks * 10 {
         live.commit(clock, vec![put(number)]).unwrap();
         if number % 10 == 9 {
@@ -40,7 +41,7 @@ fn fill(live: &mut Live<Shelf>, clock: &mut TestClock, blocks: u64, unsealed: u6
     }
 }
 
-fn filled(disk: &MemoryStore, blocks: u64, unsealed: u64) -> Live<Shelf> {
+fn filled(disk: &MemoryStore, blocks: u64, unsealed: u64) -> JournaledMachine<Shelf> {
     let mut live = open(disk).unwrap();
     fill(&mut live, &mut TestClock::default(), blocks, unsealed);
     live
@@ -68,7 +69,8 @@ fn after_a_compaction_the_journal_verifies_and_leads_to_the_same_state() {
     assert_eq!(live.journal().format(), (2, 0));
     drop(live);
     disk.spoil_checkpoint();
-    let (mut live, opened) = Live::<Shelf>::with_store(Box::new(disk), Options::default()).unwrap();
+    let (mut live, opened) =
+        JournaledMachine::<Shelf>::with_store(Box::new(disk), Options::default()).unwrap();
     assert_eq!((opened.checkpoint, opened.replayed), (None, 5));
     assert_eq!((live.state(), live.position()), (&state, position));
     live.journal().verify().unwrap();
@@ -98,7 +100,8 @@ fn a_compacted_journal_goes_on_and_is_compacted_again() {
         let state = live.state().clone();
         drop(live);
         disk.spoil_checkpoint();
-        let opened = Live::<Shelf>::with_store(Box::new(disk.clone()), Options::default());
+        let opened =
+            JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default());
         live = opened.unwrap().0;
         assert_eq!(*live.state(), state);
         live.make_checkpoint().unwrap();
@@ -111,7 +114,7 @@ fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
     // One millisecond for each event, and one for each entropy that was asked for between.
     let mut live = filled(&disk, 4, 2);
     let last = live.position().at;
-    let end_of = |live: &mut Live<Shelf>, sequence| {
+    let end_of = |live: &mut JournaledMachine<Shelf>, sequence| {
         let next = live.journal().records(sequence).unwrap().next();
         next.unwrap().unwrap().stamp.at.0
     };
@@ -121,7 +124,8 @@ fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
         dry_run: true,
         ..ALL
     };
-    let through = |live: &mut Live<Shelf>, wish| live.journal().compact(wish).unwrap().through;
+    let through =
+        |live: &mut JournaledMachine<Shelf>, wish| live.journal().compact(wish).unwrap().through;
     assert_eq!(through(&mut live, wish(keep)), 20);
     assert_eq!(through(&mut live, wish(keep + 1)), 10);
     assert_eq!(through(&mut live, wish(u64::MAX)), 0);
@@ -246,7 +250,8 @@ fn later_rules_begin_with_the_state_that_older_ones_left() {
     live.journal().compact(ALL).unwrap();
     let before = live.state().clone();
     drop(live);
-    let opened = Live::<LaterShelf>::with_store(Box::new(disk.clone()), Options::default());
+    let opened =
+        JournaledMachine::<LaterShelf>::with_store(Box::new(disk.clone()), Options::default());
     let (mut later, opened) = opened.unwrap();
     assert!(matches!(
         opened.recoveries[..],
@@ -321,7 +326,7 @@ fn where_the_events_lead_elsewhere_than_the_checkpoint_nothing_goes() {
 
 /// A compacted journal in a folder, with three events after its base.
 fn compacted_folder(folder: &Path) -> State {
-    let (mut live, _) = Live::<Shelf>::open(folder, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Shelf>::open(folder, Options::default()).unwrap();
     fill(&mut live, &mut TestClock::default(), 2, 3);
     live.journal().compact(ALL).unwrap();
     live.state().clone()
@@ -339,7 +344,8 @@ fn one_good_copy_of_the_base_is_enough_and_makes_the_other_one_again() {
         remove_checkpoint(folder.path());
         let whole = fs::read(folder.path().join(name)).unwrap();
         fs::write(folder.path().join(name), &whole[..whole.len() / 2]).unwrap();
-        let (live, opened) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+        let (live, opened) =
+            JournaledMachine::<Shelf>::open(folder.path(), Options::default()).unwrap();
         assert_eq!(opened.recoveries, [Recovery::BaseCopied]);
         assert_eq!(*live.state(), state);
         assert_eq!(fs::read(folder.path().join(name)).unwrap(), whole);
@@ -373,7 +379,7 @@ fn without_a_usable_base_the_journal_is_refused_and_not_touched() {
     for name in ["base", "base-copy"] {
         fs::write(folder.path().join(name), b"worn out").unwrap();
     }
-    let refused = Live::<Shelf>::open(folder.path(), Options::default());
+    let refused = JournaledMachine::<Shelf>::open(folder.path(), Options::default());
     assert!(matches!(refused, Err(Error::BaseDamaged { .. })));
     let refused = Journal::<Shelf>::read_only(folder.path());
     assert!(matches!(refused, Err(Error::BaseDamaged { .. })));
@@ -385,7 +391,7 @@ fn without_a_usable_base_the_journal_is_refused_and_not_touched() {
 fn a_newer_base_with_all_that_it_replaces_still_there_is_used_and_the_waste_removed() {
     // As a kill leaves it between the two copies, and before the removal.
     let folder = tempfile::tempdir().unwrap();
-    let (mut live, _) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Shelf>::open(folder.path(), Options::default()).unwrap();
     fill(&mut live, &mut TestClock::default(), 3, 2);
     let state = live.state().clone();
     let history = folder.path().join("history");
@@ -406,7 +412,8 @@ fn a_newer_base_with_all_that_it_replaces_still_there_is_used_and_the_waste_remo
     remove_checkpoint(folder.path());
     let mut journal = Journal::<Shelf>::read_only(folder.path()).unwrap();
     assert_eq!(numbers(&mut journal), [31, 32]);
-    let (mut live, opened) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+    let (mut live, opened) =
+        JournaledMachine::<Shelf>::open(folder.path(), Options::default()).unwrap();
     assert_eq!(opened.recoveries, [Recovery::BaseCopied]);
     assert_eq!((live.state(), listed()), (&state, 3));
     assert!(live.maintain().unwrap().is_none());
@@ -414,7 +421,7 @@ fn a_newer_base_with_all_that_it_replaces_still_there_is_used_and_the_waste_remo
 }
 
 /// Turns until a compaction has come to its end.
-fn turn(live: &mut Live<Shelf>) -> Compaction {
+fn turn(live: &mut JournaledMachine<Shelf>) -> Compaction {
     loop {
         if let Some(end) = live.maintain().unwrap() {
             return end.unwrap();
@@ -437,7 +444,7 @@ fn a_running_machine_keeps_its_history_within_its_bounds() {
             bounds: Some(bounds),
             ..Options::default()
         };
-        Live::<Shelf>::with_store(Box::new(disk.clone()), options)
+        JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), options)
             .unwrap()
             .0
     };
@@ -498,7 +505,7 @@ fn events_come_in_while_a_running_machine_compacts_and_whoever_asked_is_told() {
     assert_eq!(*open::<Shelf>(&disk).unwrap().state(), state);
     // What is refused in the background is told, too, and the journal goes on.
     disk.spoil_checkpoint();
-    let opened = Live::<Shelf>::with_store(Box::new(disk), Options::default());
+    let opened = JournaledMachine::<Shelf>::with_store(Box::new(disk), Options::default());
     let mut live = opened.unwrap().0;
     let mut answered = live.journal().compact_in_background(ALL);
     let refused = answered.try_recv().unwrap();

@@ -3,7 +3,7 @@
 
 use allexmaster_journal::record;
 use allexmaster_journal::store::{Block, MemoryStore, Store};
-use allexmaster_journal::{Live, Options, Recovery};
+use allexmaster_journal::{JournaledMachine, Options, Recovery};
 
 use crate::support::{Shelf, State, TestClock, put};
 
@@ -20,7 +20,7 @@ struct Original {
 fn original() -> Original {
     let disk = MemoryStore::new();
     let (mut live, _) =
-        Live::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
+        JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     let mut clock = TestClock::default();
     let mut states = vec![State::default()];
     let recorded = (0..EVENTS).map(put).collect::<Vec<_>>();
@@ -63,7 +63,7 @@ impl Original {
         store.seal(&Block { first: 1, bytes }, EVENTS).unwrap();
         store.acknowledge(EVENTS).unwrap();
         let (live, opened) =
-            Live::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
+            JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
         assert!(
             opened.recoveries.iter().any(Recovery::is_loss),
             "{what} is not told"

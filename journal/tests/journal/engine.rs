@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use allexmaster_journal::engine::{self, Inbox, Mailbox};
 use allexmaster_journal::store::{Fault, MemoryStore};
-use allexmaster_journal::{Ended, Error, Live, Options, Performer, Refused, Stopped};
+use allexmaster_journal::{Ended, Error, JournaledMachine, Options, Performer, Refused, Stopped};
 
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 
@@ -48,8 +48,8 @@ impl Performer<Shelf> for Scribe {
 
 type Result = std::result::Result<Ended<&'static str>, Error>;
 
-fn live(disk: &MemoryStore) -> Live<Shelf> {
-    Live::with_store(Box::new(disk.clone()), Options::default())
+fn live(disk: &MemoryStore) -> JournaledMachine<Shelf> {
+    JournaledMachine::with_store(Box::new(disk.clone()), Options::default())
         .unwrap()
         .0
 }

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Error, Live, Machine, Options, Recovery, Stamp, Wall};
+use allexmaster_journal::{Error, JournaledMachine, Machine, Options, Recovery, Stamp, Wall};
 use proptest::prelude::*;
 
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 
-fn open(folder: &Path) -> (Live<Shelf>, Vec<Recovery>) {
-    let (live, opened) = Live::open(folder, Options::default()).unwrap();
+fn open(folder: &Path) -> (JournaledMachine<Shelf>, Vec<Recovery>) {
+    let (live, opened) = JournaledMachine::open(folder, Options::default()).unwrap();
     (live, opened.recoveries)
 }
 
@@ -189,7 +189,7 @@ fn a_journal_without_its_description_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     fs::remove_file(folder.path().join("journal.json")).unwrap();
-    let refused = Live::<Shelf>::open(folder.path(), Options::default()).err();
+    let refused = JournaledMachine::<Shelf>::open(folder.path(), Options::default()).err();
     assert!(matches!(refused, Some(Error::Header { .. })), "{refused:?}");
     assert!(!folder.path().join("set-aside").exists());
 }
@@ -262,7 +262,7 @@ impl Machine for Stranger {
 fn the_journal_of_another_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
-    let refused = Live::<Stranger>::open(folder.path(), Options::default()).err();
+    let refused = JournaledMachine::<Stranger>::open(folder.path(), Options::default()).err();
     assert!(
         matches!(refused, Some(Error::OtherProgram { .. })),
         "{refused:?}"
@@ -274,7 +274,8 @@ fn a_checkpoint_of_another_version_of_the_rules_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path());
     open(folder.path()).0.close().unwrap();
-    let (live, opened) = Live::<Other>::open(folder.path(), Options::default()).unwrap();
+    let (live, opened) =
+        JournaledMachine::<Other>::open(folder.path(), Options::default()).unwrap();
     assert_eq!((*live.state(), opened.replayed), (40, 40));
     assert!(matches!(
         opened.recoveries[..],
@@ -290,7 +291,7 @@ fn an_event_that_this_version_does_not_know_is_no_damage_and_stays_where_it_is()
     live.commit(&mut TestClock::default(), vec![Event::Stop])
         .unwrap();
     drop(live);
-    let refused = Live::<Other>::open(folder.path(), Options::default()).err();
+    let refused = JournaledMachine::<Other>::open(folder.path(), Options::default()).err();
     assert!(
         matches!(
             refused,

@@ -2,7 +2,7 @@
 
 use allexmaster_journal::record::{self, Checksum, RecordError};
 use allexmaster_journal::store::{Block, MemoryStore, Store};
-use allexmaster_journal::{Error, Live, Options, Stamp};
+use allexmaster_journal::{Error, JournaledMachine, Options, Stamp};
 use proptest::prelude::*;
 
 use crate::support::Shelf;
@@ -145,7 +145,7 @@ fn record_of_version(genesis: Checksum, major: u8, minor: u8) -> Vec<u8> {
 fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
     let disk = MemoryStore::new();
     let (live, opened) =
-        Live::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
+        JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     drop(live);
     let genesis = record::genesis("shelf", &opened.identity.to_string());
     let write = |major, minor| {
@@ -153,7 +153,7 @@ fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
         let mut store = disk.clone();
         store.write(&Block { first: 1, bytes }).unwrap();
         store.sync().unwrap();
-        Live::<Shelf>::with_store(Box::new(disk.clone()), Options::default())
+        JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default())
     };
     assert_eq!(write(1, 9).unwrap().1.replayed, 1);
     let refused = write(2, 3).err().unwrap();
@@ -179,7 +179,7 @@ fn the_committed_journal_of_format_1_replays_to_its_state() {
     store.write(&Block { first: 1, bytes }).unwrap();
     store.sync().unwrap();
     let (mut live, opened) =
-        Live::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
+        JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
     live.journal().verify().unwrap();
     let state = serde_json::to_string_pretty(live.state()).unwrap();
@@ -199,7 +199,7 @@ fn the_committed_journal_of_format_2_goes_on_from_its_base() {
     store.write(&Block { first: 21, bytes }).unwrap();
     store.sync().unwrap();
     let (mut live, opened) =
-        Live::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
+        JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
     live.journal().verify().unwrap();
     assert_eq!(live.journal().start().sequence, 20);

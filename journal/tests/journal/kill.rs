@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use allexmaster_journal::{Live, Options, Wish};
+use allexmaster_journal::{JournaledMachine, Options, Wish};
 
 use crate::support::{Shelf, TestClock, put};
 
@@ -28,9 +28,8 @@ fn writer_that_is_killed() {
     let options = Options {
         failpoint: failpoint.map(|setting| setting.parse().unwrap()),
         bounds: None,
-        tail_after: None,
     };
-    let (mut live, opened) = Live::<Shelf>::open(Path::new(&folder), options).unwrap();
+    let (mut live, opened) = JournaledMachine::<Shelf>::open(Path::new(&folder), options).unwrap();
     let mut clock = TestClock::default();
     let mut output = std::io::stdout();
     let tell = |output: &mut std::io::Stdout, last: u64| {
@@ -89,7 +88,7 @@ fn last_acknowledged(writer: &mut Child, patience: usize) -> u64 {
 
 /// Opens what the killed writer left, and makes sure that nothing acknowledged is missing.
 fn inspect(folder: &Path, acknowledged: u64) -> u64 {
-    let (live, opened) = Live::<Shelf>::open(folder, Options::default()).unwrap();
+    let (live, opened) = JournaledMachine::<Shelf>::open(folder, Options::default()).unwrap();
     let lost: Vec<String> = opened
         .recoveries
         .iter()
@@ -121,7 +120,7 @@ fn thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds() {
         last = inspect(folder.path(), acknowledged.max(last));
     }
     assert!(last > 2_000, "kills met seals, too");
-    let (mut live, _) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Shelf>::open(folder.path(), Options::default()).unwrap();
     live.journal().verify().unwrap();
     let removed = live.journal().start().sequence;
     assert!(removed > 1_000, "kills met compactions, too: {removed}");
@@ -160,7 +159,8 @@ fn death_at_each_point_of_a_compaction_is_survived() {
         // The checkpoint would hide what the base says.
         std::fs::remove_file(folder.path().join("checkpoint")).unwrap();
         inspect(folder.path(), acknowledged);
-        let (mut live, _) = Live::<Shelf>::open(folder.path(), Options::default()).unwrap();
+        let (mut live, _) =
+            JournaledMachine::<Shelf>::open(folder.path(), Options::default()).unwrap();
         live.journal().verify().unwrap();
         let removed = live.journal().start().sequence;
         assert_eq!(removed > 0, begins_after, "{failpoint}: {removed}");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use allexmaster_journal::engine::{self, Inbox};
 use allexmaster_journal::store::{Fault, MemoryStore};
 use allexmaster_journal::{
-    Clock, Ended, Error, Live, Machine, Options, Outage, Performer, Recovery, Wall,
+    Clock, Ended, Error, JournaledMachine, Machine, Options, Outage, Performer, Recovery, Wall,
 };
 use proptest::prelude::*;
 
@@ -88,7 +88,7 @@ fn start_with(
     clock: impl Clock + Send + 'static,
 ) -> (Inbox<Shelf>, Thread) {
     let place = Box::new(patient.disk.clone());
-    let (live, _) = Live::at(place, Options::default()).unwrap();
+    let (live, _) = JournaledMachine::at(place, Options::default()).unwrap();
     let (inbox, mailbox) = engine::inbox(inbox_size);
     let thread = engine::start(live, mailbox, clock, patient.clone()).unwrap();
     (inbox, thread)
@@ -106,7 +106,7 @@ fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 /// The records, each the one that it should be, and the state that they make.
 fn on_disk(disk: &MemoryStore) -> (Vec<u64>, State) {
     let (mut live, _) =
-        Live::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
+        JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     live.journal().verify().unwrap();
     let mut numbers = Vec::new();
     let records = live.journal().records(1).unwrap();

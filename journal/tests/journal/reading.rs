@@ -6,14 +6,16 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::engine::{self, Ended};
-use allexmaster_journal::{Error, Journal, Live, Machine, Options, Performer, Position, Restore};
+use allexmaster_journal::{
+    Error, Journal, JournaledMachine, Machine, Options, Performer, Position, Restore,
+};
 use uuid::Uuid;
 
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 
 /// A journal of 40 events, 20 of them sealed, left open.
-fn filled(folder: &Path) -> Live<Shelf> {
-    let (mut live, _) = Live::open(folder, Options::default()).unwrap();
+fn filled(folder: &Path) -> JournaledMachine<Shelf> {
+    let (mut live, _) = JournaledMachine::open(folder, Options::default()).unwrap();
     let mut clock = TestClock::default();
     for round in 0..40 {
         live.commit(&mut clock, vec![put(round)]).unwrap();
@@ -106,7 +108,7 @@ fn a_journal_that_was_put_down_again_is_the_same_journal() {
         .unwrap();
     pushed.unwrap();
     assert_eq!(restore.finish().unwrap(), live.position());
-    let (again, opened) = Live::<Shelf>::open(copy.path(), Options::default()).unwrap();
+    let (again, opened) = JournaledMachine::<Shelf>::open(copy.path(), Options::default()).unwrap();
     assert_eq!(
         (again.state(), opened.recoveries),
         (live.state(), Vec::new())

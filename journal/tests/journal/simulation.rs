@@ -1,7 +1,7 @@
 //! Random lives on a disk that crashes: what comes back is always what was recorded.
 
 use allexmaster_journal::store::{Fault, MemoryStore};
-use allexmaster_journal::{Live, Machine, Options, Recovery};
+use allexmaster_journal::{JournaledMachine, Machine, Options, Recovery};
 use proptest::prelude::*;
 
 use crate::support::{Event, Shelf, State, TestClock, put};
@@ -56,14 +56,14 @@ fn events(count: u8) -> Vec<Event> {
     (0..u64::from(count)).map(event).collect()
 }
 
-fn reopen(disk: &MemoryStore) -> (Live<Shelf>, Vec<Recovery>) {
-    let opened = Live::with_store(Box::new(disk.clone()), Options::default());
+fn reopen(disk: &MemoryStore) -> (JournaledMachine<Shelf>, Vec<Recovery>) {
+    let opened = JournaledMachine::with_store(Box::new(disk.clone()), Options::default());
     let (live, opened) = opened.unwrap();
     (live, opened.recoveries)
 }
 
 /// The state by the word of the records alone.
-fn replayed(live: &mut Live<Shelf>) -> State {
+fn replayed(live: &mut JournaledMachine<Shelf>) -> State {
     let records = live.journal().records(1).unwrap();
     records.fold(State::default(), |state, record| {
         let record = record.unwrap();

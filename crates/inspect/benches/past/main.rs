@@ -19,7 +19,7 @@ use std::time::Instant;
 use allexmaster_inspect::explorer::{Index, Indexing};
 use allexmaster_inspect::replay::{Past, Step};
 use allexmaster_inspect::source;
-use allexmaster_journal::{Live, Options, Restore};
+use allexmaster_journal::{JournaledMachine, Options, Restore};
 use allexmaster_state::Rules;
 use allexmaster_state::{
     Activity, BidAnswer, BootId, Claim, Event, Identity, InstanceName, JournalId, Lan, Launcher,
@@ -180,7 +180,7 @@ fn write(folder: &Path) {
     }
     restore.finish().unwrap();
     // With a checkpoint, as every master leaves it.
-    let (live, _) = Live::<Rules>::open(folder, Options::default()).unwrap();
+    let (live, _) = JournaledMachine::<Rules>::open(folder, Options::default()).unwrap();
     live.close().unwrap();
 }
 

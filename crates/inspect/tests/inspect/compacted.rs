@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::replay::Past;
 use allexmaster_inspect::source::{self, Ask, Beginning, OnlineSource, Page};
-use allexmaster_journal::{Journal, Live, Options, Position, Restore, Wall, Wish};
+use allexmaster_journal::{Journal, JournaledMachine, Options, Position, Restore, Wall, Wish};
 use allexmaster_state::Event;
 use allexmaster_state::Rules;
 
@@ -36,7 +36,7 @@ pub(crate) fn compacted(folder: &Path, name: &str) -> PathBuf {
     });
     visited.unwrap();
     restore.finish().unwrap();
-    let (mut live, _) = Live::<Rules>::open(&place, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Rules>::open(&place, Options::default()).unwrap();
     for (stamp, event) in later {
         live.commit(&mut Stamped(stamp), vec![event]).unwrap();
     }

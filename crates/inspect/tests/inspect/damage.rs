@@ -8,7 +8,7 @@ use crate::support::{recorded, said};
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::source;
-use allexmaster_journal::{Live, Options, Restore, SystemClock};
+use allexmaster_journal::{JournaledMachine, Options, Restore, SystemClock};
 use allexmaster_state::Event;
 use allexmaster_state::Rules;
 
@@ -221,7 +221,7 @@ fn small_folder(folder: &Path) -> (PathBuf, String) {
     });
     visited.unwrap();
     restore.finish().unwrap();
-    let (mut live, _) = Live::<Rules>::open(&journal, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Rules>::open(&journal, Options::default()).unwrap();
     for _ in 0..2 {
         let events = vec![Event::DeadlineReached];
         live.commit(&mut SystemClock, events).unwrap();

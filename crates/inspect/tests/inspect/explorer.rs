@@ -8,7 +8,7 @@ use allexmaster_inspect::frames::FRAME_EVENTS;
 use allexmaster_inspect::replay::Past;
 use allexmaster_inspect::source;
 use allexmaster_inspect::time::Zone;
-use allexmaster_journal::{Live, Options, Restore};
+use allexmaster_journal::{JournaledMachine, Options, Restore};
 use allexmaster_state::Rules;
 use allexmaster_state::{Event, StopSource};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
@@ -167,7 +167,7 @@ fn long(folder: &Path) -> PathBuf {
         source: StopSource::Signal,
     });
     restore.finish().unwrap();
-    let (mut live, _) = Live::<Rules>::open(&place, Options::default()).unwrap();
+    let (mut live, _) = JournaledMachine::<Rules>::open(&place, Options::default()).unwrap();
     live.make_checkpoint().unwrap();
     live.close().unwrap();
     place

@@ -21,7 +21,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use allexmaster_journal::engine::Ended;
-use allexmaster_journal::{self as journal, Failpoint, Live, MachineTime, SteadyClock, engine};
+use allexmaster_journal::{
+    self as journal, Failpoint, JournaledMachine, MachineTime, SteadyClock, engine,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
@@ -347,17 +349,16 @@ fn joined(outcome: Result<Result<(), RunError>, JoinError>) -> Result<(), RunErr
 }
 
 /// Opens the journal on a thread that may wait for the disk.
-async fn open_journal(options: &Options) -> Result<Live<Rules>, StartError> {
+async fn open_journal(options: &Options) -> Result<JournaledMachine<Rules>, StartError> {
     let folder = files::folder(&options.directory).join(files::JOURNAL);
     let journal_options = journal::Options {
         failpoint: options.failpoint,
         // Its history is small: a need and its end are a few events.
         bounds: None,
-        tail_after: None,
     };
     let opening = {
         let folder = folder.clone();
-        move || Live::<Rules>::open(&folder, journal_options)
+        move || JournaledMachine::<Rules>::open(&folder, journal_options)
     };
     let opened = tokio::task::spawn_blocking(opening).await;
     let opened = opened.map_err(|error| StartError::Thread(std::io::Error::other(error)))?;

@@ -1,10 +1,10 @@
 //! A machine over a journal in a folder: it comes back as it was.
 
 use crate::support::{Shelf, State, TestClock, put};
-use allexmaster_journal::{Error, Live, Options};
+use allexmaster_journal::{Error, JournaledMachine, Options};
 
-fn open(folder: &std::path::Path) -> (Live<Shelf>, allexmaster_journal::Opened) {
-    Live::open(folder, Options::default()).unwrap()
+fn open(folder: &std::path::Path) -> (JournaledMachine<Shelf>, allexmaster_journal::Opened) {
+    JournaledMachine::open(folder, Options::default()).unwrap()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn sealing_changes_neither_the_state_nor_the_records() {
 fn a_held_journal_is_refused_at_once_with_its_holder() {
     let folder = tempfile::tempdir().unwrap();
     let (_live, _) = open(folder.path());
-    let refused = Live::<Shelf>::open(folder.path(), Options::default());
+    let refused = JournaledMachine::<Shelf>::open(folder.path(), Options::default());
     match refused.err() {
         Some(Error::Held { holder, .. }) => assert_eq!(holder, Some(std::process::id())),
         other => panic!("{other:?}"),
@@ -98,7 +98,7 @@ fn a_database_that_somebody_else_has_open_is_not_touched() {
     while fs4::FileExt::try_lock(&data).is_err() {
         std::thread::yield_now();
     }
-    let refused = Live::<Shelf>::open(folder.path(), Options::default()).err();
+    let refused = JournaledMachine::<Shelf>::open(folder.path(), Options::default()).err();
     assert!(matches!(refused, Some(Error::Held { .. })), "{refused:?}");
     drop(data);
     assert!(open(folder.path()).1.recoveries.is_empty());

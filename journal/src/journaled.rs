@@ -1,4 +1,4 @@
-//! A machine that lives: its journal, and its state after the last record.
+//! A machine with its journal: its state after the last record.
 
 use std::path::Path;
 
@@ -9,7 +9,6 @@ use crate::clock::Clock;
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
-use crate::heard::Heard;
 use crate::journal::{Journal, Options};
 use crate::reader::Position;
 use crate::records::{read_event, stamp};
@@ -34,24 +33,31 @@ pub struct Opened {
     pub recoveries: Vec<Recovery>,
 }
 
-/// What the events after a place caused, derived again.
-#[derive(Clone, Debug)]
-pub struct Tail<Effect> {
-    /// What they caused, in order.
-    pub effects: Vec<Effect>,
-    /// The last of them, and how many were told in all.
-    pub heard: Heard,
+impl Opened {
+    /// True where the events after this one were all replayed, so that a [`Visit`] has seen them: the
+    /// event is not before the newest checkpoint or base, and the journal has it.
+    #[must_use]
+    pub const fn replayed_after(&self, sequence: u64) -> bool {
+        self.last.saturating_sub(self.replayed) <= sequence && sequence <= self.last
+    }
 }
 
+/// What sees the events that an opening replays: each with its stamp and the effects it caused. By
+/// default those are dropped, because the machine derives again what must be true now.
+pub type Visit<'visit, M> = &'visit mut dyn FnMut(
+    Stamp<<M as Machine>::Time>,
+    <M as Machine>::Event,
+    Vec<<M as Machine>::Effect>,
+);
+
+/// What sees the events of a commit, when they are durable and before the state is stepped.
+pub type Watch<'watch, M> =
+    &'watch mut dyn FnMut(Stamp<<M as Machine>::Time>, &<M as Machine>::Event);
+
 /// A journal and the state that its records lead to.
-pub struct Live<M: Machine> {
+pub struct JournaledMachine<M: Machine> {
     journal: Journal<M>,
     state: M::State,
-    /// How many events were [told](Machine::is_told), since whoever counts began.
-    told: u64,
-    /// What the events after the place of [`Options::tail_after`] caused; none where that place is
-    /// before the newest checkpoint, or after the last event.
-    tail: Option<Tail<M::Effect>>,
     /// The event whose checkpoint is the newest one.
     checkpoint: u64,
     /// Whether the history may be beyond its bounds: at the start, and after each seal.
@@ -60,9 +66,9 @@ pub struct Live<M: Machine> {
     place: Option<Box<dyn Place>>,
 }
 
-/// What a storage had after it failed, though it had not confirmed it.
-pub(crate) struct Found<Effect> {
-    /// How many events, of those that were written when it failed.
+/// What the storage turned out to have when it was opened again after a failure.
+pub(crate) struct Reopened<Effect> {
+    /// How many of the events that were being written when it failed.
     pub(crate) events: usize,
     /// What they caused.
     pub(crate) effects: Vec<Effect>,
@@ -70,7 +76,7 @@ pub(crate) struct Found<Effect> {
     pub(crate) repairs: Vec<Recovery>,
 }
 
-impl<M: Machine> Live<M> {
+impl<M: Machine> JournaledMachine<M> {
     /// Opens or begins the journal in a folder and brings the state up to its last record, from the
     /// newest checkpoint if that fits and from the first record if not.
     ///
@@ -83,49 +89,55 @@ impl<M: Machine> Live<M> {
         Self::at(Box::new(FolderPlace::new(folder)), options)
     }
 
+    /// The same, and shows the replayed events after number `after`; [`Opened::replayed_after`] says
+    /// whether that was all of them.
+    ///
+    /// # Errors
+    /// As [`JournaledMachine::open`].
+    pub fn open_and_visit(
+        folder: &Path,
+        options: Options,
+        after: u64,
+        visit: Visit<'_, M>,
+    ) -> Result<(Self, Opened), Error> {
+        Self::open_place(
+            Box::new(FolderPlace::new(folder)),
+            options,
+            Some((after, visit)),
+        )
+    }
+
     /// The same at any place.
     ///
     /// # Errors
-    /// As [`Live::open`].
-    pub fn at(mut place: Box<dyn Place>, options: Options) -> Result<(Self, Opened), Error> {
+    /// As [`JournaledMachine::open`].
+    pub fn at(place: Box<dyn Place>, options: Options) -> Result<(Self, Opened), Error> {
+        Self::open_place(place, options, None)
+    }
+
+    fn open_place(
+        mut place: Box<dyn Place>,
+        options: Options,
+        visit: Option<(u64, Visit<'_, M>)>,
+    ) -> Result<(Self, Opened), Error> {
         let (store, recoveries) = place.open()?;
-        let (mut live, opened) = Self::open_store(store, options, recoveries)?;
-        live.place = Some(place);
-        Ok((live, opened))
+        let (mut machine, opened) = Self::open_store(store, options, recoveries, visit)?;
+        machine.place = Some(place);
+        Ok((machine, opened))
     }
 
     /// The same on any store, which cannot be opened again when it has failed.
     ///
     /// # Errors
-    /// As [`Live::open`].
+    /// As [`JournaledMachine::open`].
     pub fn with_store(store: Box<dyn Store>, options: Options) -> Result<(Self, Opened), Error> {
-        Self::open_store(store, options, Vec::new())
+        Self::open_store(store, options, Vec::new(), None)
     }
 
     /// The state after the last event.
     #[must_use]
     pub fn state(&self) -> &M::State {
         &self.state
-    }
-
-    /// The last event, and how many were [told](Machine::is_told) in all.
-    #[must_use]
-    pub fn heard(&self) -> Heard {
-        Heard {
-            sequence: self.position().sequence,
-            told: self.told,
-        }
-    }
-
-    /// What the events after the place of [`Options::tail_after`] caused, once; none where that can not
-    /// be told: the place is before the newest checkpoint, or there is no such event.
-    pub fn take_tail(&mut self) -> Option<Tail<M::Effect>> {
-        self.tail.take()
-    }
-
-    /// Counts from zero.
-    pub fn forget_told(&mut self) {
-        self.told = 0;
     }
 
     /// The journal's identity.
@@ -155,7 +167,7 @@ impl<M: Machine> Live<M> {
         clock: &mut dyn Clock<M::Time>,
         events: Vec<M::Event>,
     ) -> Result<Vec<M::Effect>, Error> {
-        self.take_in(clock, &events)
+        self.take_in(clock, &events, &mut |_, _| ())
     }
 
     /// The same with events that the caller keeps, for the case that it fails.
@@ -163,6 +175,7 @@ impl<M: Machine> Live<M> {
         &mut self,
         clock: &mut dyn Clock<M::Time>,
         events: &[M::Event],
+        watch: Watch<'_, M>,
     ) -> Result<Vec<M::Effect>, Error> {
         let failpoint = self.journal.options().failpoint;
         let first = self.position().sequence + 1;
@@ -171,6 +184,7 @@ impl<M: Machine> Live<M> {
         let recorded = self.journal.append(clock, events)?;
         let mut effects = Vec::new();
         for (stamp, event) in recorded {
+            watch(stamp, &event);
             effects.extend(self.step(stamp, event));
         }
         failpoint::pass(failpoint, Point::Stepped, first, last);
@@ -203,7 +217,7 @@ impl<M: Machine> Live<M> {
         Ok(self.journal.tend_compaction())
     }
 
-    /// True while a compaction waits for the next [`Live::maintain`].
+    /// True while a compaction waits for the next [`JournaledMachine::maintain`].
     #[must_use]
     pub fn is_compacting(&self) -> bool {
         self.journal.is_compacting()
@@ -225,7 +239,7 @@ impl<M: Machine> Live<M> {
     /// Ends cleanly: with a checkpoint, so that the next start replays nothing.
     ///
     /// # Errors
-    /// As [`Live::make_checkpoint`]. The journal is closed all the same, and complete.
+    /// As [`JournaledMachine::make_checkpoint`]. The journal is closed all the same, and complete.
     pub fn close(mut self) -> Result<(), Error> {
         if self.checkpoint < self.position().sequence {
             self.make_checkpoint()?;
@@ -234,7 +248,7 @@ impl<M: Machine> Live<M> {
     }
 
     /// Closes a storage that failed. The state can be read; nothing else works until
-    /// [`Live::come_back`].
+    /// [`JournaledMachine::come_back`].
     pub(crate) fn let_go(&mut self) {
         self.journal.let_go();
     }
@@ -245,7 +259,7 @@ impl<M: Machine> Live<M> {
     /// # Errors
     /// It still does not work; nothing has changed. [`Error::Lost`] where it no longer has what it
     /// had confirmed, so that the state is not that of the journal any more.
-    pub(crate) fn come_back(&mut self) -> Result<Found<M::Effect>, Error> {
+    pub(crate) fn come_back(&mut self, watch: Watch<'_, M>) -> Result<Reopened<M::Effect>, Error> {
         let position = self.journal.position();
         let place = self.place.as_mut().ok_or(Error::Failed)?;
         let (store, mut repairs) = place.open_again()?;
@@ -264,9 +278,10 @@ impl<M: Machine> Live<M> {
         let events = found.len();
         let mut effects = Vec::new();
         for (stamp, event) in found {
+            watch(stamp, &event);
             effects.extend(self.step(stamp, event));
         }
-        Ok(Found {
+        Ok(Reopened {
             events,
             effects,
             repairs,
@@ -274,7 +289,6 @@ impl<M: Machine> Live<M> {
     }
 
     fn step(&mut self, stamp: Stamp<M::Time>, event: M::Event) -> Vec<M::Effect> {
-        self.told += u64::from(M::is_told(&event));
         let state = std::mem::take(&mut self.state);
         let (state, effects) = M::step(state, stamp, event);
         self.state = state;
@@ -285,6 +299,7 @@ impl<M: Machine> Live<M> {
         store: Box<dyn Store>,
         options: Options,
         mut recoveries: Vec<Recovery>,
+        mut visit: Option<(u64, Visit<'_, M>)>,
     ) -> Result<(Self, Opened), Error> {
         let mut journal = Journal::<M>::with_store(store, options)?;
         let start = load_checkpoint(&mut journal, &mut recoveries)?;
@@ -293,32 +308,20 @@ impl<M: Machine> Live<M> {
             None => (None, journal.base_state()?),
         };
         let mut replayed = 0;
-        let mut tail = Vec::new();
-        let mut heard = options.tail_after.unwrap_or_default();
         journal.scan(start, &mut recoveries, |record| {
+            let stamp = stamp::<M>(&record);
             let event = read_event::<M>(&record)?;
-            let in_tail = record.stamp.sequence > heard.sequence;
-            let told = M::is_told(&event);
-            let (next, caused) = M::step(std::mem::take(&mut state), stamp::<M>(&record), event);
+            let (next, effects) = M::step(std::mem::take(&mut state), stamp, event);
             state = next;
-            // The others were performed in life, or will be derived again.
-            if in_tail && options.tail_after.is_some() {
-                tail.extend(caused);
-                heard.told += u64::from(told);
-                heard.sequence = record.stamp.sequence;
-            }
             replayed += 1;
+            if let Some((after, visit)) = &mut visit
+                && stamp.sequence > *after
+            {
+                visit(stamp, read_event::<M>(&record)?, effects);
+            }
             Ok(())
         })?;
         let checkpoint = start.map(|position| position.sequence);
-        let last = journal.position().sequence;
-        let is_known = options.tail_after.is_some_and(|after| {
-            checkpoint.unwrap_or(0) <= after.sequence && after.sequence <= last
-        });
-        let tail = is_known.then_some(Tail {
-            effects: tail,
-            heard,
-        });
         let opened = Opened {
             identity: journal.identity(),
             created: journal.created(),
@@ -327,16 +330,14 @@ impl<M: Machine> Live<M> {
             replayed,
             recoveries,
         };
-        let live = Self {
+        let machine = Self {
             journal,
             state,
-            told: heard.told,
-            tail,
             checkpoint: checkpoint.unwrap_or(0),
             bounds_due: true,
             place: None,
         };
-        Ok((live, opened))
+        Ok((machine, opened))
     }
 }
 
