@@ -40,8 +40,6 @@ pub mod journaled;
 
 pub mod journal;
 
-mod batch;
-
 mod records;
 
 mod reader;
@@ -71,7 +69,7 @@ pub mod failpoint;
 pub use allexmaster_machine::{Machine, Mono, Stamp, Time, Wall};
 pub use base::Base;
 pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
-pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
+pub use compaction::{Bounds, Compaction, CompactionEnd, CompactionRequest};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};
