@@ -32,7 +32,27 @@ impl Base {
         step_version: u32,
         json: &[u8],
     ) -> Result<Self, Error> {
-        let json = json.to_vec();
+        let base = Self::write::<M>(identity, position, step_version, json.to_vec())?;
+        base.state::<M>(identity)?;
+        Ok(base)
+    }
+
+    /// Makes a base of a state of this version.
+    pub(crate) fn of<M: Machine>(
+        identity: Uuid,
+        position: Position,
+        state: &M::State,
+    ) -> Result<Self, Error> {
+        let json = checkpoint::json::<M>(state)?;
+        Self::write::<M>(identity, position, M::STEP_VERSION, json)
+    }
+
+    fn write<M: Machine>(
+        identity: Uuid,
+        position: Position,
+        step_version: u32,
+        json: Vec<u8>,
+    ) -> Result<Self, Error> {
         let written = Written {
             position,
             step_version,
@@ -41,13 +61,11 @@ impl Base {
         let mut bytes = checkpoint::write::<M>(&identity.to_string(), &written)?;
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
-        let base = Self {
+        Ok(Self {
             position,
             step_version,
             bytes,
-        };
-        base.state::<M>(identity)?;
-        Ok(base)
+        })
     }
 
     /// Verifies the bytes of a base.
@@ -132,7 +150,7 @@ pub(crate) fn newest<M: Machine>(
         (None, None) => Ok(None),
         (None, Some(error)) => Err(error),
         (Some(base), _) => {
-            let whole = copies.len() > 1 && copies.iter().all(|bytes| *bytes == base.bytes);
+            let whole = copies.iter().all(|bytes| *bytes == base.bytes);
             Ok(Some((base, whole)))
         }
     }

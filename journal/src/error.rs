@@ -233,6 +233,7 @@ impl From<StoreError> for Error {
             StoreError::NoJournal { .. }
             | StoreError::OnlyRead { .. }
             | StoreError::Closed
+            | StoreError::NoHistory
             | StoreError::Missing { .. }
             | StoreError::Io { .. }
             | StoreError::Database { .. }

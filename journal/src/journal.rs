@@ -8,10 +8,9 @@ use std::path::Path;
 use uuid::Uuid;
 
 use crate::base::{self, Base};
-use crate::batch::Batch;
 use crate::checkpoint;
 use crate::clock::Clock;
-use crate::compaction::{Bounds, Work};
+use crate::compaction::{Bounds, Stage};
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
@@ -19,7 +18,10 @@ use crate::reader::{Position, Reader, walk};
 use crate::record::{self, MAX_PAYLOAD, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
-use crate::store::{Block, ClosedStore, FolderStore, ReadingStore, Store, Unsealed};
+use crate::store::{
+    Block, Extent, FolderStore, Part, ReadingStore, Sealed, SealedBlocks, SealedReader, Store,
+    StoreError,
+};
 use allexmaster_machine::{Machine, Stamp, Time as _};
 
 /// The most events made durable by one sync. More would only let the first ones wait: at this
@@ -58,7 +60,8 @@ pub struct Options {
 
 /// The records of one machine `M`, of which this process is the only writer.
 pub struct Journal<M> {
-    pub(crate) store: Box<dyn Store>,
+    /// None while the storage is closed because it failed.
+    store: Option<Box<dyn Store>>,
     pub(crate) header: Header,
     created: bool,
     /// What the first record is chained to: the genesis, or the base.
@@ -68,7 +71,7 @@ pub struct Journal<M> {
     /// Whether both copies of the base are there.
     base_whole: bool,
     /// A compaction on its way.
-    pub(crate) compaction: Option<Work>,
+    pub(crate) compaction: Option<Stage>,
     /// The first record of the oldest sealed block, and the time of its last one, once they are known.
     pub(crate) oldest: Option<(u64, u64)>,
     position: Position,
@@ -76,6 +79,8 @@ pub struct Journal<M> {
     sealed: Option<Position>,
     /// Set for good by the first failure of a write.
     failed: bool,
+    /// Set where the journal goes on without storage.
+    detached: bool,
     options: Options,
     machine: PhantomData<fn() -> M>,
 }
@@ -109,32 +114,26 @@ impl<M: Machine> Journal<M> {
 
     /// Begins to open: the header is read or made, the records are not looked at yet.
     pub(crate) fn with_store(mut store: Box<dyn Store>, options: Options) -> Result<Self, Error> {
-        let found = store.header()?;
+        let found = store.get(Part::Header)?.pop();
         let created = found.is_none() && store.block_from(0)?.is_none();
         let header = if created {
             let header = Header::new(M::PROGRAM, Uuid::new_v4());
-            store.put_header(&header.bytes()?)?;
+            store.put(Part::Header, &header.bytes()?)?;
             header
         } else {
             // Records without a header cannot be verified; an empty one makes the error say so.
             Header::read(&found.unwrap_or_default(), M::PROGRAM)?
         };
         let identity = header.identity();
-        let base = base::newest::<M>(identity, &store.bases()?)?;
+        let base = base::newest::<M>(identity, &store.get(Part::Base)?)?;
         let base_whole = base.as_ref().is_none_or(|(_, whole)| *whole);
         let base = base.map(|(base, _)| base);
-        let start = base.as_ref().map_or_else(
-            || Position {
-                sequence: 0,
-                checksum: record::genesis(M::PROGRAM, &identity.to_string()),
-                at: 0,
-            },
-            Base::position,
-        );
-        store.begin_after(start.sequence);
+        let start = base
+            .as_ref()
+            .map_or_else(|| Position::before_first::<M>(identity), Base::position);
         Ok(Self {
             position: start,
-            store,
+            store: Some(store),
             header,
             created,
             start,
@@ -144,6 +143,7 @@ impl<M: Machine> Journal<M> {
             oldest: None,
             sealed: None,
             failed: false,
+            detached: false,
             options,
             machine: PhantomData,
         })
@@ -237,8 +237,10 @@ impl<M: Machine> Journal<M> {
             };
             recorded.push((stamp.map(M::Time::from_millis), event));
         }
-        for batch in &batches {
-            self.make_durable(batch)?;
+        if !self.detached {
+            for batch in &batches {
+                self.make_durable(batch)?;
+            }
         }
         self.position = position;
         Ok(recorded)
@@ -249,8 +251,8 @@ impl<M: Machine> Journal<M> {
     /// # Errors
     /// The record before the first one is missing or damaged, or the storage cannot be read.
     pub fn records(&mut self, from: u64) -> Result<Records<'_, M>, Error> {
-        let reader = Reader::from(self.store.as_mut(), self.start, from)?;
-        Ok(Records::new(reader))
+        let start = self.start;
+        Ok(Records::new(Reader::from(self.store()?, start, from)?))
     }
 
     /// Shows the records from a number on, each verified and as it stands in the journal, until
@@ -264,14 +266,15 @@ impl<M: Machine> Journal<M> {
         from: u64,
         mut visit: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<Position, Error> {
-        let mut reader = Reader::from(self.store.as_mut(), self.start, from)?;
+        let start = self.start;
+        let mut reader = Reader::from(self.store()?, start, from)?;
         while let Some(record) = reader.next()? {
             if visit(&record).is_break() {
                 return Ok(reader.position());
             }
         }
         let end = reader.position();
-        let acknowledged = self.store.acknowledged()?;
+        let acknowledged = self.extent().acknowledged;
         if acknowledged > end.sequence {
             return Err(Error::Damaged {
                 sequence: end.sequence.saturating_add(1),
@@ -285,21 +288,18 @@ impl<M: Machine> Journal<M> {
     /// The last sealed record; 0 where nothing is sealed.
     #[must_use]
     pub fn sealed_through(&self) -> u64 {
-        self.store.sealed_through()
+        self.extent().sealed_through
     }
 
-    /// How much is not sealed.
+    /// How much there is; nothing while the storage is closed. What was compacted counts as sealed.
     #[must_use]
-    pub fn unsealed(&self) -> Unsealed {
-        self.store.unsealed()
-    }
-
-    /// The last record that is known to have been durable; 0 where it is not known.
-    ///
-    /// # Errors
-    /// The storage cannot be read.
-    pub fn acknowledged(&mut self) -> Result<u64, Error> {
-        Ok(self.store.acknowledged()?)
+    pub fn extent(&self) -> Extent {
+        let store = self.store.as_ref();
+        let extent = store.map_or_else(Extent::default, |store| store.extent());
+        Extent {
+            sealed_through: extent.sealed_through.max(self.start.sequence),
+            ..extent
+        }
     }
 
     /// The newest checkpoint, if the journal has one that fits this journal and this version of the
@@ -327,7 +327,8 @@ impl<M: Machine> Journal<M> {
     /// # Errors
     /// [`Error::Damaged`] with the first one that is not; or the storage cannot be read.
     pub fn verify(&mut self) -> Result<(), Error> {
-        let mut reader = Reader::from_start(self.store.as_mut(), self.start);
+        let start = self.start;
+        let mut reader = Reader::from_start(self.store()?, start);
         while reader.next()?.is_some() {}
         let found = reader.position();
         if found == self.position {
@@ -343,12 +344,11 @@ impl<M: Machine> Journal<M> {
     /// True when enough is unsealed for [`Journal::seal`] to be worth its while.
     #[must_use]
     pub fn wants_seal(&self) -> bool {
-        let unsealed = self
-            .position
-            .sequence
-            .saturating_sub(self.store.sealed_through());
-        let Unsealed { blocks, bytes } = self.store.unsealed();
-        unsealed >= SEAL_EVENTS || blocks >= SEAL_BLOCKS || bytes >= SEAL_BYTES
+        let extent = self.extent();
+        let unsealed = self.position.sequence.saturating_sub(extent.sealed_through);
+        unsealed >= SEAL_EVENTS
+            || extent.unsealed_blocks >= SEAL_BLOCKS
+            || extent.unsealed_bytes >= SEAL_BYTES
     }
 
     /// Moves all records that are not sealed into a sealed file, verifying them on the way.
@@ -375,23 +375,24 @@ impl<M: Machine> Journal<M> {
     ) -> Result<(), Error> {
         if !self.base_whole
             && let Some(base) = &self.base
+            && let Some(store) = &mut self.store
         {
-            self.store.put_base(base.bytes(), self.start.sequence)?;
+            store.put(Part::Base, base.bytes())?;
             self.base_whole = true;
             recoveries.push(Recovery::BaseCopied);
         }
-        if self.store.release(0)? > 0 {
+        if self.release(0)? > 0 {
             // A process was killed while it removed them.
             let (told, answer) = (None, None);
-            self.compaction = Some(Work::Releasing { told, answer });
+            self.compaction = Some(Stage::Releasing { told, answer });
         }
         self.scan_records(start, recoveries, visit)?;
         let last = self.position.sequence;
-        let acknowledged = self.store.acknowledged()?;
+        let acknowledged = self.extent().acknowledged;
         if acknowledged > last {
             recoveries.push(Recovery::EventsLost { last, acknowledged });
             // Told once: from now on the journal is what it is.
-            self.store.acknowledge(last)?;
+            self.store()?.sync(last)?;
         }
         Ok(())
     }
@@ -403,7 +404,8 @@ impl<M: Machine> Journal<M> {
         mut visit: impl FnMut(Record<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let first = start.unwrap_or(self.start).sequence.saturating_add(1);
-        let mut reader = Reader::from(self.store.as_mut(), self.start, first)?;
+        let start = self.start;
+        let mut reader = Reader::from(open_store(&mut self.store)?, start, first)?;
         let (sequence, why, torn) = loop {
             match reader.next() {
                 Ok(Some(record)) => visit(record)?,
@@ -423,7 +425,7 @@ impl<M: Machine> Journal<M> {
         self.position = reader.position();
         let from = kept.as_ref().map_or(sequence, |block| block.first);
         let kept = kept.filter(|block| !block.bytes.is_empty());
-        let path = self.store.set_aside(from, kept.as_ref())?;
+        let path = self.store()?.set_aside(from, kept.as_ref())?;
         recoveries.push(if torn {
             Recovery::TornTail { sequence, path }
         } else {
@@ -438,22 +440,55 @@ impl<M: Machine> Journal<M> {
 
     /// True where the journal has a record at this position.
     pub(crate) fn has(&mut self, position: Position) -> Result<bool, Error> {
-        Ok(position == self.start || Reader::has(self.store.as_mut(), position)?)
+        if position.sequence <= self.start.sequence {
+            return Ok(position == self.start);
+        }
+        Reader::has(self.store()?, position)
     }
 
     /// Makes everything durable that can be read.
     pub(crate) fn make_sure(&mut self) -> Result<(), Error> {
-        self.store.sync()?;
-        Ok(self.store.acknowledge(self.position.sequence)?)
+        let last = self.position.sequence;
+        Ok(self.store()?.sync(last)?)
     }
 
     /// Closes the storage, which failed. Everything is refused from now on.
     pub(crate) fn let_go(&mut self) {
         self.failed = true;
         self.give_up_compaction();
-        let store = std::mem::replace(&mut self.store, Box::new(ClosedStore));
+        let store = self.store.take();
         // sled panics where its last sync fails.
         drop(catch_unwind(AssertUnwindSafe(|| drop(store))));
+    }
+
+    /// The storage, unless it is closed.
+    pub(crate) fn store(&mut self) -> Result<&mut dyn Store, Error> {
+        open_store(&mut self.store)
+    }
+
+    /// The sealed blocks that the journal still needs.
+    pub(crate) fn sealed(&self) -> SealedBlocks {
+        let found = self.store.as_ref().and_then(|store| store.sealed());
+        let mut sealed = found.unwrap_or_else(|| SealedBlocks {
+            blocks: Vec::new(),
+            reader: Box::new(NoBlocks),
+        });
+        let start = self.start.sequence;
+        sealed.blocks.retain(|block| block.last > start);
+        sealed
+    }
+
+    /// Removes up to `most` sealed blocks from before the start; returns how many are left.
+    pub(crate) fn release(&mut self, most: usize) -> Result<usize, Error> {
+        let start = self.start.sequence;
+        Ok(self.store()?.release(start, most)?)
+    }
+
+    /// Goes on without storage: appends count up, and nothing is written.
+    pub(crate) fn detach(&mut self) {
+        self.let_go();
+        self.failed = false;
+        self.detached = true;
     }
 
     pub(crate) fn options(&self) -> Options {
@@ -461,33 +496,34 @@ impl<M: Machine> Journal<M> {
     }
 
     pub(crate) fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.store.checkpoint()?)
+        Ok(self.store()?.get(Part::Checkpoint)?.pop())
     }
 
     pub(crate) fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        Ok(self.store.put_checkpoint(bytes)?)
+        Ok(self.store()?.put(Part::Checkpoint, bytes)?)
     }
 
     fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {
         let failpoint = self.options.failpoint;
         let (first, last) = (batch.block.first, batch.last);
-        let written = self.store.write(&batch.block).and_then(|()| {
+        let store = self.store()?;
+        let written = store.append(&batch.block).and_then(|()| {
             failpoint::pass(failpoint, Point::Appended, first, last);
-            self.store.sync()
+            store.sync(last)
         });
         self.failed = written.is_err();
         written?;
         failpoint::pass(failpoint, Point::Durable, first, last);
-        let noted = self.store.acknowledge(last);
-        self.failed = noted.is_err();
-        Ok(noted?)
+        Ok(())
     }
 
     fn try_seal(&mut self) -> Result<(), Error> {
-        let through = self.store.sealed_through();
+        let through = self.sealed_through();
+        let start = self.start;
+        let store = open_store(&mut self.store)?;
         let before = match self.sealed {
             Some(sealed) => sealed,
-            None => Reader::from(self.store.as_mut(), self.start, through + 1)?.position(),
+            None => Reader::from(store, start, through + 1)?.position(),
         };
         let mut sealing = Block {
             first: through + 1,
@@ -496,7 +532,7 @@ impl<M: Machine> Journal<M> {
         let mut position = before;
         while position.sequence < self.position.sequence {
             let next = position.sequence + 1;
-            let block = self.store.block_from(next)?;
+            let block = store.block_from(next)?;
             let bytes = block.map_or_else(Vec::new, |block| block.bytes);
             position = walk(&bytes, position, |_| Ok(()))?;
             sealing.bytes.extend_from_slice(&bytes);
@@ -504,9 +540,54 @@ impl<M: Machine> Journal<M> {
         if position == before {
             return Ok(());
         }
-        self.store.seal(&sealing, position.sequence)?;
+        store.seal(&sealing, position.sequence)?;
         self.sealed = Some(position);
         Ok(())
+    }
+}
+
+fn open_store(store: &mut Option<Box<dyn Store>>) -> Result<&mut dyn Store, Error> {
+    match store {
+        Some(store) => Ok(store.as_mut()),
+        None => Err(StoreError::Closed.into()),
+    }
+}
+
+/// The sealed blocks of a storage that is closed or seals nothing.
+struct NoBlocks;
+
+impl SealedReader for NoBlocks {
+    fn read(&self, _sealed: Sealed) -> Result<Block, StoreError> {
+        Err(StoreError::Closed)
+    }
+}
+
+/// What one sync makes durable.
+struct Batch {
+    /// The records.
+    block: Block,
+    /// The number of the last one.
+    last: u64,
+}
+
+impl Batch {
+    /// The batch that takes the next event: the last one, or a new one where that is full.
+    fn with_room(batches: &mut Vec<Self>, sequence: u64) -> &mut Self {
+        let full = batches.last().is_none_or(|batch| {
+            let events = batch.last - batch.block.first + 1;
+            events >= MAX_BATCH as u64 || batch.block.bytes.len() >= MAX_BATCH_BYTES
+        });
+        if full {
+            batches.push(Self {
+                block: Block {
+                    first: sequence,
+                    bytes: Vec::new(),
+                },
+                last: sequence,
+            });
+        }
+        let index = batches.len() - 1;
+        &mut batches[index]
     }
 }
 

@@ -4,16 +4,18 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use crate::base::Base;
 use crate::checkpoint;
 use crate::clock::Clock;
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
+use crate::header::Header;
 use crate::journal::{Journal, Options};
 use crate::reader::Position;
 use crate::records::{read_event, stamp};
 use crate::recovery::Recovery;
-use crate::store::{FolderPlace, Place, Store};
+use crate::store::{FolderLocation, Location, Part, Store};
 use allexmaster_machine::{Machine, Stamp};
 
 /// How a journal was found when it was opened.
@@ -63,7 +65,7 @@ pub struct JournaledMachine<M: Machine> {
     /// Whether the history may be beyond its bounds: at the start, and after each seal.
     bounds_due: bool,
     /// Where the storage can be opened again.
-    place: Option<Box<dyn Place>>,
+    location: Option<Box<dyn Location>>,
 }
 
 /// What the storage turned out to have when it was opened again after a failure.
@@ -86,7 +88,25 @@ impl<M: Machine> JournaledMachine<M> {
     /// # Errors
     /// As [`Journal::open`]; and [`Error::UnknownEvent`] where a newer version wrote an event.
     pub fn open(folder: &Path, options: Options) -> Result<(Self, Opened), Error> {
-        Self::at(Box::new(FolderPlace::new(folder)), options)
+        Self::at(Box::new(FolderLocation::new(folder)), options)
+    }
+
+    /// The same, and shows the replayed events after number `after`; [`Opened::replayed_after`] says
+    /// whether that was all of them.
+    ///
+    /// # Errors
+    /// As [`JournaledMachine::open`].
+    pub fn open_and_visit(
+        folder: &Path,
+        options: Options,
+        after: u64,
+        visit: Visit<'_, M>,
+    ) -> Result<(Self, Opened), Error> {
+        Self::open_at(
+            Box::new(FolderLocation::new(folder)),
+            options,
+            Some((after, visit)),
+        )
     }
 
     /// The same, and shows the replayed events after number `after`; [`Opened::replayed_after`] says
@@ -111,18 +131,18 @@ impl<M: Machine> JournaledMachine<M> {
     ///
     /// # Errors
     /// As [`JournaledMachine::open`].
-    pub fn at(place: Box<dyn Place>, options: Options) -> Result<(Self, Opened), Error> {
-        Self::open_place(place, options, None)
+    pub fn at(location: Box<dyn Location>, options: Options) -> Result<(Self, Opened), Error> {
+        Self::open_at(location, options, None)
     }
 
-    fn open_place(
-        mut place: Box<dyn Place>,
+    fn open_at(
+        mut location: Box<dyn Location>,
         options: Options,
         visit: Option<(u64, Visit<'_, M>)>,
     ) -> Result<(Self, Opened), Error> {
-        let (store, recoveries) = place.open()?;
+        let (store, recoveries) = location.open()?;
         let (mut machine, opened) = Self::open_store(store, options, recoveries, visit)?;
-        machine.place = Some(place);
+        machine.location = Some(location);
         Ok((machine, opened))
     }
 
@@ -223,6 +243,40 @@ impl<M: Machine> JournaledMachine<M> {
         self.journal.is_compacting()
     }
 
+    /// Begins a journal in an empty store with a state that no event led to.
+    ///
+    /// # Errors
+    /// The storage failed, or the state has no JSON form.
+    pub fn begin(
+        mut store: Box<dyn Store>,
+        state: &M::State,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let header = Header::new(M::PROGRAM, Uuid::new_v4());
+        let start = Position::before_first::<M>(header.identity());
+        put_beginning::<M>(store.as_mut(), header, start, state)?;
+        Ok(Self::with_store(store, options)?.0)
+    }
+
+    /// Continues in another, empty store, which begins with the state as it is now. The store before
+    /// is dropped. For a [`FileStore`](crate::store::FileStore) whose log is long, or that failed.
+    ///
+    /// # Errors
+    /// The new storage failed, or the state has no JSON form. Then the journal is where it was.
+    pub fn move_to(&mut self, mut store: Box<dyn Store>) -> Result<(), Error> {
+        let header = self.journal.header.clone();
+        put_beginning::<M>(store.as_mut(), header, self.position(), &self.state)?;
+        self.journal = Journal::with_store(store, self.journal.options())?;
+        self.checkpoint = self.journal.start().sequence;
+        Ok(())
+    }
+
+    /// Continues without a journal, where none can be written and the machine is worth more than what
+    /// a crash would lose: later commits are not recorded.
+    pub fn detach(&mut self) {
+        self.journal.detach();
+    }
+
     /// Makes a checkpoint now.
     ///
     /// # Errors
@@ -261,8 +315,8 @@ impl<M: Machine> JournaledMachine<M> {
     /// had confirmed, so that the state is not that of the journal any more.
     pub(crate) fn come_back(&mut self, watch: Watch<'_, M>) -> Result<Reopened<M::Effect>, Error> {
         let position = self.journal.position();
-        let place = self.place.as_mut().ok_or(Error::Failed)?;
-        let (store, mut repairs) = place.open_again()?;
+        let location = self.location.as_mut().ok_or(Error::Failed)?;
+        let (store, mut repairs) = location.reopen()?;
         let mut journal = Journal::<M>::with_store(store, self.journal.options())?;
         if journal.identity() != self.journal.identity() || !journal.has(position)? {
             let sequence = position.sequence;
@@ -335,10 +389,22 @@ impl<M: Machine> JournaledMachine<M> {
             state,
             checkpoint: checkpoint.unwrap_or(0),
             bounds_due: true,
-            place: None,
+            location: None,
         };
         Ok((machine, opened))
     }
+}
+
+/// Writes the beginning of a journal that starts with a state.
+fn put_beginning<M: Machine>(
+    store: &mut dyn Store,
+    header: Header,
+    position: Position,
+    state: &M::State,
+) -> Result<(), Error> {
+    let base = Base::of::<M>(header.identity(), position, state)?;
+    store.put(Part::Header, &header.raised().bytes()?)?;
+    Ok(store.put(Part::Base, base.bytes())?)
 }
 
 /// The newest checkpoint, if everything about it fits.

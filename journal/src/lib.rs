@@ -21,7 +21,7 @@
 //!                           sealed history, compressed, never changed
 //! ```
 //!
-//! A record ([`record`]) carries its number, time, entropy, kind and event, and a checksum that is
+//! A record ([`record`]) carries its number, time, randomness, kind and event, and a checksum that is
 //! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`JournaledMachine`]
 //! adds the state; [`engine`] adds the loop.
 //!
@@ -47,8 +47,6 @@ mod outage;
 pub mod journaled;
 
 pub mod journal;
-
-mod batch;
 
 mod records;
 
@@ -79,7 +77,7 @@ pub mod failpoint;
 pub use allexmaster_machine::{Machine, Mono, Stamp, Time, Wall};
 pub use base::Base;
 pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
-pub use compaction::{Bounds, Compaction, CompactionEnd, Wish};
+pub use compaction::{Bounds, Compaction, CompactionEnd, CompactionRequest};
 pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
 pub use failpoint::{BadFailpoint, Failpoint, Point};

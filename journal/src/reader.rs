@@ -3,7 +3,8 @@
 use crate::error::Error;
 use crate::record::{self, Checksum, Record, RecordError};
 use crate::store::{Block, Store};
-use allexmaster_machine::Stamp;
+use allexmaster_machine::{Machine, Stamp};
+use uuid::Uuid;
 
 /// A place between two records: what the next one has to fit to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub struct Position {
     pub checksum: Checksum,
     /// Its time in milliseconds since the Unix epoch; 0 at the start.
     pub at: u64,
+}
+
+impl Position {
+    /// What the first record of a whole journal follows.
+    pub(crate) fn before_first<M: Machine>(identity: Uuid) -> Self {
+        Self {
+            sequence: 0,
+            checksum: record::genesis(M::PROGRAM, &identity.to_string()),
+            at: 0,
+        }
+    }
 }
 
 /// Walks over the records after a position.

@@ -11,7 +11,7 @@ use crate::header::Header;
 use crate::journal::{SEAL_BYTES, SEAL_EVENTS};
 use crate::reader::Position;
 use crate::record::{self, Checksum, MAX_PAYLOAD};
-use crate::store::{Block, FolderStore, Store};
+use crate::store::{Block, FolderStore, Part, Store};
 use allexmaster_machine::{Machine, Stamp};
 
 /// A journal that is being put down. What was put down is used only once [`Restore::finish`] returned.
@@ -42,16 +42,12 @@ impl<M: Machine> Restore<M> {
         let header = Header::new(M::PROGRAM, identity);
         let position = match base {
             None => {
-                store.put_header(&header.bytes()?)?;
-                Position {
-                    sequence: 0,
-                    checksum: record::genesis(M::PROGRAM, &identity.to_string()),
-                    at: 0,
-                }
+                store.put(Part::Header, &header.bytes()?)?;
+                Position::before_first::<M>(identity)
             }
             Some(base) => {
-                store.put_header(&header.raised().bytes()?)?;
-                store.put_base(base.bytes(), base.position().sequence)?;
+                store.put(Part::Header, &header.raised().bytes()?)?;
+                store.put(Part::Base, base.bytes())?;
                 base.position()
             }
         };
@@ -113,7 +109,7 @@ impl<M: Machine> Restore<M> {
         if self.events > 0 {
             self.seal()?;
         }
-        self.store.acknowledge(self.position.sequence)?;
+        self.store.sync(self.position.sequence)?;
         Ok(self.position)
     }
 

@@ -8,7 +8,7 @@ use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::screen::Screen;
 use allexmaster_inspect::source::{Ask, Page, PageWish};
 use allexmaster_inspect::time::Zone;
-use allexmaster_journal::{Compaction, Wish};
+use allexmaster_journal::{Compaction, CompactionRequest};
 use serde_json::json;
 
 use super::{Common, complain};
@@ -97,7 +97,7 @@ fn master(common: &Common) -> Option<Box<Ask>> {
 }
 
 /// Has the master of the folder compact its journal, if one runs there.
-fn compact(common: &Common, wish: Wish) -> Option<Result<Compaction, String>> {
+fn compact(common: &Common, wish: CompactionRequest) -> Option<Result<Compaction, String>> {
     let (folder, sockets) = (&common.directory, &common.socket_dir);
     let asked = client::ask(folder, sockets, "compact", vec![json!(wish)]);
     match asked.and_then(client::document) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use allexmaster_inspect::source::{Page, PageWish};
-use allexmaster_journal::{Compaction, Stopped, Wish};
+use allexmaster_journal::{Compaction, Stopped};
 use allexmaster_state::{Reply, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,7 +75,7 @@ pub enum Compacted {
 
 /// A compaction, which goes on beside the loop.
 async fn compact(inbox: &EventInbox, wish: CompactionRequest) -> Result<Compacted, Stopped> {
-    let wish = Wish {
+    let wish = allexmaster_journal::CompactionRequest {
         keep: wish.keep,
         most_bytes: wish.most_bytes,
         dry_run: wish.dry_run,

@@ -14,11 +14,10 @@ use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
-use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
+use allexmaster_journal::engine;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
-use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
+use allexmaster_sessions::{ConnectionName, Input, Mark, ReplayedEffects, Sessions};
+use allexmaster_state::Event;
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::time::{ClockId, clock_gettime};

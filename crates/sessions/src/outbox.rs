@@ -22,12 +22,12 @@ impl OutboxAck {
     }
 }
 
-/// What the events caused that a killed engine recorded and the sessions have not got yet.
+/// What the events caused that a killed engine recorded and whose effects the sessions did not get.
 #[derive(Debug, Default)]
 pub struct ReplayedEffects {
-    /// Up to where they go.
+    /// The journal up to the last of those events.
     pub ack: OutboxAck,
-    /// Those for the sessions, in order.
+    /// Their effects for the sessions, in order.
     pub effects: Vec<SessionEffect>,
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use allexmaster_inspect::error::InspectError;
 use allexmaster_inspect::source::{ExportWriter, Start};
-use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_state::Rules;
 use thiserror::Error;
@@ -32,7 +32,7 @@ pub struct Failure {
     /// What did not hold.
     pub what: String,
     /// The journal.
-    pub disk: MemoryStore,
+    pub disk: FakeDisk,
 }
 
 /// The journal of a run could not be written.

@@ -1,6 +1,6 @@
 //! The LanManager: its real rules, its real front, its journal; restarted now and then.
 
-use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_lanmanager::rules::{self, Event, Files, Need, Settings};
 use allexmaster_lanmanager::serve::{Access, Front, Rules, Task};
@@ -21,7 +21,7 @@ const CRASH_PERMILLE: u64 = 2;
 
 /// The LanManager.
 pub(crate) struct LanManager {
-    disk: MemoryStore,
+    disk: FakeDisk,
     parts: Option<Parts>,
     /// Counts its starts.
     pub(crate) run: u64,
@@ -37,7 +37,7 @@ struct Parts {
 impl LanManager {
     pub(crate) fn new(needs: Vec<Need>) -> Self {
         Self {
-            disk: MemoryStore::new(),
+            disk: FakeDisk::new(),
             parts: None,
             run: 0,
             needs,

@@ -1,6 +1,6 @@
 //! The world: one clock, one queue, one stream of chance.
 
-use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::store::FakeDisk;
 use allexmaster_state::State;
 
 use crate::agenda::{Agenda, Happening};
@@ -29,7 +29,7 @@ pub(crate) struct World {
     /// Nothing goes wrong any more.
     pub(crate) is_calm: bool,
     pub(crate) agenda: Agenda,
-    pub(crate) disk: MemoryStore,
+    pub(crate) disk: FakeDisk,
     pub(crate) engine: Option<Engine>,
     /// The connections, while there is a master.
     pub(crate) front: Option<Front>,
@@ -66,7 +66,7 @@ impl World {
             plan,
             is_calm: false,
             agenda: Agenda::default(),
-            disk: MemoryStore::new(),
+            disk: FakeDisk::new(),
             engine: None,
             front: None,
             machine: Machine::new(),

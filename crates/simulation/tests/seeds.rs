@@ -1,7 +1,7 @@
 //! Fixed seeds, in every test run. More of them: `cargo run --release -p allexmaster-simulation -- --seeds 1000`.
 
 use allexmaster_inspect::source;
-use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options, SystemClock};
 use allexmaster_simulation::{Crashes, Failure, Length, Loss, Report, run};
 use allexmaster_state::Rules;
@@ -57,7 +57,7 @@ fn a_seed_decides_everything() {
 
 #[test]
 fn a_failed_run_leaves_a_journal_that_the_tools_open() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let (mut live, _) =
         JournaledMachine::<Rules>::with_store(Box::new(disk.clone()), Options::default())
             .expect("an empty disk becomes a journal");

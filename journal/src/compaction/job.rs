@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use uuid::Uuid;
 
-use super::{Compaction, Wish};
+use super::{Compaction, CompactionRequest};
 use crate::base::Base;
 use crate::checkpoint;
 use crate::error::Error;
@@ -29,7 +29,7 @@ pub(crate) struct Job<M> {
     checkpoint: Position,
     /// The checkpoint's state as JSON.
     checkpoint_json: Vec<u8>,
-    wish: Wish,
+    request: CompactionRequest,
     machine: PhantomData<fn() -> M>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Prepared {
 
 impl<M: Machine> Journal<M> {
     /// What a compaction needs to know, taken at this moment.
-    pub(super) fn job(&mut self, wish: Wish) -> Result<Job<M>, Error> {
+    pub(super) fn job(&mut self, request: CompactionRequest) -> Result<Job<M>, Error> {
         let identity = self.identity();
         let refused = |why: String| Error::NoCheckpoint { why };
         let position = match self.stored_checkpoint()? {
@@ -62,22 +62,23 @@ impl<M: Machine> Journal<M> {
         let mut tail = Vec::new();
         let mut next = unsealed;
         while next <= position.sequence
-            && let Some(block) = self.store.block_from(next)?
+            && let Some(block) = self.store()?.block_from(next)?
         {
             next = block.first + 1;
             tail.push(block);
         }
+        let sealed = self.sealed();
         Ok(Job {
             identity,
             start: self.start,
             base: self.base.clone(),
             last,
-            sealed: self.store.sealed(),
-            reader: self.store.sealed_reader(),
+            sealed: sealed.blocks,
+            reader: sealed.reader,
             tail,
             checkpoint: position,
             checkpoint_json: written.json,
-            wish,
+            request,
             machine: PhantomData,
         })
     }
@@ -104,7 +105,7 @@ impl<M: Machine> Job<M> {
             told.through = position.sequence;
             told.through_at = position.at;
             let made = Base::new::<M>(self.identity, position, M::STEP_VERSION, &json)?;
-            base = Some(made).filter(|_| !self.wish.dry_run);
+            base = Some(made).filter(|_| !self.request.dry_run);
         }
         Ok(Prepared { told, base })
     }
@@ -115,14 +116,14 @@ impl<M: Machine> Job<M> {
         let able = self.sealed.partition_point(below);
         let mut left: u64 = self.sealed.iter().map(|part| part.bytes).sum();
         let mut too_many = 0;
-        while let Some(most) = self.wish.most_bytes
+        while let Some(most) = self.request.most_bytes
             && left > most
             && too_many < able
         {
             left -= self.sealed[too_many].bytes;
             too_many += 1;
         }
-        let oldest_kept = self.last.at.saturating_sub(self.wish.keep);
+        let oldest_kept = self.last.at.saturating_sub(self.request.keep);
         // Recorded time never goes back.
         let (mut low, mut high) = (0, able);
         while low < high {

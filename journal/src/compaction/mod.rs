@@ -33,7 +33,7 @@ use crate::base::Base;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::journal::Journal;
-use crate::store::Sealed;
+use crate::store::{Part, Sealed};
 use allexmaster_machine::Machine;
 use job::Prepared;
 
@@ -46,7 +46,7 @@ const SLACK_PARTS: u64 = 4;
 
 /// What a compaction may remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct CompactionRequest {
     /// What happened within so many milliseconds before the last event is kept.
     pub keep: u64,
     /// Where it is given: of the sealed history only so many bytes are kept, however new they are.
@@ -97,7 +97,7 @@ impl Compaction {
 pub type CompactionEnd = Result<Compaction, Error>;
 
 /// A compaction on its way.
-pub(crate) enum Work {
+pub(crate) enum Stage {
     /// The history is being replayed on another thread.
     Preparing {
         thread: JoinHandle<Result<Prepared, Error>>,
@@ -117,15 +117,15 @@ impl<M: Machine> Journal<M> {
     /// # Errors
     /// [`Error::NoCheckpoint`], [`Error::CheckpointDiffers`] or [`Error::Damaged`] before anything was
     /// removed; or the storage failed.
-    pub fn compact(&mut self, wish: Wish) -> CompactionEnd {
+    pub fn compact(&mut self, request: CompactionRequest) -> CompactionEnd {
         if self.compaction.is_some() {
             while self.tend_compaction().is_none() && self.compaction.is_some() {}
         }
-        let prepared = self.job(wish)?.run()?;
+        let prepared = self.job(request)?.run()?;
         let mut told = prepared.told;
-        if let Some(base) = prepared.base.filter(|_| !wish.dry_run) {
+        if let Some(base) = prepared.base.filter(|_| !request.dry_run) {
             self.begin_with(base)?;
-            while self.release()? > 0 {}
+            while self.release_some()? > 0 {}
             told.done = true;
         }
         Ok(told)
@@ -133,9 +133,12 @@ impl<M: Machine> Journal<M> {
 
     /// Begins to remove old history while the journal is in use. [`crate::JournaledMachine::maintain`] goes on with
     /// it; the answer comes when it is done.
-    pub fn compact_in_background(&mut self, wish: Wish) -> oneshot::Receiver<CompactionEnd> {
+    pub fn compact_in_background(
+        &mut self,
+        request: CompactionRequest,
+    ) -> oneshot::Receiver<CompactionEnd> {
         let (answer, answered) = oneshot::channel();
-        if let Err((error, Some(answer))) = self.begin_work(wish, Some(answer)) {
+        if let Err((error, Some(answer))) = self.begin_work(request, Some(answer)) {
             // Whoever asked may have gone.
             let _ = answer.send(Err(error));
         }
@@ -150,7 +153,7 @@ impl<M: Machine> Journal<M> {
     /// Begins to compact where the history is beyond its bounds.
     pub(crate) fn keep_within(&mut self, bounds: Bounds) -> Option<CompactionEnd> {
         let slack = |bound: u64| bound.saturating_add(bound / SLACK_PARTS);
-        let parts = self.store.sealed();
+        let parts = self.sealed().blocks;
         let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let too_large = bounds.most_bytes > 0 && bytes > bounds.most_bytes;
         let oldest = parts.first().copied();
@@ -163,7 +166,7 @@ impl<M: Machine> Journal<M> {
         if !(too_large || too_old) {
             return None;
         }
-        let wish = Wish {
+        let request = CompactionRequest {
             keep: if bounds.keep > 0 {
                 bounds.keep
             } else {
@@ -172,30 +175,30 @@ impl<M: Machine> Journal<M> {
             most_bytes: too_large.then(|| bounds.most_bytes - bounds.most_bytes / SLACK_PARTS),
             dry_run: false,
         };
-        let begun = self.begin_work(wish, None);
+        let begun = self.begin_work(request, None);
         begun.err().map(|(error, _)| Err(error))
     }
 
     /// Goes on with a compaction; tells its end. A failure leaves the journal as good as it was.
     pub(crate) fn tend_compaction(&mut self) -> Option<CompactionEnd> {
         let (end, answer) = match self.compaction.take()? {
-            Work::Preparing { thread, answer } if !thread.is_finished() => {
-                self.compaction = Some(Work::Preparing { thread, answer });
+            Stage::Preparing { thread, answer } if !thread.is_finished() => {
+                self.compaction = Some(Stage::Preparing { thread, answer });
                 return None;
             }
-            Work::Preparing { thread, answer } => match self.take_over(thread) {
+            Stage::Preparing { thread, answer } => match self.take_over(thread) {
                 Ok((told, true)) => {
                     let told = Some(told);
-                    self.compaction = Some(Work::Releasing { told, answer });
+                    self.compaction = Some(Stage::Releasing { told, answer });
                     return None;
                 }
                 Ok((told, false)) => (Ok(told), answer),
                 Err(error) => (Err(error), answer),
             },
-            Work::Releasing { told, answer } => match self.release() {
+            Stage::Releasing { told, answer } => match self.release_some() {
                 Ok(0) => (Ok(told?), answer),
                 Ok(_) => {
-                    self.compaction = Some(Work::Releasing { told, answer });
+                    self.compaction = Some(Stage::Releasing { told, answer });
                     return None;
                 }
                 Err(error) => (Err(error), answer),
@@ -218,7 +221,7 @@ impl<M: Machine> Journal<M> {
     /// can be begun again.
     pub(crate) fn give_up_compaction(&mut self) {
         let answer = match self.compaction.take() {
-            Some(Work::Preparing { answer, .. } | Work::Releasing { answer, .. }) => answer,
+            Some(Stage::Preparing { answer, .. } | Stage::Releasing { answer, .. }) => answer,
             None => None,
         };
         if let Some(answer) = answer {
@@ -229,13 +232,13 @@ impl<M: Machine> Journal<M> {
 
     fn begin_work(
         &mut self,
-        wish: Wish,
+        request: CompactionRequest,
         answer: Option<oneshot::Sender<CompactionEnd>>,
     ) -> Result<(), (Error, Option<oneshot::Sender<CompactionEnd>>)> {
         if self.compaction.is_some() {
             return Err((Error::Compacting, answer));
         }
-        let job = match self.job(wish) {
+        let job = match self.job(request) {
             Ok(job) => job,
             Err(error) => return Err((error, answer)),
         };
@@ -244,7 +247,7 @@ impl<M: Machine> Journal<M> {
             .spawn(move || job.run());
         match thread {
             Ok(thread) => {
-                self.compaction = Some(Work::Preparing { thread, answer });
+                self.compaction = Some(Stage::Preparing { thread, answer });
                 Ok(())
             }
             Err(_) => Err((Error::CompactionBroke, answer)),
@@ -273,10 +276,10 @@ impl<M: Machine> Journal<M> {
         let (failpoint, through) = (self.options().failpoint, base.position().sequence);
         failpoint::pass(failpoint, Point::CompactionVerified, 1, through);
         let header = self.header.clone().raised();
-        self.store.put_header(&header.bytes()?)?;
+        self.store()?.put(Part::Header, &header.bytes()?)?;
         self.header = header;
         failpoint::pass(failpoint, Point::FormatRaised, 1, through);
-        self.store.put_base(base.bytes(), through)?;
+        self.store()?.put(Part::Base, base.bytes())?;
         self.start = base.position();
         self.base = Some(base);
         self.oldest = None;
@@ -285,8 +288,8 @@ impl<M: Machine> Journal<M> {
     }
 
     /// Removes some of the files before the beginning; tells how many are left.
-    fn release(&mut self) -> Result<usize, Error> {
-        let left = self.store.release(RELEASED_AT_ONCE)?;
+    fn release_some(&mut self) -> Result<usize, Error> {
+        let left = self.release(RELEASED_AT_ONCE)?;
         let through = self.start.sequence;
         failpoint::pass(self.options().failpoint, Point::HistoryReleased, 1, through);
         Ok(left)
@@ -299,7 +302,7 @@ impl<M: Machine> Journal<M> {
         {
             return Some(at);
         }
-        let at = job::end_of(self.store.sealed_reader().as_ref(), oldest).ok()?;
+        let at = job::end_of(self.sealed().reader.as_ref(), oldest).ok()?;
         self.oldest = Some((oldest.first, at));
         Some(at)
     }

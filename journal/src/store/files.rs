@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::folder::{CHECKPOINT, HEADER};
+use super::{Part, StoreError};
 
 /// The extension of a file that is not finished. Such a file is ignored and overwritten.
 pub(super) const UNFINISHED: &str = "unfinished";
@@ -21,14 +22,19 @@ const ROOM: &str = "room";
 pub(super) struct Note {
     path: PathBuf,
     file: File,
+    number: u64,
 }
 
 impl Note {
     pub(super) fn open(path: PathBuf) -> Result<Self, StoreError> {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(&path).map_err(failed("open", &path))?;
-        Ok(Self { path, file })
+        let mut file = options.open(&path).map_err(failed("open", &path))?;
+        let mut bytes = Vec::new();
+        let read = file.read_to_end(&mut bytes);
+        read.map_err(failed("read", &path))?;
+        let number = number_in(&bytes);
+        Ok(Self { path, file, number })
     }
 
     /// The number in a file that is not to be touched.
@@ -45,18 +51,14 @@ impl Note {
             .file
             .rewind()
             .and_then(|()| self.file.write_all(&bytes));
-        written.map_err(failed("write", &self.path))
+        written.map_err(failed("write", &self.path))?;
+        self.number = number;
+        Ok(())
     }
 
     /// The number, or 0 where there is none that can be believed.
-    pub(super) fn read(&mut self) -> Result<u64, StoreError> {
-        let mut bytes = Vec::new();
-        let read = self
-            .file
-            .rewind()
-            .and_then(|()| self.file.read_to_end(&mut bytes));
-        read.map_err(failed("read", &self.path))?;
-        Ok(number_in(&bytes))
+    pub(super) const fn number(&self) -> u64 {
+        self.number
     }
 }
 
@@ -107,17 +109,34 @@ pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, StoreError> 
 /// The state that a compacted journal begins with: twice, because nothing else could replace it.
 const BASES: [&str; 2] = ["base", "base-copy"];
 
-/// All copies of the base that are there.
-pub(super) fn read_bases(folder: &Path) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut found = Vec::new();
-    for name in BASES {
-        found.extend(read_if_there(&folder.join(name))?);
+/// All copies of a part; see [`super::Store::get`].
+pub(super) fn read_part(folder: &Path, part: Part) -> Result<Vec<Vec<u8>>, StoreError> {
+    let names: &[&str] = match part {
+        Part::Header => &[HEADER],
+        Part::Base => &BASES,
+        Part::Checkpoint => &[CHECKPOINT],
+    };
+    let mut copies = Vec::new();
+    for name in names {
+        copies.push(read_if_there(&folder.join(name))?);
     }
-    Ok(found)
+    if copies.iter().all(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    Ok(copies.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// Replaces a part; see [`super::Store::put`].
+pub(super) fn write_part(folder: &Path, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+    match part {
+        Part::Header => write_whole(&folder.join(HEADER), bytes),
+        Part::Base => write_bases(folder, bytes),
+        Part::Checkpoint => write_whole(&folder.join(CHECKPOINT), bytes),
+    }
 }
 
 /// Writes all copies of the base, one after the other: one of them is whole at any moment.
-pub(super) fn write_bases(folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+fn write_bases(folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     for name in BASES {
         write_whole(&folder.join(name), bytes)?;
     }

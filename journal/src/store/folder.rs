@@ -23,7 +23,7 @@ use fs4::{FileExt, TryLockError};
 use super::files::{self, Note, failed};
 use super::history::History;
 use super::tail::{self, Tail};
-use super::{Block, Place, Sealed, SealedReader, Store, StoreError, Unsealed};
+use super::{Block, Extent, Location, Part, SealedBlocks, Store, StoreError};
 use crate::clock::{Clock, SystemClock};
 use crate::recovery::Recovery;
 
@@ -55,12 +55,12 @@ pub struct FolderStore {
 
 /// A folder in which a journal is opened, and opened again. Keeps the lock in between, so that no
 /// other process can take the journal while its storage does not work.
-pub struct FolderPlace {
+pub struct FolderLocation {
     folder: PathBuf,
     lock: Option<Arc<File>>,
 }
 
-impl FolderPlace {
+impl FolderLocation {
     /// The folder, of which nothing is opened yet.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
@@ -71,14 +71,14 @@ impl FolderPlace {
     }
 }
 
-impl Place for FolderPlace {
+impl Location for FolderLocation {
     fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
         let (store, recoveries) = FolderStore::open(&self.folder)?;
         self.lock = Some(Arc::clone(&store.lock));
         Ok((Box::new(store), recoveries))
     }
 
-    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+    fn reopen(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
         let Some(lock) = &self.lock else {
             return self.open();
         };
@@ -129,28 +129,31 @@ impl FolderStore {
 }
 
 impl Store for FolderStore {
-    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        files::read_if_there(&self.folder.join(HEADER))
+    fn get(&mut self, part: Part) -> Result<Vec<Vec<u8>>, StoreError> {
+        files::read_part(&self.folder, part)
     }
 
-    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        files::write_whole(&self.folder.join(HEADER), bytes)
+    fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+        files::write_part(&self.folder, part, bytes)
     }
 
-    fn write(&mut self, block: &Block) -> Result<(), StoreError> {
+    fn append(&mut self, block: &Block) -> Result<(), StoreError> {
         self.tail.write(block)
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
-        self.tail.sync()
+    fn sync(&mut self, last: u64) -> Result<(), StoreError> {
+        self.tail.sync()?;
+        self.acknowledged.write(last)
     }
 
-    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
-        self.acknowledged.write(sequence)
-    }
-
-    fn acknowledged(&mut self) -> Result<u64, StoreError> {
-        self.acknowledged.read()
+    fn extent(&self) -> Extent {
+        let tail = self.tail.size();
+        Extent {
+            sealed_through: self.history.sealed_through(),
+            unsealed_blocks: tail.blocks,
+            unsealed_bytes: tail.bytes,
+            acknowledged: self.acknowledged.number(),
+        }
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -172,14 +175,6 @@ impl Store for FolderStore {
         self.tail.replace(block.first..=last, None)?;
         // Nothing depends on the removal, but what sled has not written stays in its memory.
         self.tail.sync()
-    }
-
-    fn sealed_through(&self) -> u64 {
-        self.history.sealed_through()
-    }
-
-    fn unsealed(&self) -> Unsealed {
-        self.tail.size()
     }
 
     fn set_aside(
@@ -210,38 +205,12 @@ impl Store for FolderStore {
         Ok(Some(place))
     }
 
-    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
-        files::read_bases(&self.folder)
+    fn release(&mut self, through: u64, most: usize) -> Result<usize, StoreError> {
+        self.history.release(through, most)
     }
 
-    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError> {
-        files::write_bases(&self.folder, bytes)?;
-        self.begin_after(through);
-        Ok(())
-    }
-
-    fn begin_after(&mut self, through: u64) {
-        self.history.begin_after(through);
-    }
-
-    fn release(&mut self, most: usize) -> Result<usize, StoreError> {
-        self.history.release(most)
-    }
-
-    fn sealed(&self) -> Vec<Sealed> {
-        self.history.sealed()
-    }
-
-    fn sealed_reader(&self) -> Box<dyn SealedReader> {
-        self.history.reader()
-    }
-
-    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        files::read_if_there(&self.folder.join(CHECKPOINT))
-    }
-
-    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        files::write_whole(&self.folder.join(CHECKPOINT), bytes)
+    fn sealed(&self) -> Option<SealedBlocks> {
+        Some(self.history.sealed())
     }
 }
 

@@ -17,7 +17,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, failed};
-use super::{Block, Sealed, SealedReader, StoreError};
+use super::{Block, Sealed, SealedBlocks, SealedReader, StoreError};
 
 const EXTENSION: &str = "sealed";
 const MAGIC: &[u8; 14] = b"allexjournal\x01\x00";
@@ -30,8 +30,6 @@ pub(super) struct History {
     folder: PathBuf,
     /// First to last sequence number of each file.
     files: BTreeMap<u64, u64>,
-    /// The journal begins after this event; older files are waste.
-    before: u64,
 }
 
 /// Reads sealed files by their names alone.
@@ -57,7 +55,6 @@ impl History {
         let mut history = Self {
             files: BTreeMap::new(),
             folder,
-            before: 0,
         };
         if !history.folder.is_dir() {
             return Ok(history);
@@ -72,39 +69,30 @@ impl History {
         Ok(history)
     }
 
-    /// The last sealed sequence number, also of what was compacted; 0 where nothing ever was sealed.
+    /// The last sealed sequence number; 0 where nothing is sealed.
     pub(super) fn sealed_through(&self) -> u64 {
-        let last = self.files.last_key_value().map_or(0, |(_, last)| *last);
-        last.max(self.before)
+        self.files.last_key_value().map_or(0, |(_, last)| *last)
     }
 
-    /// The journal begins after this event.
-    pub(super) fn begin_after(&mut self, through: u64) {
-        self.before = through;
-    }
-
-    /// The files from the beginning on, oldest first.
-    pub(super) fn sealed(&self) -> Vec<Sealed> {
-        let files = self.files.iter().filter(|(_, last)| **last > self.before);
-        let sealed = files.map(|(&first, &last)| Sealed {
+    /// The files, oldest first.
+    pub(super) fn sealed(&self) -> SealedBlocks {
+        let blocks = self.files.iter().map(|(&first, &last)| Sealed {
             first,
             last,
             // One that cannot be looked at shows as damage when it is read.
             bytes: fs::metadata(self.path(first, last)).map_or(0, |facts| facts.len()),
         });
-        sealed.collect()
+        SealedBlocks {
+            blocks: blocks.collect(),
+            reader: Box::new(SealedFiles {
+                folder: self.folder.clone(),
+            }),
+        }
     }
 
-    /// Reads sealed files for another thread.
-    pub(super) fn reader(&self) -> Box<dyn SealedReader> {
-        Box::new(SealedFiles {
-            folder: self.folder.clone(),
-        })
-    }
-
-    /// Removes up to `most` files from before the beginning, the oldest first; tells how many are left.
-    pub(super) fn release(&mut self, most: usize) -> Result<usize, StoreError> {
-        let waste = self.files.iter().filter(|(_, last)| **last <= self.before);
+    /// See [`super::Store::release`].
+    pub(super) fn release(&mut self, through: u64, most: usize) -> Result<usize, StoreError> {
+        let waste = self.files.iter().filter(|(_, last)| **last <= through);
         let waste: Vec<(u64, u64)> = waste.map(|(first, last)| (*first, *last)).collect();
         for (first, last) in waste.iter().take(most) {
             let path = self.path(*first, *last);

@@ -1,22 +1,20 @@
-//! Where the bytes of a journal are: behind one trait, with two implementations.
+//! Where the bytes of a journal are: one trait, three implementations.
 //!
-//! [`FolderStore`] keeps them in a folder on disk (sled for what is new, sealed files for what is
-//! old); [`MemoryStore`] keeps them in memory and can crash in every way that a disk can. One suite
-//! of tests holds both to this contract.
+//! - [`FolderStore`]: a folder on disk, with sled for new records and sealed files for old ones.
+//! - [`FileStore`]: one open file that need not have a name, for a log that outlives the process.
+//! - [`FakeDisk`]: memory that fails and tears writes as a disk does, for simulations.
+//!
+//! One suite of tests holds them to this contract. [`ReadingStore`] reads a folder that another
+//! process may be writing.
 
-mod folder;
-
-mod tail;
-
-mod history;
-
+mod fake_disk;
+#[cfg(unix)]
+mod file;
 mod files;
-
-mod memory;
-
+mod folder;
+mod history;
 mod reading;
-
-mod closed;
+mod tail;
 
 use std::io;
 use std::path::PathBuf;
@@ -25,9 +23,10 @@ use thiserror::Error;
 
 use crate::recovery::Recovery;
 
-pub(crate) use closed::ClosedStore;
-pub use folder::{FolderPlace, FolderStore};
-pub use memory::{Fault, MemoryStore};
+pub use fake_disk::{FakeDisk, Fault};
+#[cfg(unix)]
+pub use file::FileStore;
+pub use folder::{FolderLocation, FolderStore};
 pub use reading::ReadingStore;
 
 /// Whole records, one after the other, that were written together or sealed together.
@@ -39,13 +38,29 @@ pub struct Block {
     pub bytes: Vec<u8>,
 }
 
-/// The size of what is not sealed.
+/// A small part of a journal beside its records. It is replaced as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What the journal says of itself: format, program, identity.
+    Header,
+    /// The state that the journal begins with. Kept in more than one copy where a disk could damage it.
+    Base,
+    /// A later state. Only a cache: a store need not keep it.
+    Checkpoint,
+}
+
+/// How much a store holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unsealed {
-    /// How many blocks: entries of the database.
-    pub blocks: u64,
-    /// How many bytes of records, not compressed.
-    pub bytes: u64,
+pub struct Extent {
+    /// The last sealed sequence number; 0 where nothing is sealed.
+    pub sealed_through: u64,
+    /// How many blocks are not sealed: entries of the database.
+    pub unsealed_blocks: u64,
+    /// How many bytes of records are not sealed, before compression.
+    pub unsealed_bytes: u64,
+    /// The last sequence number that a sync confirmed; 0 where it is not known. After a crash it may
+    /// be too low, never too high.
+    pub acknowledged: u64,
 }
 
 /// A sealed block, as its name tells.
@@ -68,60 +83,62 @@ pub trait SealedReader: Send {
     fn read(&self, sealed: Sealed) -> Result<Block, StoreError>;
 }
 
+/// The sealed blocks of a store, oldest first, and a way to read them from another thread. Blocks that
+/// are released later can no longer be read.
+pub struct SealedBlocks {
+    /// What there is.
+    pub blocks: Vec<Sealed>,
+    /// Reads one of them.
+    pub reader: Box<dyn SealedReader>,
+}
+
 /// Where a journal's storage is, so that it can be opened again after it failed.
-pub trait Place: Send {
-    /// Opens or begins the storage, and tells what had to be repaired.
+pub trait Location: Send {
+    /// Opens or begins the storage, and reports what had to be repaired.
     ///
     /// # Errors
     /// As [`FolderStore::open`].
     fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError>;
 
-    /// Opens it again after it failed: whoever had it open has dropped it. Begins nothing. What can
-    /// be read from it then is on disk, whatever the failure was.
+    /// Opens the storage again after it failed and was dropped. Never begins a new one. What can be
+    /// read from it then is on disk, whatever the failure was.
     ///
     /// # Errors
     /// It still does not work: try again later.
-    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError>;
+    fn reopen(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError>;
 }
 
-/// The storage of one journal. Knows places and bytes; nothing of records, events or states.
+/// The storage of one journal. Knows positions and bytes; nothing of events or states.
+///
+/// The last three methods are for stores that move old records to a sealed history.
 pub trait Store: Send {
-    /// What the journal says of itself, if it was begun.
+    /// All copies of a part; none where it was never put. A copy that is missing is empty.
     ///
     /// # Errors
     /// The storage cannot be read.
-    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
+    fn get(&mut self, part: Part) -> Result<Vec<Vec<u8>>, StoreError>;
 
-    /// Begins the journal, or raises its format. Durable on return.
+    /// Replaces a part, whole or not at all. Durable on return.
     ///
     /// # Errors
     /// The storage cannot be written.
-    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Takes in a block. It need not be durable before [`Store::sync`] returns.
+    /// Takes a block. It need not be durable before [`Store::sync`] returns.
     ///
     /// # Errors
     /// The storage cannot be written.
-    fn write(&mut self, block: &Block) -> Result<(), StoreError>;
+    fn append(&mut self, block: &Block) -> Result<(), StoreError>;
 
-    /// Makes everything that was written durable: against a kill and against a power cut.
+    /// Makes everything that was appended durable, against a kill and a power cut, and notes `last` as
+    /// [`Extent::acknowledged`].
     ///
     /// # Errors
-    /// The storage cannot be written; what was written since the last sync may be there or not.
-    fn sync(&mut self) -> Result<(), StoreError>;
+    /// The storage cannot be written; what was appended since the last sync may be there or not.
+    fn sync(&mut self, last: u64) -> Result<(), StoreError>;
 
-    /// Notes that everything up to `sequence` is durable, to know later if the storage lost some of
-    /// it. The note itself may be lost: it is only ever too low.
-    ///
-    /// # Errors
-    /// The storage cannot be written.
-    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError>;
-
-    /// The last sequence number that was noted; 0 where none is known.
-    ///
-    /// # Errors
-    /// The storage cannot be read.
-    fn acknowledged(&mut self) -> Result<u64, StoreError>;
+    /// How much there is.
+    fn extent(&self) -> Extent;
 
     /// The block with the smallest first sequence number at or above `first`.
     ///
@@ -135,66 +152,38 @@ pub trait Store: Send {
     /// The storage, or that block, cannot be read.
     fn block_holding(&mut self, sequence: u64) -> Result<Option<Block>, StoreError>;
 
-    /// Puts the blocks that follow the sealed ones up to `block`'s last record into a sealed one.
-    /// Durable before the old ones are let go.
-    ///
-    /// # Errors
-    /// The storage cannot be written.
-    fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError>;
-
-    /// The last sealed sequence number; 0 where nothing is sealed.
-    fn sealed_through(&self) -> u64;
-
-    /// How much is not sealed.
-    fn unsealed(&self) -> Unsealed;
-
-    /// Takes every block that begins at or after `from` out of the journal, keeping the bytes for
-    /// people in a place that it names, and puts `kept` (records that still verify) in.
+    /// Takes every block that begins at or after `from` out of the journal, and puts `kept` (records
+    /// that still verify) in. Returns where the bytes are kept for people, if anywhere.
     ///
     /// # Errors
     /// The storage cannot be written.
     fn set_aside(&mut self, from: u64, kept: Option<&Block>)
     -> Result<Option<PathBuf>, StoreError>;
 
-    /// All copies of the state that the journal begins with; none where nothing was ever compacted.
+    /// Replaces the unsealed blocks up to number `last` by one sealed block, which is durable before
+    /// they are removed.
     ///
     /// # Errors
-    /// The storage cannot be read.
-    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// The storage cannot be written, or has no sealed history.
+    fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError> {
+        let _ = (block, last);
+        Err(StoreError::NoHistory)
+    }
 
-    /// Makes `bytes` the state that the journal begins with, `through` the last event before it. On
-    /// return it is durable, in more than one copy, and the journal begins after that event.
-    ///
-    /// # Errors
-    /// The storage cannot be written; the journal begins where it did.
-    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError>;
+    /// The sealed blocks; `None` for a store without a sealed history.
+    fn sealed(&self) -> Option<SealedBlocks> {
+        None
+    }
 
-    /// Tells the store that the journal begins after this event. What is before it is only waste.
-    fn begin_after(&mut self, through: u64);
-
-    /// Removes up to `most` sealed blocks from before the beginning; tells how many are left there.
-    ///
-    /// # Errors
-    /// The storage cannot be written.
-    fn release(&mut self, most: usize) -> Result<usize, StoreError>;
-
-    /// The sealed blocks from the beginning on, oldest first.
-    fn sealed(&self) -> Vec<Sealed>;
-
-    /// A way to read sealed blocks from another thread. What is removed later it does not find.
-    fn sealed_reader(&self) -> Box<dyn SealedReader>;
-
-    /// The newest checkpoint, if there is one.
-    ///
-    /// # Errors
-    /// The storage cannot be read.
-    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// Replaces the checkpoint, whole or not at all.
+    /// Removes up to `most` sealed blocks that end at or before number `through`, the oldest first;
+    /// returns how many of them are left.
     ///
     /// # Errors
     /// The storage cannot be written.
-    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+    fn release(&mut self, through: u64, most: usize) -> Result<usize, StoreError> {
+        let _ = (through, most);
+        Ok(0)
+    }
 }
 
 /// What can go wrong in the storage.
@@ -236,6 +225,9 @@ pub enum StoreError {
         /// The journal's folder.
         path: PathBuf,
     },
+    /// Records are never sealed in this storage.
+    #[error("this journal keeps no sealed history, so nothing of it can be sealed")]
+    NoHistory,
     /// The operating system refused.
     #[error("cannot {action} {}: check its permissions, and that the disk works and is not full", path.display())]
     Io {
@@ -307,6 +299,7 @@ impl StoreError {
             | Self::NoJournal { .. }
             | Self::OnlyRead { .. }
             | Self::Closed
+            | Self::NoHistory
             | Self::Missing { .. }
             | Self::Io { .. }
             | Self::Gone { .. }

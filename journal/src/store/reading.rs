@@ -16,10 +16,10 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 
 use super::files::{self, Note, failed};
-use super::folder::{ACKNOWLEDGED, CHECKPOINT, HEADER, HISTORY, TAIL, copy_without_snapshots};
+use super::folder::{ACKNOWLEDGED, HEADER, HISTORY, TAIL, copy_without_snapshots};
 use super::history::History;
 use super::tail::Tail;
-use super::{Block, Sealed, SealedReader, Store, StoreError, Unsealed};
+use super::{Block, Extent, Part, SealedBlocks, Store, StoreError};
 
 /// How often a copy is made again because the journal was written meanwhile. A copy takes some
 /// milliseconds, a write comes rarely; who writes without a pause is better asked over its socket.
@@ -129,28 +129,30 @@ fn last_write(folder: &Path) -> (Option<SystemTime>, u64) {
 }
 
 impl Store for ReadingStore {
-    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        files::read_if_there(&self.folder.join(HEADER))
+    fn get(&mut self, part: Part) -> Result<Vec<Vec<u8>>, StoreError> {
+        files::read_part(&self.folder, part)
     }
 
-    fn put_header(&mut self, _bytes: &[u8]) -> Result<(), StoreError> {
+    fn put(&mut self, _part: Part, _bytes: &[u8]) -> Result<(), StoreError> {
         self.refuse()
     }
 
-    fn write(&mut self, _block: &Block) -> Result<(), StoreError> {
+    fn append(&mut self, _block: &Block) -> Result<(), StoreError> {
         self.refuse()
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&mut self, _last: u64) -> Result<(), StoreError> {
         self.refuse()
     }
 
-    fn acknowledge(&mut self, _sequence: u64) -> Result<(), StoreError> {
-        self.refuse()
-    }
-
-    fn acknowledged(&mut self) -> Result<u64, StoreError> {
-        Ok(self.acknowledged)
+    fn extent(&self) -> Extent {
+        let tail = self.tail.as_ref().map(Tail::size).unwrap_or_default();
+        Extent {
+            sealed_through: self.history.sealed_through(),
+            unsealed_blocks: tail.blocks,
+            unsealed_bytes: tail.bytes,
+            acknowledged: self.acknowledged,
+        }
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -171,18 +173,6 @@ impl Store for ReadingStore {
         self.history.block_holding(sequence)
     }
 
-    fn seal(&mut self, _block: &Block, _last: u64) -> Result<(), StoreError> {
-        self.refuse()
-    }
-
-    fn sealed_through(&self) -> u64 {
-        self.history.sealed_through()
-    }
-
-    fn unsealed(&self) -> Unsealed {
-        self.tail.as_ref().map(Tail::size).unwrap_or_default()
-    }
-
     fn set_aside(
         &mut self,
         _from: u64,
@@ -191,35 +181,15 @@ impl Store for ReadingStore {
         self.refuse()
     }
 
-    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
-        files::read_bases(&self.folder)
-    }
-
-    fn put_base(&mut self, _bytes: &[u8], _through: u64) -> Result<(), StoreError> {
+    fn seal(&mut self, _block: &Block, _last: u64) -> Result<(), StoreError> {
         self.refuse()
     }
 
-    fn begin_after(&mut self, through: u64) {
-        self.history.begin_after(through);
+    fn sealed(&self) -> Option<SealedBlocks> {
+        Some(self.history.sealed())
     }
 
-    fn release(&mut self, _most: usize) -> Result<usize, StoreError> {
-        self.refuse()
-    }
-
-    fn sealed(&self) -> Vec<Sealed> {
-        self.history.sealed()
-    }
-
-    fn sealed_reader(&self) -> Box<dyn SealedReader> {
-        self.history.reader()
-    }
-
-    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        files::read_if_there(&self.folder.join(CHECKPOINT))
-    }
-
-    fn put_checkpoint(&mut self, _bytes: &[u8]) -> Result<(), StoreError> {
+    fn release(&mut self, _through: u64, _most: usize) -> Result<usize, StoreError> {
         self.refuse()
     }
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::files::failed;
-use super::{Block, StoreError, Unsealed};
+use super::{Block, StoreError};
 
 /// 16 entries make a leaf split, and up to 10 more can come before it does; 26 chunks are well
 /// below the 128 KiB (a quarter of sled's segment of 512 KiB) from which on a leaf leaves the log.
@@ -54,6 +54,15 @@ const KEY_LENGTH: usize = 12;
 /// So much of the database is read and written at a time by [`rewrite`].
 const REWRITE_BYTES: usize = 256 * 1024;
 
+/// The size of the tail.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct TailSize {
+    /// How many blocks.
+    pub(super) blocks: u64,
+    /// How many bytes of records, before compression.
+    pub(super) bytes: u64,
+}
+
 /// The open database of one journal's unsealed blocks.
 pub(super) struct Tail {
     path: PathBuf,
@@ -61,7 +70,7 @@ pub(super) struct Tail {
     records: sled::Tree,
     /// The second descriptor that makes flushes durable.
     data: File,
-    size: Unsealed,
+    size: TailSize,
 }
 
 impl Tail {
@@ -142,7 +151,7 @@ impl Tail {
     }
 
     /// How much there is.
-    pub(super) fn size(&self) -> Unsealed {
+    pub(super) fn size(&self) -> TailSize {
         self.size
     }
 
@@ -279,6 +288,7 @@ fn is_locked(error: &StoreError) -> bool {
         | StoreError::NoJournal { .. }
         | StoreError::OnlyRead { .. }
         | StoreError::Closed
+        | StoreError::NoHistory
         | StoreError::Missing { .. }
         | StoreError::Io { .. }
         | StoreError::Database { .. }
@@ -291,8 +301,8 @@ fn is_locked(error: &StoreError) -> bool {
 }
 
 /// How much there is. Reads every entry.
-fn measure(records: &sled::Tree) -> sled::Result<Unsealed> {
-    let mut size = Unsealed::default();
+fn measure(records: &sled::Tree) -> sled::Result<TailSize> {
+    let mut size = TailSize::default();
     for entry in records.iter() {
         let (key, value) = entry?;
         let starts = key.ends_with(&0_u32.to_be_bytes());

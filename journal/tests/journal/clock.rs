@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use allexmaster_journal::engine;
-use allexmaster_journal::store::MemoryStore;
+use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{
     Clock, Error, JournaledMachine, Jump, Options, Performer, SteadyClock, TimeSource, Wall,
 };
@@ -163,7 +163,7 @@ impl Performer<Shelf> for Bell {
 fn a_deadline_waits_its_own_time_whatever_is_done_to_the_clock() {
     for by in [YEAR as i64, -(YEAR as i64), 3_600_000, -3_600_000] {
         let (script, bell) = (Script::new(), Bell::default());
-        let place = Box::new(MemoryStore::new());
+        let place = Box::new(FakeDisk::new());
         let (live, _) = JournaledMachine::<Shelf>::at(place, Options::default()).unwrap();
         let (inbox, mailbox) = engine::inbox(10);
         let clock = SteadyClock::new(script.clone());

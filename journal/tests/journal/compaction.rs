@@ -4,10 +4,10 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use allexmaster_journal::store::{Fault, MemoryStore};
+use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{
-    Base, Bounds, Compaction, Error, Journal, JournaledMachine, Machine, Options, Recovery, Stamp,
-    Wall, Wish,
+    Base, Bounds, Compaction, CompactionRequest, Error, Journal, JournaledMachine, Machine,
+    Options, Recovery, Stamp, Wall,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -15,13 +15,13 @@ use uuid::Uuid;
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 
 /// All that can go goes.
-const ALL: Wish = Wish {
+const ALL: CompactionRequest = CompactionRequest {
     keep: 0,
     most_bytes: None,
     dry_run: false,
 };
 
-fn open<M: Machine>(disk: &MemoryStore) -> Result<JournaledMachine<M>, Error> {
+fn open<M: Machine>(disk: &FakeDisk) -> Result<JournaledMachine<M>, Error> {
     let (live, opened) = JournaledMachine::with_store(Box::new(disk.clone()), Options::default())?;
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
     Ok(live)
@@ -41,7 +41,7 @@ fn fill(live: &mut JournaledMachine<Shelf>, clock: &mut TestClock, blocks: u64, 
     }
 }
 
-fn filled(disk: &MemoryStore, blocks: u64, unsealed: u64) -> JournaledMachine<Shelf> {
+fn filled(disk: &FakeDisk, blocks: u64, unsealed: u64) -> JournaledMachine<Shelf> {
     let mut live = open(disk).unwrap();
     fill(&mut live, &mut TestClock::default(), blocks, unsealed);
     live
@@ -59,7 +59,7 @@ fn numbers(journal: &mut Journal<Shelf>) -> Vec<u64> {
 
 #[test]
 fn after_a_compaction_the_journal_verifies_and_leads_to_the_same_state() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 3, 5);
     let (state, position) = (live.state().clone(), live.position());
     assert_eq!(live.journal().format(), (1, 0));
@@ -87,7 +87,7 @@ fn after_a_compaction_the_journal_verifies_and_leads_to_the_same_state() {
 
 #[test]
 fn a_compacted_journal_goes_on_and_is_compacted_again() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 3, 0);
     let mut clock = TestClock::default();
     for round in 1..4 {
@@ -110,7 +110,7 @@ fn a_compacted_journal_goes_on_and_is_compacted_again() {
 
 #[test]
 fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     // One millisecond for each event, and one for each entropy that was asked for between.
     let mut live = filled(&disk, 4, 2);
     let last = live.position().at;
@@ -119,7 +119,7 @@ fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
         next.unwrap().unwrap().stamp.at.0
     };
     let keep = last - end_of(&mut live, 20);
-    let wish = |keep| Wish {
+    let wish = |keep| CompactionRequest {
         keep,
         dry_run: true,
         ..ALL
@@ -134,7 +134,7 @@ fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
     assert_eq!(live.journal().format(), (1, 0));
     assert_eq!(numbers(live.journal()).len(), 42);
     // A bound on the size counts, however young the events are.
-    let half = Wish {
+    let half = CompactionRequest {
         keep: u64::MAX,
         most_bytes: Some(told.freed_bytes * 6 / 10),
         dry_run: false,
@@ -144,7 +144,7 @@ fn what_is_younger_than_wished_stays_and_a_dry_run_removes_nothing() {
 
 #[test]
 fn without_a_checkpoint_that_fits_nothing_goes() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = open::<Shelf>(&disk).unwrap();
     let mut clock = TestClock::default();
     live.commit(&mut clock, vec![put(1)]).unwrap();
@@ -160,7 +160,7 @@ fn without_a_checkpoint_that_fits_nothing_goes() {
 
 #[test]
 fn nothing_past_the_checkpoint_goes() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 2, 10);
     live.journal().seal().unwrap();
     assert_eq!(live.journal().sealed_through(), 30);
@@ -169,7 +169,7 @@ fn nothing_past_the_checkpoint_goes() {
 
 #[test]
 fn a_failing_disk_leaves_the_journal_as_it_was() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 2, 1);
     disk.fail_next(Fault::Base);
     assert!(live.journal().compact(ALL).is_err());
@@ -181,7 +181,7 @@ fn a_failing_disk_leaves_the_journal_as_it_was() {
 
 #[test]
 fn damage_in_what_would_go_is_told_and_nothing_goes() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 3, 1);
     disk.damage(|first, bytes| {
         if first == 11 {
@@ -245,7 +245,7 @@ impl Machine for LaterShelf {
 
 #[test]
 fn later_rules_begin_with_the_state_that_older_ones_left() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 2, 3);
     live.journal().compact(ALL).unwrap();
     let before = live.state().clone();
@@ -316,7 +316,7 @@ impl Machine for Unversioned {
 
 #[test]
 fn where_the_events_lead_elsewhere_than_the_checkpoint_nothing_goes() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     drop(filled(&disk, 2, 0));
     let mut live = open::<Unversioned>(&disk).unwrap();
     let refused = live.journal().compact(ALL).unwrap_err();
@@ -433,8 +433,8 @@ fn turn(live: &mut JournaledMachine<Shelf>) -> Compaction {
 
 #[test]
 fn a_running_machine_keeps_its_history_within_its_bounds() {
-    let disk = MemoryStore::new();
-    let size = filled(&disk, 20, 0).journal().compact(Wish {
+    let disk = FakeDisk::new();
+    let size = filled(&disk, 20, 0).journal().compact(CompactionRequest {
         dry_run: true,
         ..ALL
     });
@@ -486,7 +486,7 @@ fn a_running_machine_keeps_its_history_within_its_bounds() {
 
 #[test]
 fn events_come_in_while_a_running_machine_compacts_and_whoever_asked_is_told() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut live = filled(&disk, 10, 0);
     let mut clock = TestClock::default();
     let mut answered = live.journal().compact_in_background(ALL);

@@ -2,7 +2,7 @@
 //! gets the state that the events before the damage lead to, or none.
 
 use allexmaster_journal::record;
-use allexmaster_journal::store::{Block, MemoryStore, Store};
+use allexmaster_journal::store::{Block, FakeDisk, Part, Store};
 use allexmaster_journal::{JournaledMachine, Options, Recovery};
 
 use crate::support::{Shelf, State, TestClock, put};
@@ -18,7 +18,7 @@ struct Original {
 }
 
 fn original() -> Original {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let (mut live, _) =
         JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     let mut clock = TestClock::default();
@@ -37,7 +37,7 @@ fn original() -> Original {
     }
     assert_eq!(ends.len() as u64, EVENTS + 1);
     let mut disk = disk;
-    let header = disk.header().unwrap().unwrap();
+    let header = disk.get(Part::Header).unwrap().remove(0);
     Original {
         header,
         bytes,
@@ -58,10 +58,10 @@ impl Original {
 
     /// Opens the journal with these bytes in place of its own, of which so many events are good.
     fn assert_noticed(&self, bytes: Vec<u8>, good: usize, what: &str) {
-        let mut store = MemoryStore::new();
-        store.put_header(&self.header).unwrap();
+        let mut store = FakeDisk::new();
+        store.put(Part::Header, &self.header).unwrap();
         store.seal(&Block { first: 1, bytes }, EVENTS).unwrap();
-        store.acknowledge(EVENTS).unwrap();
+        store.sync(EVENTS).unwrap();
         let (live, opened) =
             JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
         assert!(

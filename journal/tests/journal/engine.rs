@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use allexmaster_journal::engine::{self, Inbox, Mailbox};
-use allexmaster_journal::store::{Fault, MemoryStore};
+use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{Ended, Error, JournaledMachine, Options, Performer, Refused, Stopped};
 
 use crate::support::{Effect, Event, Shelf, State, TestClock, put};
@@ -12,7 +12,7 @@ use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 /// Writes down what it is told, and looks whether anything was not durable at that moment.
 #[derive(Clone, Default)]
 struct Scribe {
-    disk: MemoryStore,
+    disk: FakeDisk,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -48,7 +48,7 @@ impl Performer<Shelf> for Scribe {
 
 type Result = std::result::Result<Ended<&'static str>, Error>;
 
-fn live(disk: &MemoryStore) -> JournaledMachine<Shelf> {
+fn live(disk: &FakeDisk) -> JournaledMachine<Shelf> {
     JournaledMachine::with_store(Box::new(disk.clone()), Options::default())
         .unwrap()
         .0

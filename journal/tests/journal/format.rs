@@ -1,7 +1,7 @@
 //! The published formats: what is written today is read for ever, and nothing else is believed.
 
 use allexmaster_journal::record::{self, Checksum, RecordError};
-use allexmaster_journal::store::{Block, MemoryStore, Store};
+use allexmaster_journal::store::{Block, FakeDisk, Part, Store};
 use allexmaster_journal::{Error, JournaledMachine, Options, Stamp};
 use proptest::prelude::*;
 
@@ -143,7 +143,7 @@ fn record_of_version(genesis: Checksum, major: u8, minor: u8) -> Vec<u8> {
 
 #[test]
 fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let (live, opened) =
         JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     drop(live);
@@ -151,8 +151,8 @@ fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
     let write = |major, minor| {
         let bytes = record_of_version(genesis, major, minor);
         let mut store = disk.clone();
-        store.write(&Block { first: 1, bytes }).unwrap();
-        store.sync().unwrap();
+        store.append(&Block { first: 1, bytes }).unwrap();
+        store.sync(0).unwrap();
         JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default())
     };
     assert_eq!(write(1, 9).unwrap().1.replayed, 1);
@@ -173,11 +173,13 @@ fn a_newer_minor_version_is_read_and_a_newer_major_one_refused_untouched() {
 fn the_committed_journal_of_format_1_replays_to_its_state() {
     let text = include_str!("../data/journal-v1.txt");
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-    let mut store = MemoryStore::new();
-    store.put_header(lines.next().unwrap().as_bytes()).unwrap();
+    let mut store = FakeDisk::new();
+    store
+        .put(Part::Header, lines.next().unwrap().as_bytes())
+        .unwrap();
     let bytes: Vec<u8> = lines.flat_map(from_hex).collect();
-    store.write(&Block { first: 1, bytes }).unwrap();
-    store.sync().unwrap();
+    store.append(&Block { first: 1, bytes }).unwrap();
+    store.sync(0).unwrap();
     let (mut live, opened) =
         JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);
@@ -190,14 +192,16 @@ fn the_committed_journal_of_format_1_replays_to_its_state() {
 fn the_committed_journal_of_format_2_goes_on_from_its_base() {
     let text = include_str!("../data/journal-v2.txt");
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-    let mut store = MemoryStore::new();
-    store.put_header(lines.next().unwrap().as_bytes()).unwrap();
+    let mut store = FakeDisk::new();
     store
-        .put_base(&from_hex(lines.next().unwrap()), 20)
+        .put(Part::Header, lines.next().unwrap().as_bytes())
+        .unwrap();
+    store
+        .put(Part::Base, &from_hex(lines.next().unwrap()))
         .unwrap();
     let bytes: Vec<u8> = lines.flat_map(from_hex).collect();
-    store.write(&Block { first: 21, bytes }).unwrap();
-    store.sync().unwrap();
+    store.append(&Block { first: 21, bytes }).unwrap();
+    store.sync(0).unwrap();
     let (mut live, opened) =
         JournaledMachine::<Shelf>::with_store(Box::new(store), Options::default()).unwrap();
     assert!(opened.recoveries.is_empty(), "{:?}", opened.recoveries);

@@ -4,14 +4,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use allexmaster_journal::{JournaledMachine, Options, Wish};
+use allexmaster_journal::{CompactionRequest, JournaledMachine, Options};
 
 use crate::support::{Shelf, TestClock, put};
 
 const FOLDER: &str = "JOURNAL_TEST_FOLDER";
 const FAILPOINT: &str = "JOURNAL_TEST_FAILPOINT";
 const KILLS: u32 = 30;
-const ALL_THAT_CAN_GO: Wish = Wish {
+const ALL_THAT_CAN_GO: CompactionRequest = CompactionRequest {
     keep: 0,
     most_bytes: None,
     dry_run: false,

@@ -8,6 +8,8 @@ mod compaction;
 mod contract;
 mod damage;
 mod engine;
+#[cfg(unix)]
+mod file;
 mod folder;
 mod format;
 mod journaled;

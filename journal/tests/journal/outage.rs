@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use allexmaster_journal::engine::{self, Inbox};
-use allexmaster_journal::store::{Fault, MemoryStore};
+use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{
     Clock, Ended, Error, JournaledMachine, Machine, Options, Outage, Performer, Recovery, Wall,
 };
@@ -17,7 +17,7 @@ use crate::support::{Effect, Event, Shelf, State, TestClock, put};
 /// Waits for the disk, and writes down what it is told.
 #[derive(Clone, Default)]
 struct Patient {
-    disk: MemoryStore,
+    disk: FakeDisk,
     notes: Arc<Mutex<Notes>>,
 }
 
@@ -104,7 +104,7 @@ fn until<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The records, each the one that it should be, and the state that they make.
-fn on_disk(disk: &MemoryStore) -> (Vec<u64>, State) {
+fn on_disk(disk: &FakeDisk) -> (Vec<u64>, State) {
     let (mut live, _) =
         JournaledMachine::<Shelf>::with_store(Box::new(disk.clone()), Options::default()).unwrap();
     live.journal().verify().unwrap();

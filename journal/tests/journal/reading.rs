@@ -73,7 +73,7 @@ fn a_reader_tells_the_checkpoint_and_refuses_to_write() {
     let (position, state) = journal.stored_checkpoint().unwrap().unwrap().unwrap();
     assert_eq!((position.sequence, state.events), (20, 20));
     assert_eq!(journal.sealed_through(), 20);
-    assert_eq!(journal.acknowledged().unwrap(), live.position().sequence);
+    assert_eq!(journal.extent().acknowledged, live.position().sequence);
     let refused = journal.append(&mut TestClock::default(), &[put(1)]);
     assert!(
         refused

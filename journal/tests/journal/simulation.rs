@@ -1,6 +1,6 @@
 //! Random lives on a disk that crashes: what comes back is always what was recorded.
 
-use allexmaster_journal::store::{Fault, MemoryStore};
+use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{JournaledMachine, Machine, Options, Recovery};
 use proptest::prelude::*;
 
@@ -56,7 +56,7 @@ fn events(count: u8) -> Vec<Event> {
     (0..u64::from(count)).map(event).collect()
 }
 
-fn reopen(disk: &MemoryStore) -> (JournaledMachine<Shelf>, Vec<Recovery>) {
+fn reopen(disk: &FakeDisk) -> (JournaledMachine<Shelf>, Vec<Recovery>) {
     let opened = JournaledMachine::with_store(Box::new(disk.clone()), Options::default());
     let (live, opened) = opened.unwrap();
     (live, opened.recoveries)
@@ -72,7 +72,7 @@ fn replayed(live: &mut JournaledMachine<Shelf>) -> State {
 }
 
 fn live_through(deeds: Vec<Deed>) {
-    let disk = MemoryStore::new();
+    let disk = FakeDisk::new();
     let mut clock = TestClock::default();
     let (mut live, _) = reopen(&disk);
     let mut acknowledged = 0;
@@ -136,7 +136,7 @@ proptest! {
     fn damage_anywhere_leaves_a_state_that_is_the_sum_of_the_records_before_it(
         at in 0_usize..6000, bit in 0_u8..8, sealed in any::<bool>(), checkpoint in any::<bool>(),
     ) {
-        let disk = MemoryStore::new();
+        let disk = FakeDisk::new();
         let mut clock = TestClock::default();
         let (mut live, _) = reopen(&disk);
         for round in 0..5 {

@@ -1,6 +1,6 @@
 //! `journal compact`: removes old history, and keeps what it led to.
 
-use allexmaster_journal::{Compaction, Journal, Options, Wish};
+use allexmaster_journal::{Compaction, CompactionRequest, Journal, Options};
 use clap::Args;
 use serde_json::json;
 
@@ -45,7 +45,7 @@ impl Compact {
         let keep = before_the_end(&self.keep).ok_or_else(|| InspectError::NoMoment {
             text: self.keep.clone(),
         })?;
-        let wish = |dry_run| Wish {
+        let wish = |dry_run| CompactionRequest {
             keep,
             most_bytes: None,
             dry_run,
@@ -117,7 +117,11 @@ impl Compact {
 }
 
 /// Has the running master do it, or does it in the folder where none runs.
-fn compact(place: &Place, setting: &Setting<'_>, wish: Wish) -> Result<Compaction, InspectError> {
+fn compact(
+    place: &Place,
+    setting: &Setting<'_>,
+    wish: CompactionRequest,
+) -> Result<Compaction, InspectError> {
     if place.journal.is_none()
         && !place.offline
         && let Some(answer) = (setting.compact)(wish)

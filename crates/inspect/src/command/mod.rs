@@ -16,7 +16,7 @@ mod why;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Compaction, Wish};
+use allexmaster_journal::{Compaction, CompactionRequest};
 use clap::{Args, Subcommand};
 
 use crate::error::InspectError;
@@ -37,7 +37,7 @@ pub struct Setting<'a> {
     /// A way to ask the master of the folder, if one runs there.
     pub master: &'a dyn Fn() -> Option<Box<Ask>>,
     /// Has the master of the folder compact its journal, if one runs there; or tells why it did not.
-    pub compact: &'a dyn Fn(Wish) -> Option<Result<Compaction, String>>,
+    pub compact: &'a dyn Fn(CompactionRequest) -> Option<Result<Compaction, String>>,
     /// Where the answer goes.
     pub screen: Screen<'a>,
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use allexmaster_inspect::command::Answer;
 use allexmaster_inspect::replay::Past;
 use allexmaster_inspect::source::{self, Ask, Beginning, OnlineSource, Page};
-use allexmaster_journal::{Journal, JournaledMachine, Options, Position, Restore, Wall, Wish};
+use allexmaster_journal::{
+    CompactionRequest, Journal, JournaledMachine, Options, Position, Restore, Wall,
+};
 use allexmaster_state::Event;
 use allexmaster_state::Rules;
 
@@ -42,7 +44,7 @@ pub(crate) fn compacted(folder: &Path, name: &str) -> PathBuf {
     }
     live.close().unwrap();
     let (mut journal, _) = Journal::<Rules>::open(&place, Options::default()).unwrap();
-    let told = journal.compact(Wish {
+    let told = journal.compact(CompactionRequest {
         keep: 0,
         most_bytes: None,
         dry_run: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Block, Place, Sealed, SealedReader, Store, StoreError, Unsealed};
+use super::{Block, Extent, Location, Part, Sealed, SealedBlocks, SealedReader, Store, StoreError};
 use crate::recovery::Recovery;
 
 /// The operation that fails next.
@@ -12,7 +12,7 @@ use crate::recovery::Recovery;
 pub enum Fault {
     /// Nothing is taken in.
     Write,
-    /// What was taken in may be durable or not: see [`MemoryStore::crash`].
+    /// What was taken in may be durable or not: see [`FakeDisk::crash`].
     Sync,
     /// The seal is not made.
     Seal,
@@ -22,7 +22,7 @@ pub enum Fault {
 
 /// A disk for simulations. Clones share it, so one can outlive the journal that crashed.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryStore {
+pub struct FakeDisk {
     disk: Arc<Mutex<Disk>>,
 }
 
@@ -31,8 +31,6 @@ struct Disk {
     header: Option<Vec<u8>>,
     checkpoint: Option<Vec<u8>>,
     bases: Vec<Vec<u8>>,
-    /// The journal begins after this event.
-    before: u64,
     sealed: BTreeMap<u64, SealedBytes>,
     /// Durable blocks, by their first sequence number.
     acknowledged: BTreeMap<u64, Vec<u8>>,
@@ -52,7 +50,7 @@ struct SealedBytes {
     bytes: Vec<u8>,
 }
 
-impl SealedReader for MemoryStore {
+impl SealedReader for FakeDisk {
     fn read(&self, sealed: Sealed) -> Result<Block, StoreError> {
         let first = sealed.first;
         let disk = self.disk();
@@ -66,7 +64,7 @@ impl SealedReader for MemoryStore {
     }
 }
 
-impl MemoryStore {
+impl FakeDisk {
     /// An empty disk.
     #[must_use]
     pub fn new() -> Self {
@@ -101,7 +99,7 @@ impl MemoryStore {
     }
 
     /// Makes the next operation of that sort fail, and every write after it, until the disk is
-    /// repaired with [`MemoryStore::repair`]. As a disk that is full, or gone.
+    /// repaired with [`FakeDisk::repair`]. As a disk that is full, or gone.
     pub fn break_at(&self, fault: Fault) {
         self.disk().breaks_at = Some(fault);
     }
@@ -176,7 +174,7 @@ impl MemoryStore {
 impl Disk {
     fn sealed_through(&self) -> u64 {
         let last = self.sealed.last_key_value();
-        last.map_or(0, |(_, sealed)| sealed.last).max(self.before)
+        last.map_or(0, |(_, sealed)| sealed.last)
     }
 
     /// A process sees what it wrote, durable or not.
@@ -198,52 +196,74 @@ impl Disk {
     }
 }
 
-impl Place for MemoryStore {
+impl Location for FakeDisk {
     fn open(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
         Ok((Box::new(self.clone()), Vec::new()))
     }
 
-    fn open_again(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
+    fn reopen(&mut self) -> Result<(Box<dyn Store>, Vec<Recovery>), StoreError> {
         Self::works(&self.disk())?;
         self.open()
     }
 }
 
-impl Store for MemoryStore {
-    fn header(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.disk().header.clone())
+impl Store for FakeDisk {
+    fn get(&mut self, part: Part) -> Result<Vec<Vec<u8>>, StoreError> {
+        let disk = self.disk();
+        Ok(match part {
+            Part::Header => disk.header.iter().cloned().collect(),
+            Part::Base => disk.bases.clone(),
+            Part::Checkpoint => disk.checkpoint.iter().cloned().collect(),
+        })
     }
 
-    fn put_header(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.disk().header = Some(bytes.to_vec());
+    fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
+        let mut disk = self.disk();
+        match part {
+            Part::Header => disk.header = Some(bytes.to_vec()),
+            Part::Base => {
+                Self::fails(&mut disk, Fault::Base)?;
+                disk.bases = vec![bytes.to_vec(); 2];
+            }
+            Part::Checkpoint => {
+                Self::works(&disk)?;
+                disk.checkpoint = Some(bytes.to_vec());
+            }
+        }
         Ok(())
     }
 
-    fn write(&mut self, block: &Block) -> Result<(), StoreError> {
+    fn append(&mut self, block: &Block) -> Result<(), StoreError> {
         let mut disk = self.disk();
         Self::fails(&mut disk, Fault::Write)?;
         disk.pending.push(block.clone());
         Ok(())
     }
 
-    fn sync(&mut self) -> Result<(), StoreError> {
+    fn sync(&mut self, last: u64) -> Result<(), StoreError> {
         let mut disk = self.disk();
         Self::fails(&mut disk, Fault::Sync)?;
         for block in std::mem::take(&mut disk.pending) {
             disk.acknowledged.insert(block.first, block.bytes);
         }
+        disk.noted = last;
         Ok(())
     }
 
-    fn acknowledge(&mut self, sequence: u64) -> Result<(), StoreError> {
-        let mut disk = self.disk();
-        Self::works(&disk)?;
-        disk.noted = sequence;
-        Ok(())
-    }
-
-    fn acknowledged(&mut self) -> Result<u64, StoreError> {
-        Ok(self.disk().noted)
+    fn extent(&self) -> Extent {
+        let disk = self.disk();
+        let acknowledged = disk.acknowledged.values().map(Vec::len);
+        let pending = disk.pending.iter().map(|block| block.bytes.len());
+        let mut extent = Extent {
+            sealed_through: disk.sealed_through(),
+            acknowledged: disk.noted,
+            ..Extent::default()
+        };
+        for length in acknowledged.chain(pending) {
+            extent.unsealed_blocks += 1;
+            extent.unsealed_bytes += length as u64;
+        }
+        extent
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -265,21 +285,6 @@ impl Store for MemoryStore {
         disk.sealed.insert(block.first, SealedBytes { last, bytes });
         disk.acknowledged.retain(|first, _| *first > last);
         Ok(())
-    }
-
-    fn sealed_through(&self) -> u64 {
-        self.disk().sealed_through()
-    }
-
-    fn unsealed(&self) -> Unsealed {
-        let disk = self.disk();
-        let acknowledged = disk.acknowledged.values().map(Vec::len);
-        let pending = disk.pending.iter().map(|block| block.bytes.len());
-        let lengths = acknowledged.chain(pending);
-        lengths.fold(Unsealed::default(), |sum, length| Unsealed {
-            blocks: sum.blocks + 1,
-            bytes: sum.bytes + length as u64,
-        })
     }
 
     fn set_aside(
@@ -310,29 +315,12 @@ impl Store for MemoryStore {
         Ok(moved.then(|| PathBuf::from("memory")))
     }
 
-    fn bases(&mut self) -> Result<Vec<Vec<u8>>, StoreError> {
-        Ok(self.disk().bases.clone())
-    }
-
-    fn put_base(&mut self, bytes: &[u8], through: u64) -> Result<(), StoreError> {
+    fn release(&mut self, through: u64, most: usize) -> Result<usize, StoreError> {
         let mut disk = self.disk();
-        Self::fails(&mut disk, Fault::Base)?;
-        disk.bases = vec![bytes.to_vec(); 2];
-        disk.before = through;
-        Ok(())
-    }
-
-    fn begin_after(&mut self, through: u64) {
-        self.disk().before = through;
-    }
-
-    fn release(&mut self, most: usize) -> Result<usize, StoreError> {
-        let mut disk = self.disk();
-        let before = disk.before;
         let waste = disk
             .sealed
             .iter()
-            .filter(|(_, sealed)| sealed.last <= before);
+            .filter(|(_, sealed)| sealed.last <= through);
         let waste: Vec<u64> = waste.map(|(first, _)| *first).collect();
         for first in waste.iter().take(most) {
             disk.sealed.remove(first);
@@ -340,31 +328,16 @@ impl Store for MemoryStore {
         Ok(waste.len().saturating_sub(most))
     }
 
-    fn sealed(&self) -> Vec<Sealed> {
+    fn sealed(&self) -> Option<SealedBlocks> {
         let disk = self.disk();
-        let sealed = disk.sealed.iter();
-        sealed
-            .filter(|(_, sealed)| sealed.last > disk.before)
-            .map(|(first, sealed)| Sealed {
-                first: *first,
-                last: sealed.last,
-                bytes: sealed.bytes.len() as u64,
-            })
-            .collect()
-    }
-
-    fn sealed_reader(&self) -> Box<dyn SealedReader> {
-        Box::new(self.clone())
-    }
-
-    fn checkpoint(&mut self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.disk().checkpoint.clone())
-    }
-
-    fn put_checkpoint(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let mut disk = self.disk();
-        Self::works(&disk)?;
-        disk.checkpoint = Some(bytes.to_vec());
-        Ok(())
+        let blocks = disk.sealed.iter().map(|(first, sealed)| Sealed {
+            first: *first,
+            last: sealed.last,
+            bytes: sealed.bytes.len() as u64,
+        });
+        Some(SealedBlocks {
+            blocks: blocks.collect(),
+            reader: Box::new(self.clone()),
+        })
     }
 }
