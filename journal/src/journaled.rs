@@ -109,24 +109,6 @@ impl<M: Machine> JournaledMachine<M> {
         )
     }
 
-    /// The same, and shows the replayed events after number `after`; [`Opened::replayed_after`] says
-    /// whether that was all of them.
-    ///
-    /// # Errors
-    /// As [`JournaledMachine::open`].
-    pub fn open_and_visit(
-        folder: &Path,
-        options: Options,
-        after: u64,
-        visit: Visit<'_, M>,
-    ) -> Result<(Self, Opened), Error> {
-        Self::open_place(
-            Box::new(FolderPlace::new(folder)),
-            options,
-            Some((after, visit)),
-        )
-    }
-
     /// The same at any place.
     ///
     /// # Errors

@@ -21,7 +21,7 @@
 //!                           sealed history, compressed, never changed
 //! ```
 //!
-//! A record ([`record`]) carries its number, time, randomness, kind and event, and a checksum that is
+//! A record ([`record`]) carries its number, time, entropy, kind and event, and a checksum that is
 //! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`JournaledMachine`]
 //! adds the state; [`engine`] adds the loop.
 //!
@@ -31,7 +31,7 @@
 //!
 //! # Reading order
 //!
-//! 1. [`engine`]: the loop. [`live`]: the state and the records together.
+//! 1. [`engine`]: the loop. [`JournaledMachine`]: the state and the records together.
 //! 2. [`mod@journal`]: appending and reading. [`record`], [`header`]: the formats, with their changelogs.
 //! 3. [`store`]: sled, sealed files, and what is done about their faults.
 //! 4. [`recovery`], [`compaction`], [`base`], [`restore`]: damage, old history, copies.

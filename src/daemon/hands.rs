@@ -35,39 +35,18 @@ pub(super) struct Hands {
     pub(super) told_outage: Option<String>,
 }
 
-/// What a batch of events caused for the sessions: it gets all of it at once.
+/// What a batch of events caused for the sessions: they get all of it at once.
 pub(super) struct ForSessions {
     ack: OutboxAck,
     effects: Vec<SessionEffect>,
 }
 
 impl ForSessions {
-    /// Nothing yet; the sessions have the effects of the events up to here.
+    /// Nothing yet; the sessions have what the events up to here caused.
     pub(super) const fn after(ack: OutboxAck) -> Self {
         Self {
             ack,
             effects: Vec::new(),
-        }
-    }
-}
-
-/// Reports to the loop, but what the sessions tells only through the sessions: it counts.
-#[derive(Clone)]
-pub(super) struct SessionsSink {
-    pub(super) inbox: EventInbox,
-    pub(super) sessions: Runtime,
-}
-
-impl EventSink for SessionsSink {
-    async fn send(&self, event: Event) {
-        if let Event::ChildFailed {
-            incarnation,
-            reason,
-        } = &event
-        {
-            self.sessions.child_failed(*incarnation, reason);
-        } else {
-            EventSink::send(&self.inbox, event).await;
         }
     }
 }

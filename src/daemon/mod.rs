@@ -192,7 +192,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         Vec::new()
     };
     let hands = hands(&options, &facts, &sessions, &inbox, store, ack);
-    hands.children.bury(zombies);
+    hands.children.ended_before(zombies);
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
     let thread =

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allexmaster_journal::Outage;
-use allexmaster_protocol::carrier::Outgoing;
+use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
-use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -52,7 +51,7 @@ pub enum Beginning {
 }
 
 impl Beginning {
-    /// What the sessions have of the journal when they begin.
+    /// What the sessions have of the journal when it has begun.
     #[must_use]
     pub fn ack(&self) -> OutboxAck {
         match self {

@@ -14,10 +14,11 @@ use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
-use allexmaster_journal::engine;
+use allexmaster_journal::store::FakeDisk;
+use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
-use allexmaster_sessions::{ConnectionName, Input, Mark, ReplayedEffects, Sessions};
-use allexmaster_state::Event;
+use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
+use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
 use rustix::net::{RecvFlags, recv};
 use rustix::pipe::{SpliceFlags, splice};
 use rustix::time::{ClockId, clock_gettime};
@@ -187,7 +188,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
             sessions: Arc::clone(&sessions),
             effects: Vec::new(),
         };
-        let store = Box::new(MemoryStore::new());
+        let store = Box::new(FakeDisk::new());
         let (rules, _) = JournaledMachine::<Rules>::with_store(store, Options::default()).unwrap();
         let rules = engine::start(rules, mailbox, SystemClock, performer).unwrap();
         let result = until.await;

@@ -22,12 +22,12 @@ impl OutboxAck {
     }
 }
 
-/// What the events caused that a killed engine recorded and whose effects the sessions did not get.
+/// What the events caused that a killed engine recorded and the sessions have not got yet.
 #[derive(Debug, Default)]
 pub struct ReplayedEffects {
-    /// The journal up to the last of those events.
+    /// Up to where they go.
     pub ack: OutboxAck,
-    /// Their effects for the sessions, in order.
+    /// Those for the sessions, in order.
     pub effects: Vec<SessionEffect>,
 }
 
