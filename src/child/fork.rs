@@ -1,4 +1,4 @@
-//! The start of a program.
+//! The start of a child: its command line, log file, channel and identity.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,72 +22,45 @@ use crate::process;
 /// Logs may hold secrets: they are their user's alone.
 const LOG_FILE_MODE: u32 = 0o600;
 
-/// The descriptor that a child finds its end of the channel at: the first after the three of
-/// every program, as Node itself gives it out.
+/// The number of a child's end of the channel: the first after the three standard ones, as Node itself
+/// assigns it.
 const CHANNEL_DESCRIPTOR: i32 = 3;
 
-/// A program that runs.
+/// A running child.
 pub(crate) struct Forked {
     pub(crate) identity: Identity,
     pub(crate) pidfd: OwnedFd,
-    /// Our end of the socket pair, where the child inherited the other one.
+    /// This process's end of the socket pair, if the child inherited the other one.
     pub(crate) channel: Option<UnixStream>,
 }
 
-/// A program that could not be started.
+/// Why a child was not started.
 #[derive(Debug, Error)]
 pub enum ForkError {
-    /// There is no command line for it.
     #[error(transparent)]
     NoCommandLine(#[from] LaunchError),
-    /// The folder that it is to run in is not there.
     #[error("its folder {} does not exist", folder.display())]
-    NoFolder {
-        /// The folder.
-        folder: PathBuf,
-    },
-    /// Its log file cannot be opened.
+    NoFolder { folder: PathBuf },
     #[error("its log file {} cannot be opened: {error}", file.display())]
-    NoLogFile {
-        /// The log file.
-        file: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// There is no socket pair to talk over.
+    NoLogFile { file: PathBuf, error: io::Error },
     #[error("no channel can be opened to it: {error}")]
-    NoChannel {
-        /// Why not.
-        error: io::Error,
-    },
-    /// The program is not there, or the system does not start it.
+    NoChannel { error: io::Error },
     #[error("cannot start {}: {error}", program.display())]
-    NotStarted {
-        /// The program.
-        program: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// It was started, but cannot be watched; so it was killed.
+    NotStarted { program: PathBuf, error: io::Error },
     #[error("cannot watch {}, so it was killed: {error}", program.display())]
-    NotWatched {
-        /// The program.
-        program: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// The thread that was to start it ended.
+    NotWatched { program: PathBuf, error: io::Error },
+    /// The thread that was starting it ended with the runtime.
     #[error("the master was about to end")]
     Interrupted,
 }
 
-/// Starts a program in a process group of its own. Blocks until it runs.
+/// Starts a program in its own process group. Blocks until it runs.
 ///
-/// Where there is a keeper, the program becomes its child from its birth, so that its end is known
-/// to somebody who outlives us. The environment that names the incarnation is there from the
-/// program's first instruction on, and the mark from before that until the process is reaped.
+/// With a keeper, the program is started as its child, so that its exit status survives this process. Its
+/// environment names the incarnation from the first instruction on; its mark is set before that and kept
+/// until it is reaped.
 ///
-/// `channel_made` gets our end of the channel before the child can be there.
+/// `channel_made` gets this process's end of the channel before the child exists.
 pub(crate) fn fork(
     line: &CommandLine,
     log_file: &Path,
@@ -137,12 +110,12 @@ pub(crate) fn fork(
             },
         ) = (keeper, &error)
         {
-            // If this fails, the next start finds it.
+            // If this fails, the next engine finds it.
             let _ = keeper.reap(*pid);
         }
         not_started(error.into())
     })?;
-    name(started, boot, channel).map_err(|error| ForkError::NotWatched {
+    identify(started, boot, channel).map_err(|error| ForkError::NotWatched {
         program: line.program.clone(),
         error,
     })
@@ -158,7 +131,7 @@ fn no_input() -> io::Result<&'static File> {
     Ok(NO_INPUT.get_or_init(|| file))
 }
 
-/// Makes a socket pair where the child is to have one: our end and its own.
+/// The socket pair of a child that inherits its channel: this process's end and the child's.
 fn channel(kind: ChannelKind) -> Result<Option<(UnixStream, UnixStream)>, ForkError> {
     let pair = || {
         let (ours, theirs) = UnixStream::pair()?;
@@ -179,7 +152,7 @@ fn arguments(line: &CommandLine) -> Vec<OsString> {
     std::iter::once(own_name).chain(given).collect()
 }
 
-/// Ours, and over it what the command line sets.
+/// The environment of this process with what the command line sets.
 fn environment(line: &CommandLine) -> Vec<(OsString, OsString)> {
     let mut all: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
     let set = line.environment.iter();
@@ -187,8 +160,9 @@ fn environment(line: &CommandLine) -> Vec<(OsString, OsString)> {
     all.into_iter().collect()
 }
 
-/// Nobody has reaped it yet, or only its pidfd knows it any more.
-fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Result<Forked> {
+/// Adds the identity of a process that was just started. If it was reaped already (it ended, and is no
+/// child of this process), it cannot be identified.
+fn identify(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Result<Forked> {
     if let Some(identity) = process::identity(boot, Pid(started.pid)) {
         return Ok(Forked {
             identity,
@@ -196,12 +170,12 @@ fn name(started: Started, boot: &BootId, channel: Option<UnixStream>) -> io::Res
             channel,
         });
     }
-    // It may have ended by itself: either will do.
+    // If this fails, it has ended.
     let _ = os::signal_process(&started.pidfd, os::Signal::KILL);
     Err(io::Error::other("it cannot be seen in /proc"))
 }
 
-/// Opened for appending: several writers, and the rotation, do not get into each other's way.
+/// Opened for appending, so that several writers and the rotation do not overwrite each other.
 fn open_log_file(path: &Path) -> io::Result<File> {
     let open = || {
         OpenOptions::new()

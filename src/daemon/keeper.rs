@@ -1,4 +1,4 @@
-//! An engine and its keeper: what the one keeps for the other, and what it tells it.
+//! The engine's connection to its keeper: what is stored there, and what its messages cause.
 
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -15,18 +15,17 @@ use allexmaster_keeper::link::{
 };
 use allexmaster_sessions::ConnectionName;
 
-/// An engine's way to its keeper.
 #[derive(Debug)]
-pub(super) struct Engine {
+pub(super) struct KeeperConnection {
     pub(super) link: KeeperLink,
     messages: Messages,
 }
 
-impl Engine {
-    /// Begins to talk with the keeper; gives the place that the keeper has made for the engine.
+impl KeeperConnection {
+    /// Starts the link; also returns what the engine has by its keeper.
     ///
     /// # Errors
-    /// The system has no room for two further watches.
+    /// The system has no room for two more registrations.
     pub(super) fn start(inheritance: Inheritance) -> std::io::Result<(Self, Place)> {
         let (link, messages, kept) = KeeperLink::start(inheritance)?;
         let mut inherited = Inherited::new();
@@ -42,13 +41,13 @@ impl Engine {
         Ok((Self { link, messages }, place))
     }
 
-    /// Tells the keeper that the engine serves, and does what the keeper tells, as long as it runs.
+    /// Reports that the engine serves, and handles the keeper's messages until the keeper ends.
     pub(super) async fn serve(self, mut running: Served) {
         let Self { link, mut messages } = self;
         let looks = running.stops.inbox.clone();
-        told(link.ready());
+        warn_unsent(link.ready());
         let proof = async move || {
-            // A loop that has ended gives no more signs of life, and needs none.
+            // After the end of the loop nothing is sent, and nothing needs to be.
             let _ = looks.look(|_| ()).await;
         };
         let alive = tokio::spawn(link.keep_alive(proof));
@@ -57,7 +56,7 @@ impl Engine {
                 FromKeeper::Accepted { name, connection } => {
                     running.sessions.take_in(ConnectionName(name), connection);
                 }
-                // Whoever watches a child sees its end there.
+                // The task that watches the child sees its end.
                 FromKeeper::Exited(_) => {}
                 FromKeeper::Signal(signal) => {
                     let name = match signal {
@@ -80,7 +79,7 @@ impl Engine {
     }
 }
 
-/// What of a master that runs its keeper has to do with.
+/// The parts of a running master that the keeper's messages act on.
 pub(super) struct Served {
     stops: Stops,
     sessions: sessions::Runtime,
@@ -89,7 +88,7 @@ pub(super) struct Served {
 
 impl Served {
     /// # Errors
-    /// The system has no further descriptors.
+    /// The system has no room for more descriptors.
     pub(super) fn of(running: &Running) -> std::io::Result<Self> {
         let listeners = running.listeners.iter().map(|listener| {
             let descriptor = listener.descriptor().try_clone_to_owned()?;
@@ -103,7 +102,7 @@ impl Served {
     }
 }
 
-/// The name that a listener is kept under.
+/// The name that a listener is stored under.
 pub(super) fn name_of(listener: &Listener) -> String {
     sessions::listener_name(listener.socket.number(), listener.name.number())
 }
@@ -117,25 +116,26 @@ impl DescriptorStore for KeptByKeeper {
     }
 
     fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]) {
-        told(self.0.store(name, descriptors));
+        warn_unsent(self.0.store(name, descriptors));
     }
 
     fn accept(&self, name: &str, listener: BorrowedFd<'_>) {
-        told(self.0.store_listener(name, listener));
+        warn_unsent(self.0.store_listener(name, listener));
     }
 
     fn next_engine(&self, program: &Path) -> Result<(), String> {
-        let told = self.0.next_engine(program);
-        told.map_err(|error| error.to_string())
+        self.0
+            .next_engine(program)
+            .map_err(|error| error.to_string())
     }
 
     fn forget(&self, name: &str) {
-        told(self.0.remove(name));
+        warn_unsent(self.0.remove(name));
     }
 }
 
-/// What the keeper could not be told is told to people: a killed engine would lose it.
-pub(super) fn told(result: Result<(), LinkError>) {
+/// Logs a failed message to the keeper: what it did not get is lost if the engine is killed.
+pub(super) fn warn_unsent(result: Result<(), LinkError>) {
     if let Err(error) = result {
         warn!(%error, "the keeper does not know everything");
     }

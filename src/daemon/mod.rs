@@ -34,7 +34,7 @@ use allexmaster_keeper::link::{Inheritance, KeeperLink};
 use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
 use hands::{ForSessions, Hands, Troubles};
-use keeper::{Engine, Served};
+use keeper::{KeeperConnection, Served};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
 pub use time::Time;
@@ -362,7 +362,7 @@ impl Running {
     pub async fn finished(mut self, link: Option<&KeeperLink>) -> Result<(), DaemonError> {
         let result = (&mut self.ended).await;
         if let Some(link) = link {
-            keeper::told(link.stopping());
+            keeper::warn_unsent(link.stopping());
         }
         self.end_drivers().await;
         match result {
@@ -418,7 +418,7 @@ async fn run_to_the_end(
         source,
     };
     let folder = options.folder.clone();
-    let (engine, place) = match inheritance.map(Engine::start).transpose() {
+    let (engine, place) = match inheritance.map(KeeperConnection::start).transpose() {
         Ok(Some((engine, place))) => (Some(engine), place),
         Ok(None) => (None, Place::alone()),
         Err(source) => return Err(no_room(source)),

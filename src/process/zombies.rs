@@ -1,5 +1,5 @@
-//! The children of the keeper: those that ended while no engine was there, and those that are being
-//! born.
+//! The children of the keeper: those that ended while no engine ran, and those that do not run their
+//! program yet.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,28 +13,26 @@ use allexmaster_keeper::os;
 
 use super::{Survivors, find_survivors, identity};
 
-/// How many bits of a mark are the place of an attempt among those of the same event: a million, for
-/// as many services of one master. The others are enough for 17 million million events.
+/// Number of bits of a mark for the index of an attempt among those of the same event: a million. The
+/// others are enough for 8 million million events.
 const INDEX_BITS: u32 = 20;
-/// How long a process may take from its birth to its program. It is a matter of microseconds, if
-/// the program does not lie on a disk that sleeps.
-const BIRTH_PATIENCE: Duration = Duration::from_secs(5);
-/// The pause between two looks whether all are born.
-const BIRTH_PAUSE: Duration = Duration::from_millis(1);
+/// How long a new process may take until it runs its program: microseconds, unless the program is on a
+/// disk that sleeps.
+const EXEC_TIMEOUT: Duration = Duration::from_secs(5);
+/// The interval of looking whether all run their programs.
+const EXEC_POLL: Duration = Duration::from_millis(1);
 
 /// A child of the keeper that has ended and was not reaped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Zombie {
-    /// The process.
     pub identity: Identity,
-    /// The attempt that it was marked with at its birth.
+    /// The attempt that it was marked with.
     pub incarnation: Incarnation,
-    /// Its wait status.
+    /// Its wait status, as in wait(2).
     pub status: i32,
 }
 
-/// The number that a child of this attempt is marked with, as the limit of file locks, which nobody
-/// looks at; `None` where the attempt has no number that small.
+/// The mark of a child of this attempt (see [`allexmaster_keeper::os::mark`]); `None` if it does not fit.
 #[must_use]
 pub fn mark_of(incarnation: Incarnation) -> Option<u64> {
     let index = u64::from(incarnation.index);
@@ -42,20 +40,20 @@ pub fn mark_of(incarnation: Incarnation) -> Option<u64> {
     fits.then_some(incarnation.sequence << INDEX_BITS | index)
 }
 
-/// What is there of the children of a journal.
+/// The children of a journal that exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
-    /// The run of the machine, and the children that live.
+    /// The boot of the machine, and the children that live.
     pub survivors: Survivors,
-    /// Those that have ended, and that the keeper still has.
+    /// Those that have ended and were not reaped.
     pub ended: Vec<Zombie>,
-    /// False: a child did not come to run its program in time, and may be missing above.
+    /// False if a child did not run its program within [`EXEC_TIMEOUT`]: it may be missing above.
     pub complete: bool,
 }
 
 /// Finds the children of a journal whose parent is a keeper: those that live, as
 /// [`find_survivors`] does it, and those that have ended. An engine that is started again calls it
-/// before it forks; nobody else forks, so no child is missing.
+/// before it starts a child; no other process starts any, so none is missing.
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -65,11 +63,11 @@ pub fn find_kept(
     keeper: Pid,
 ) -> io::Result<Found> {
     let known: BTreeSet<Pid> = recorded.iter().map(|(_, child)| child.pid).collect();
-    let complete = await_births(keeper, &known)?;
+    let complete = await_exec(keeper, &known)?;
     let mut survivors = find_survivors(journal, recorded)?;
-    // Later than the survivors: who ends in between is then in both, and not in neither.
+    // After the survivors: a child that ends in between is then in both lists, not in neither.
     let ended = zombies_of(keeper, &survivors.boot)?;
-    // Who bears the name of a child that has ended was started by it, and is no child of ours.
+    // A process with the incarnation of a child that has ended was started by that child.
     let has_ended = |of| ended.iter().any(|zombie| zombie.incarnation == of);
     survivors
         .found
@@ -81,7 +79,7 @@ pub fn find_kept(
     })
 }
 
-/// Those that the keeper keeps, and that were born with a mark.
+/// The marked children of the keeper that have ended.
 fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
     let zombie = |pid| {
         os::stat(pid).filter(|stat| stat.zombie)?;
@@ -98,27 +96,27 @@ fn zombies_of(keeper: Pid, boot: &BootId) -> io::Result<Vec<Zombie>> {
 }
 
 /// Waits until every child of the keeper runs its program: the engine before may have been killed in
-/// the middle of a start, which then goes on without it. Those that are `known` do. False: one has
-/// not come to that.
-fn await_births(keeper: Pid, known: &BTreeSet<Pid>) -> io::Result<bool> {
-    let patience = Instant::now() + BIRTH_PATIENCE;
+/// the middle of a start, which then goes on without it. Those in `known` do. False after
+/// [`EXEC_TIMEOUT`].
+fn await_exec(keeper: Pid, known: &BTreeSet<Pid>) -> io::Result<bool> {
+    let deadline = Instant::now() + EXEC_TIMEOUT;
     let own = std::process::id();
     loop {
         let children = os::children_of(keeper.0)?.into_iter();
         let mut others = children.filter(|pid| *pid != own && !known.contains(&Pid(*pid)));
-        if !others.any(is_being_born) {
+        if !others.any(is_before_exec) {
             return Ok(true);
         }
-        if Instant::now() >= patience {
+        if Instant::now() >= deadline {
             return Ok(false);
         }
-        sleep(BIRTH_PAUSE);
+        sleep(EXEC_POLL);
     }
 }
 
-/// Until it runs its program, a child shares the memory of the engine that started it, and so shows
-/// the engine's environment; no program of a child has the engine's role.
-fn is_being_born(pid: u32) -> bool {
+/// Whether it does not run its program yet: until then it shares the memory of the engine that started
+/// it, and shows the engine's environment. No program of a child has the engine's role.
+fn is_before_exec(pid: u32) -> bool {
     let role = format!("{ROLE_VARIABLE}={}", Role::Engine.as_str());
     // A zombie has no environment.
     os::environment(pid).is_some_and(|environment| {

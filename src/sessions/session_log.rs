@@ -15,7 +15,6 @@ use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
-use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -90,7 +89,7 @@ impl SessionLog {
     /// # Errors
     /// The system has no memory left.
     pub fn create(sessions: &Sessions) -> io::Result<Self> {
-        let file = File::from(memfd_create("allexmaster-sessions", MemfdFlags::CLOEXEC)?);
+        let file = File::from(allexmaster_keeper::os::memory_file("allexmaster-sessions")?);
         let mut log = Self {
             file,
             end: 0,

@@ -194,9 +194,17 @@ pub(crate) fn a_child_that_does_not_run_its_program_yet_is_waited_for() {
     let child = event.strip_prefix("spawned 1 ").unwrap().parse().unwrap();
     first.kill();
     let mut second = engine(&keeper);
+    let second_pid = second.pid;
+    let pauses = || -> u64 {
+        let pauses = fact(second_pid, "voluntary_ctxt_switches").unwrap();
+        pauses.parse().unwrap()
+    };
+    let before = pauses();
     second.order(&format!("find {folder}"));
-    // Long enough for an engine that does not wait to have answered.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // One that does not wait answers before it has paused so often.
+    wait_for("the engine to look again and again, or to answer", || {
+        (pauses() >= before + 10 || second.has_answered()).then_some(())
+    });
     assert!(!second.has_answered());
     fs::write(&gate, "").unwrap();
     assert_eq!(second.line(), "alive [\"1\"] ended []");

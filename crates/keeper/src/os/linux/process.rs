@@ -58,7 +58,7 @@ pub fn status_of_zombie(pid: u32, started: u64) -> Option<i32> {
 }
 
 /// The environment that a process was started with, variables separated by zero bytes; at most
-/// [`MAX_ENVIRONMENT`] of it. `None` for a zombie and for a process of another user.
+/// 2 MiB of it. `None` for a zombie and for a process of another user.
 #[must_use]
 pub fn environment(pid: u32) -> Option<Vec<u8>> {
     let mut environment = Vec::new();

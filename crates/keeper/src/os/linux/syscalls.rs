@@ -205,7 +205,7 @@ pub struct SpawnSpec<'lists> {
     pub number_variable: Option<&'lists str>,
     /// Its working directory; `None`: that of this process.
     pub folder: Option<&'lists CStr>,
-    /// A number below [`MARKED`] that [`super::mark`] reads from the process until it is reaped.
+    /// A number below 2^63 that [`super::mark`] reads from the process until it is reaped.
     pub mark: Option<u64>,
     /// Descriptors: from and to which number, in this order; equal: it only loses close-on-exec.
     pub moves: &'lists [(RawFd, RawFd)],
