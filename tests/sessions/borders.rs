@@ -15,7 +15,7 @@ use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
 use allexmaster_journal::store::MemoryStore;
-use allexmaster_journal::{Error, Journaled, Options, Performer, SystemClock, engine};
+use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
 use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
@@ -189,7 +189,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
             effects: Vec::new(),
         };
         let store = Box::new(MemoryStore::new());
-        let (rules, _) = Journaled::<Rules>::with_store(store, Options::default()).unwrap();
+        let (rules, _) = JournaledMachine::<Rules>::with_store(store, Options::default()).unwrap();
         let rules = engine::start(rules, mailbox, SystemClock, performer).unwrap();
         let result = until.await;
         sessions.lock().unwrap().take();
