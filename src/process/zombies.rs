@@ -25,11 +25,9 @@ const BIRTH_PAUSE: Duration = Duration::from_millis(1);
 /// A child of the keeper that has ended and was not reaped.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Zombie {
-    /// The process.
     pub identity: Identity,
     /// The attempt that it was marked with at its birth.
     pub incarnation: Incarnation,
-    /// Its wait status.
     pub status: i32,
 }
 
@@ -55,7 +53,7 @@ pub struct Found {
 
 /// Finds the children of a journal whose parent is a keeper: those that live, as
 /// [`find_survivors`] does it, and those that have ended. An engine that is started again calls it
-/// before it forks; nobody else forks, so no child is missing.
+/// before it forks; only it forks, so no child is missing.
 ///
 /// # Errors
 /// `/proc` cannot be read.

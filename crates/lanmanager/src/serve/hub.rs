@@ -70,10 +70,8 @@ impl Performer<Rules> for Courier {
     }
 }
 
-/// Why the hub ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HubEnd {
-    /// It was asked to.
     Asked,
     /// The rules cannot go on, because the journal failed.
     JournalFailed,
@@ -113,7 +111,7 @@ impl Hub {
         }
     }
 
-    /// Works until it is asked to end (or whoever could ask is gone).
+    /// Runs until it is asked to end, or all handles are dropped.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> HubEnd {
         let (sender, mut deliveries) = mpsc::channel(DELIVERY_CAPACITY);
         let mut batch = Vec::with_capacity(MAX_DELIVERIES);
@@ -174,7 +172,7 @@ impl Hub {
             Incoming::Text(text) => self.front.server.receive(now, connection, &text),
             Incoming::Alive => self.front.server.traffic(now, connection),
             Incoming::Closed(reason) => {
-                // What the hub closed itself was told already.
+                // The hub has reported what it closed itself.
                 if self.outgoing.remove(&connection).is_some() {
                     log_cut(connection, &reason);
                     self.front.server.closed(connection, reason);
@@ -242,7 +240,7 @@ impl Hub {
             return;
         };
         match outgoing.send(text) {
-            // Its end is on its way to us, or just told.
+            // The event of its end is queued or was handled.
             Ok(()) | Err(SendError::Closed) => {}
             Err(SendError::SlowPeer(reason)) => {
                 self.outgoing.remove(&connection);
