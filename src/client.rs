@@ -28,39 +28,22 @@ const TEXTS_MOST: usize = 64;
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum AskError {
-    /// There is no pid file.
     #[error("no master runs in {}: it has no {PID_FILE}. Start one with `allexmaster`, or name its folder with --directory", folder.display())]
-    NoPidFile {
-        /// Where it was looked for.
-        folder: PathBuf,
-    },
-    /// Nobody answers at the socket.
+    NoPidFile { folder: PathBuf },
     #[error("no master runs in {}: process {pid}, which its {PID_FILE} names, does not answer at {} ({reason})", folder.display(), path.display())]
     NobodyAnswers {
-        /// The folder.
         folder: PathBuf,
-        /// The process.
         pid: u32,
-        /// The socket.
         path: PathBuf,
-        /// What the system said.
         reason: String,
     },
-    /// The master refused.
     #[error("the master refused: {message}")]
-    Refused {
-        /// Its code.
-        code: String,
-        /// Its words.
-        message: String,
-    },
-    /// The conversation broke off.
+    Refused { code: String, message: String },
     #[error("the master did not answer: {0}")]
     Broken(String),
 }
 
 impl AskError {
-    /// The exit code that says this.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {

@@ -20,11 +20,8 @@ pub struct StatusDocument {
     pub keeper: String,
     /// The version of the program.
     pub version: String,
-    /// When the master started.
     pub startedat: String,
-    /// Whether it is stopping.
     pub stopping: bool,
-    /// The LanManager.
     pub lanmanager: LanDocument,
     /// The journal, without which nothing new is done.
     #[serde(default)]
@@ -87,14 +84,10 @@ impl Default for JournalDocument {
     }
 }
 
-/// One service.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ServiceDocument {
-    /// Its name.
     pub instancename: String,
-    /// Its module.
     pub modulename: String,
-    /// What it does.
     pub state: ServiceState,
     /// Why it does not run, or what is to be known although it does; null where all is well.
     pub reason: Option<String>,
@@ -119,7 +112,6 @@ pub struct ServiceDocument {
 pub struct NeedDocument {
     /// The name of the service.
     pub instancename: String,
-    /// Its module.
     pub modulename: String,
     /// The address or network of the machines that may satisfy it; null for any.
     pub ipaddress: Option<String>,

@@ -1,4 +1,4 @@
-//! `allexmaster config`, and how mistakes of the configuration are told.
+//! `allexmaster config`, and how mistakes of the configuration are reported.
 
 use std::fs;
 use std::path::Path;
@@ -106,7 +106,7 @@ fn tell_success(loaded: &Loaded, exists: bool, json: bool) {
     }
 }
 
-/// Tells people or machines what is wrong with the configuration.
+/// Reports the mistakes of a configuration, as text or JSON.
 pub(super) fn report(error: ConfigError, json: bool) -> ExitCode {
     if json {
         let errors: Vec<Value> = error.reports().iter().map(as_json).collect();

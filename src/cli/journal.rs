@@ -1,4 +1,4 @@
-//! `allexmaster journal` and `allexmaster replay`: what the eyes need of the program.
+//! `allexmaster journal` and `allexmaster replay`: what the inspection crate needs of the program.
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;

@@ -171,7 +171,7 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
             result = &mut finished => break result,
             () = signals.next() => {
                 let event = Event::StopRequested { request: None, source: StopSource::Signal };
-                // Where the loop has ended, `finished` tells.
+                // When the loop has ended, `finished` says why.
                 let _ = inbox.send(event).await;
             }
             () = tokio::time::sleep(LOOK_EVERY) => screen.look(&inbox).await,

@@ -1,4 +1,4 @@
-//! `allexmaster upgrade`: another build of the program takes over, and nobody notices.
+//! `allexmaster upgrade`: replaces the running engine by another build.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};

@@ -1,4 +1,4 @@
-//! What must fit together: the last look, at the file and what overrides it.
+//! Checks across keys: the file together with its overrides.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
     ranges_fit(&values.settings, findings);
     pauses_fit(&values.settings, findings);
     ranges_stay_out_of_the_way(&values.settings, findings);
-    // The file of this program as the kernel knows it, where it cannot be told otherwise.
+    // Fallback: the file of this program as the kernel names it.
     let own_program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/proc/self/exe"));
     let launchers = Launchers::new(values.launchers, &own_program);
     let mut settings = values.settings;
@@ -224,7 +224,7 @@ fn pauses_fit(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Ranges may overlap one another or the system's, but somebody should know.
+/// Ranges that overlap one another or the system's are allowed, with a warning.
 fn ranges_stay_out_of_the_way(settings: &Settings, findings: &mut Findings) {
     let range = |protocol: Protocol| {
         u32::from(*settings.port_range_start.get(protocol))..=last_port(settings, protocol)

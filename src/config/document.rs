@@ -8,12 +8,12 @@ use jsonc_parser::common::Ranged;
 
 use super::error::Mistake;
 
-/// How alike a mistyped key must be to the right one, from 0 to 1: another word is not.
+/// Minimum Jaro-Winkler similarity, from 0 to 1, of a mistyped key to the right one.
 const ALIKE: f64 = 0.8;
-/// In a word of so many letters, one letter wrong or two swapped (`tpc`) are a slip.
+/// From this length on, one wrong letter or two swapped ones (`tpc`) count as a mistyped key.
 const SHORT: usize = 3;
 
-/// Nobody reads more mistakes than that; a file that has them is another file.
+/// Maximum mistakes that are reported: a file with more is not a configuration.
 const MOST_MISTAKES: usize = 50;
 
 /// What was found while reading: what is wrong, and where everything stands.
@@ -38,7 +38,7 @@ impl Findings {
     }
 }
 
-/// An object of the document, whose keys are asked for one by one; what nobody asked for is unknown.
+/// An object of the document. Keys are read one by one; those that were not read are unknown keys.
 pub(super) struct Section<'doc, 'run> {
     /// Its path with a dot at the end; empty for the whole document.
     prefix: String,
@@ -69,7 +69,6 @@ impl<'doc, 'run> Section<'doc, 'run> {
         }
     }
 
-    /// The value of a key.
     pub(super) fn value(&mut self, key: &'static str) -> Option<Located<'doc>> {
         self.asked.push(key);
         let found = self.object.properties.iter();
@@ -111,7 +110,7 @@ impl<'doc, 'run> Section<'doc, 'run> {
         section(&located, self.findings)
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that were not read.
     pub(super) fn finish(self) {
         for property in &self.object.properties {
             let key = property.name.as_str();

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration, for people and for programs.
+//! Mistakes of a configuration, for people and for programs.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -10,44 +10,34 @@ use thiserror::Error;
 /// A configuration that cannot be used.
 #[derive(Debug, Error, Diagnostic)]
 pub enum ConfigError {
-    /// The file has mistakes.
     #[error(transparent)]
     #[diagnostic(transparent)]
     Mistakes(Box<Mistakes>),
-    /// The file is not text.
     #[error("{} is not text: byte {position} is not UTF-8", file.display())]
     #[diagnostic(help("save it as UTF-8"))]
     NotText {
-        /// The file.
         file: PathBuf,
         /// The first bad byte, from 0.
         position: usize,
     },
-    /// The file is far too large.
     #[error("{} has more than {most} bytes", file.display())]
     #[diagnostic(help("this cannot be a configuration: look what has been put there"))]
     TooLarge {
-        /// The file.
         file: PathBuf,
         /// The limit in bytes.
         most: u64,
     },
-    /// The file is there, but cannot be read.
     #[error("{} cannot be read", file.display())]
     #[diagnostic(help("make it a file that this user may read"))]
     Unreadable {
-        /// The file.
         file: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
     /// There is no file, and the default cannot be written.
     #[error("there is no {}, and the default cannot be written", file.display())]
     #[diagnostic(help("start in a folder that exists and that this user may write to"))]
     Unwritable {
-        /// The file.
         file: PathBuf,
-        /// Why not.
         source: std::io::Error,
     },
 }
@@ -63,7 +53,6 @@ pub struct Mistakes {
     all: Vec<Mistake>,
 }
 
-/// One mistake (or warning), with its place.
 #[derive(Clone, PartialEq, Eq, Debug, Error, Diagnostic)]
 #[error("{message}")]
 pub struct Mistake {
@@ -78,13 +67,11 @@ pub struct Mistake {
 /// A mistake, for programs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
-    /// The configuration file.
     pub file: PathBuf,
     /// The line, from 1; absent where the mistake is not in the file (but in a flag, say).
     pub line: Option<usize>,
     /// The column in characters, from 1; absent with the line.
     pub column: Option<usize>,
-    /// What is wrong.
     pub message: String,
     /// What to do about it, where that can be said.
     pub help: Option<String>,

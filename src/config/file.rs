@@ -52,7 +52,7 @@ pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
             text: DEFAULT_TEXT.to_owned(),
             written: true,
         }),
-        // Somebody else was faster: theirs holds.
+        // Another process was faster: its file is used.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found {
             text: read(&path)?.unwrap_or_else(|| DEFAULT_TEXT.to_owned()),
             path,

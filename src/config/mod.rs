@@ -1,4 +1,4 @@
-//! The configuration: read, checked as a whole, and told to people with line and column.
+//! The configuration: read, checked as a whole, and reported with line and column.
 //!
 //! ```text
 //!  allexmasterconfig.json ──► document ──► schema ──► Values ──► check ──► Config
@@ -63,7 +63,6 @@ pub fn key_list() -> serde_json::Value {
     schema::list()
 }
 
-/// What the configuration says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// Where the LanManager is dialed, in this order. Never empty.
@@ -83,9 +82,7 @@ pub struct Config {
 /// A configuration, and where it came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Loaded {
-    /// The configuration.
     pub config: Config,
-    /// The file.
     pub file: PathBuf,
     /// Whether there was none, and the default was written.
     pub written: bool,

@@ -318,7 +318,6 @@ pub(super) fn list() -> Value {
     KEYS.iter().map(one).collect()
 }
 
-/// Reads the text.
 pub(super) fn read(text: &str) -> (Values, Findings) {
     let mut values = Values::default();
     let mut findings = Findings::default();

@@ -39,7 +39,7 @@ pub struct AllexJs {
     pub dotnet: Option<Launcher>,
 }
 
-/// All three: whatever a service of AllexJS is, it opens them all.
+/// Every service of AllexJS opens all three.
 pub(super) const SERVES: PerProtocol<bool> = PerProtocol {
     tcp: true,
     http: true,

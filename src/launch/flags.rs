@@ -51,7 +51,7 @@ fn inspector(column: &'static str, flag: &str, value: &Value) -> Result<String, 
     }
 }
 
-/// More of a wrong value tells nobody more.
+/// Maximum characters of a wrong value that a message shows.
 const LONGEST_SHOWN: usize = 60;
 
 #[cfg(test)]

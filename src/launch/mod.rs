@@ -10,7 +10,7 @@
 //! The configuration names every program that this machine may run; a need can only choose among
 //! these names. What a need says (its name, its properties) gets into a command line solely by
 //! placeholders, each filled in inside one argument: there is no shell, and the program itself is
-//! never a placeholder. So nobody in the LAN can make this machine run anything else.
+//! never a placeholder. So no one in the network can make this machine run anything else.
 //!
 //! Built in are `sample:clock`, this very program in the role of a small service, and the services
 //! of AllexJS: modules without a domain (`allex_timeservice`), which run in the child program of the
@@ -62,7 +62,6 @@ const LONGEST_TEXT: usize = 127 * 1024;
 pub struct Launcher {
     /// The program: looked up in `PATH`, or, where it has a slash, seen from the master's folder.
     pub program: PathBuf,
-    /// Its arguments.
     pub arguments: Vec<Template>,
     /// The folder it runs in, seen from the master's folder; that folder itself where absent.
     pub folder: Option<PathBuf>,
@@ -73,7 +72,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// The protocols whose ports are tested, told and shown: those that `ready` names; else those
+    /// The protocols whose ports are tested, reported and shown: those that `ready` names; else those
     /// whose ports appear as placeholders; else all three.
     #[must_use]
     pub fn serves(&self) -> PerProtocol<bool> {
@@ -207,7 +206,6 @@ impl Launchers {
 pub struct MasterFacts {
     /// The master's journal: it makes incarnations unique on the machine.
     pub journal: JournalId,
-    /// The master's process number.
     pub pid: Pid,
     /// The folder in which the master runs, absolute.
     pub folder: PathBuf,
@@ -218,7 +216,6 @@ pub struct MasterFacts {
 /// All that is needed to start a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CommandLine {
-    /// The program.
     pub program: PathBuf,
     /// Its arguments, without its name.
     pub arguments: Vec<String>,
@@ -233,7 +230,6 @@ pub struct CommandLine {
 /// How the master talks to a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChannelKind {
-    /// Not at all.
     None,
     /// Over a socket pair of which the child inherits one end as descriptor 3: Node's IPC channel.
     Inherited,
@@ -244,73 +240,43 @@ pub enum ChannelKind {
 /// A command line that cannot be made.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum LaunchError {
-    /// The configuration has no launcher of this name.
     #[error(
         "this machine has no launcher for `{module}`; `launchers` in the configuration names those it has"
     )]
-    NoLauncher {
-        /// The module.
-        module: ModuleName,
-    },
-    /// A module is not named like a package.
+    NoLauncher { module: ModuleName },
     #[error(
         "`{module}` is not the name of a package; modules of AllexJS are started by the names of their packages alone"
     )]
-    NotAPackage {
-        /// The module.
-        module: ModuleName,
-    },
-    /// AllexJS is not installed.
+    NotAPackage { module: ModuleName },
     #[error(
         "AllexJS is not installed here: there is no allex_masterservice/users/spawn.js in {looked_in}; install it with `npm install allex` in the runtime directory, or name the child program in `launchers` as `node`"
     )]
-    NoChildProgram {
-        /// Where it was looked for.
-        looked_in: String,
-    },
-    /// A module is not installed.
+    NoChildProgram { looked_in: String },
     #[error("the module `{module}` is not installed; it was looked for in {looked_in}")]
     ModuleMissing {
         /// The name of its package.
         module: String,
-        /// Where it was looked for.
         looked_in: String,
     },
-    /// A module for .NET was not built.
     #[error("there is no {}; build the module, or name a program in `launchers` as `dotnet`", library.display())]
-    NoLibrary {
-        /// The library.
-        library: PathBuf,
-    },
-    /// The inspector would listen for others than this machine.
+    NoLibrary { library: PathBuf },
     #[error(
         "`{column}` of the need is {value}; an inspector is opened on a port of this machine alone: give true, or a port number"
     )]
     Inspector {
         /// `debug` or `debug_brk`.
         column: &'static str,
-        /// What it says.
         value: String,
     },
-    /// A path is no text.
     #[error("{what} is not UTF-8; move the installation to a folder with a plain name")]
-    NotUtf8 {
-        /// Which path.
-        what: String,
-    },
-    /// A placeholder cannot be filled in.
+    NotUtf8 { what: String },
     #[error(transparent)]
     Unfillable(#[from] Unfillable),
     /// A text contains a zero byte, which no argument can.
     #[error("{what} would contain a zero byte, which no program can be given")]
-    ZeroByte {
-        /// Which text.
-        what: String,
-    },
-    /// A text is longer than the system takes.
+    ZeroByte { what: String },
     #[error("{what} would have {length} bytes; the system takes {LONGEST_TEXT} at most")]
     TooLong {
-        /// Which text.
         what: String,
         /// How long it would be.
         length: usize,

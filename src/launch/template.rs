@@ -34,7 +34,6 @@ enum Piece {
 /// A text that is no template.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum BadTemplate {
-    /// No such placeholder.
     #[error("`{{{name}}}` is no placeholder")]
     Unknown {
         /// What stands between the braces.
@@ -51,22 +50,12 @@ pub enum BadTemplate {
 /// A placeholder that cannot be filled in for this need.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Unfillable {
-    /// The need does not have the property.
     #[error("the need has no `propertyhash.{name}`, which the launcher asks for")]
-    Missing {
-        /// The property.
-        name: String,
-    },
-    /// The property is no text, number or boolean.
+    Missing { name: String },
     #[error(
         "`propertyhash.{name}` of the need is {found}; an argument can only be made of text, a number or a boolean"
     )]
-    Unsuitable {
-        /// The property.
-        name: String,
-        /// What it is.
-        found: &'static str,
-    },
+    Unsuitable { name: String, found: &'static str },
 }
 
 impl Template {

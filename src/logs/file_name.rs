@@ -6,7 +6,7 @@ pub(super) const ENDING: &str = ".log";
 const LONGEST: usize = 200;
 /// How much of a name that is too long is kept, for people.
 const KEPT: usize = 160;
-/// So many digits of the hash tell long names apart.
+/// Digits of the hash that distinguish long names.
 const HASH_DIGITS: usize = 32;
 
 /// The name of the log file of a service. Two services never share one: every character that is not

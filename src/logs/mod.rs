@@ -1,4 +1,4 @@
-//! The children's log files: their names, and their rotation while somebody writes to them.
+//! The children's log files: their names, and their rotation while children write to them.
 //!
 //! ```text
 //!  child ──append──► NAME.log ──copy──► NAME.log.1 ──► NAME.log.2 ──► … ──► removed
@@ -8,7 +8,7 @@
 //!
 //! # Theory of operation
 //!
-//! A child writes into its log file itself, so nobody can give it another file while it runs. So the
+//! A child writes into its log file itself, so it cannot be given another file while it runs. So the
 //! file stays and its content moves: what it holds is copied, in whole blocks, to a file of its own,
 //! and then cut off at the front (`fallocate` with `COLLAPSE_RANGE`; ext4 and XFS can). What the
 //! child appends in the meantime stays where it is: no byte is lost, and the files, read from the

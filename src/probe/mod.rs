@@ -18,8 +18,8 @@
 //! waiting.
 //!
 //! A service of AllexJS says that it listens even where it could not bind its port, and the
-//! LanManager would then approve whoever has it. So there the listeners must be the child's own.
-//! Other programs may well let somebody else listen for them (a container, say).
+//! LanManager would then approve the program that has it. So there the listeners must be the child's own.
+//! Other programs may let another process listen for them (a container, say).
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -129,7 +129,7 @@ impl<Sink: EventSink> Probe<Sink> {
     }
 }
 
-/// Those of `ports` that somebody holds: a listener, or a connection that lives.
+/// Those of `ports` that are in use by a listener or an open connection.
 ///
 /// A port that cannot be tested (a number below 1,024 without the right to bind it) does not
 /// count as taken: the child will tell better what is wrong.
@@ -178,13 +178,13 @@ async fn all_answer(ports: &[Port], connects: &Semaphore) {
     }
 }
 
-/// Whether somebody listens on the port.
+/// Whether the port has a listener.
 async fn answers(port: Port, connects: &Semaphore) -> bool {
     // The semaphore is never closed.
     let _permit = connects.acquire().await;
     let connecting = TcpStream::connect((Ipv4Addr::LOCALHOST, port.0));
     match timeout(CONNECT_TIMEOUT, connecting).await {
-        // A connection from a port to itself is possible where nobody listens (TCP calls it a
+        // A connection from a port to itself is possible without a listener (TCP calls it a
         // simultaneous open): that is no answer.
         Ok(Ok(stream)) => match (stream.local_addr(), stream.peer_addr()) {
             (Ok(own), Ok(other)) => own != other,

@@ -16,7 +16,7 @@ pub struct Survivors {
     /// The run of the machine.
     pub boot: BootId,
     /// The children that exist, in the order of their incarnations. A zombie that was recorded is
-    /// among them: adopting it tells its exit code as soon as the system has it.
+    /// among them: once adopted, its exit code is read as soon as the system has it.
     pub found: Vec<Survivor>,
 }
 
@@ -35,7 +35,7 @@ pub fn find_survivors(
     recorded: &[(Incarnation, Identity)],
 ) -> io::Result<Survivors> {
     let boot = boot_id()?;
-    // An incarnation that was recorded is this process or none: whoever else carries it descends from it.
+    // An incarnation that was recorded is this process or none: other processes with it descend from it.
     let mut children: BTreeMap<Incarnation, Option<Identity>> = recorded
         .iter()
         .map(|(incarnation, identity)| {

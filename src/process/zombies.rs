@@ -53,7 +53,7 @@ pub struct Found {
 
 /// Finds the children of a journal whose parent is a keeper: those that live, as
 /// [`find_survivors`] does it, and those that have ended. An engine that is started again calls it
-/// before it starts a child; no other process starts any, so none is missing.
+/// before it forks; only it forks, so no child is missing.
 ///
 /// # Errors
 /// `/proc` cannot be read.

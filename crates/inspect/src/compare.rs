@@ -16,7 +16,6 @@ use allexmaster_state::Change;
 /// What one build makes of one event, so short that a million can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trace {
-    /// The event.
     pub sequence: u64,
     /// The hash of the state after it, as JSON.
     pub state: String,
@@ -86,7 +85,7 @@ pub fn compare(past: &mut Past, other: &Path, export: &Path) -> Result<Compariso
             }
         }
     });
-    // It has told all that it has to tell, or will not be heard any more.
+    // It has written everything, or its output is no longer read.
     let _ = child.kill();
     let _ = child.wait();
     replayed?;

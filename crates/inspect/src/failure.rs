@@ -6,7 +6,7 @@ use allexmaster_state::{
 
 use crate::screen::Tone;
 
-/// What an event means for whoever reads: bad, good, or neither.
+/// Whether an event is bad news, good news, or neither.
 #[must_use]
 pub fn tone(state: &State, recorded: &Recorded) -> Tone {
     match &recorded.event {
@@ -14,10 +14,10 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
             let owner = state.services.owner(*incarnation);
             let service = owner.and_then(|instance| state.services.get(instance));
             match service.map(|service| &service.activity) {
-                // It was told to.
+                // The master asked it to end.
                 Some(Activity::Stopping { .. }) => Tone::Plain,
                 Some(_) => Tone::Bad,
-                // Of an attempt that nobody waits for any more.
+                // Of an attempt that was given up.
                 None => Tone::Plain,
             }
         }

@@ -1,4 +1,4 @@
-//! Which events somebody wants to see.
+//! Which events are shown.
 
 use allexmaster_state::{Effect, InstanceName, Pid, Port, Recorded, State};
 
@@ -8,13 +8,9 @@ use crate::words;
 /// Events that have to do with all that is named. Names of one sort are alternatives.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Services.
     pub instances: Vec<InstanceName>,
-    /// Ports.
     pub ports: Vec<Port>,
-    /// Processes.
     pub pids: Vec<Pid>,
-    /// Kinds of events.
     pub kinds: Vec<String>,
 }
 
@@ -28,7 +24,7 @@ impl Filter {
             && self.kinds.is_empty()
     }
 
-    /// Whether an event is wanted, as far as that can be told before it is decided: `None` where it
+    /// Whether an event is wanted, as far as that is known before it is decided: `None` where it
     /// depends on what the event leads to.
     #[must_use]
     pub fn before(&self, state: &State, recorded: &Recorded) -> (Option<bool>, Subjects) {

@@ -1,4 +1,4 @@
-//! A journal without what could tell somebody something of the machine.
+//! A journal without names, addresses and messages of the machine.
 //!
 //! The same name always becomes the same pseudonym, so all that happened stays visible. Which texts
 //! are names is decided by where they stand; whatever stands in a place that is not known to be
@@ -64,7 +64,7 @@ impl Redactor {
         Ok((self.identity, start))
     }
 
-    /// Shows the record without what it could tell, chained to the one before.
+    /// Writes the redacted record, chained to the one before.
     ///
     /// # Errors
     /// The event is no JSON, or what `show` says.
@@ -139,7 +139,7 @@ impl Redactor {
         }
     }
 
-    /// A need as somebody else wrote it: only its name and module keep a meaning.
+    /// A need in its raw form: name and module get their pseudonyms, all else is replaced.
     fn opaque(&mut self, fields: &mut Map<String, Value>) {
         let instance = fields
             .get("instancename")

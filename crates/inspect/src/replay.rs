@@ -15,9 +15,7 @@ use crate::time::rfc3339;
 /// One event, what it caused, and the state after it.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// The event.
     pub recorded: &'a Recorded,
-    /// What had to be done.
     pub effects: &'a [Effect],
     /// The state after it.
     pub state: &'a State,
@@ -52,7 +50,7 @@ pub struct Past {
     checkpoint: Option<Checkpoint>,
 }
 
-/// What the journal has of a state that somebody wrote down: nothing, or where it holds and what it is.
+/// The journal's stored state, if it has one, and the position after which it holds.
 type Checkpoint = Option<(Position, State)>;
 
 impl Past {
@@ -277,7 +275,7 @@ impl Past {
         Ok((recorded?, after.map(|(_, state)| state.clone())))
     }
 
-    /// Replays the events of a range under the eyes of `watch`, until it breaks.
+    /// Replays the events of a range and passes each to `watch`, until that breaks.
     ///
     /// # Errors
     /// As [`Past::state_after`]; what came before the error was shown.

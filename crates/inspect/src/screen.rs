@@ -10,32 +10,25 @@ use crate::time::Zone;
 
 /// The output of a command.
 pub struct Screen<'a> {
-    /// Where the text goes.
     pub output: &'a mut dyn Write,
-    /// Whether it shows colours.
     pub colour: bool,
     /// How many columns it has; none for a file, where no line is broken.
     pub width: Option<usize>,
     /// Where the reader's clock stands.
     pub zone: Zone,
-    /// Whether somebody looks on, so that progress is worth showing.
+    /// Whether a person is watching, so that progress is worth showing.
     pub progress: bool,
 }
 
 /// What a text means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tone {
-    /// Nothing special.
     Plain,
-    /// Of less interest.
     Faint,
     /// A heading, or a name.
     Strong,
-    /// All is well.
     Good,
-    /// Something waits.
     Waiting,
-    /// Something is wrong.
     Bad,
 }
 

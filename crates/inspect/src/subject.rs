@@ -10,7 +10,6 @@ use allexmaster_state::{
 /// Services, ports and processes that an event has to do with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subjects {
-    /// By name.
     pub instances: BTreeSet<InstanceName>,
     /// That it names, or that its children lease.
     pub ports: BTreeSet<Port>,

@@ -22,13 +22,9 @@ const KNOWN_SHOWN: usize = 12;
 /// One link of the chain.
 #[derive(Clone, Debug)]
 pub struct Link {
-    /// The event.
     pub sequence: u64,
-    /// When.
     pub at: u64,
-    /// What happened.
     pub text: String,
-    /// Good or bad.
     pub tone: Tone,
     /// What the service did then, where that changed.
     pub became: Option<ServiceState>,
@@ -36,7 +32,6 @@ pub struct Link {
     pub because: Option<u64>,
 }
 
-/// The answer.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// The service that it is about.
@@ -53,7 +48,7 @@ pub struct Explanation {
     pub next: Option<u64>,
     /// All events that changed it, oldest first.
     pub chain: Vec<Link>,
-    /// What it was where the journal begins, if that is not with event 1: what led to that is not told.
+    /// What it was where the journal begins, if not with event 1: what led to it is unknown.
     pub before: Option<Before>,
 }
 
@@ -62,22 +57,18 @@ pub struct Explanation {
 pub struct Before {
     /// The last event that is not there.
     pub sequence: u64,
-    /// When that was.
     pub at: u64,
-    /// What the service was then.
     pub state: ServiceState,
     /// How often it had failed in a row, of which the present row is the continuation.
     pub failures: u32,
 }
 
-/// What somebody asks about.
+/// The subject of the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A service, or a need: they have the same name.
     Instance(InstanceName),
-    /// A port.
     Port(Port),
-    /// A process.
     Pid(Pid),
     /// A number that may be either.
     Number(u32),

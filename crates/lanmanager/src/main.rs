@@ -118,7 +118,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, words }) => {
-            // If standard error is gone, the exit code still tells it.
+            // If standard error is gone, the exit code still says it.
             drop(writeln!(io::stderr(), "allexlanmanager: {words}"));
             ExitCode::from(code)
         }

@@ -3,9 +3,8 @@
 /// What the exit code will say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// All is well.
     Done,
-    /// The command did its work, and what it found is not well: it was told.
+    /// The command did its work and has reported a problem.
     Found,
 }
 

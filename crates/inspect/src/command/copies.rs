@@ -62,7 +62,7 @@ pub(crate) fn create(path: &Path) -> Result<File, InspectError> {
     })
 }
 
-/// Writes the events of a range; tells how many.
+/// Writes the events of a range; returns how many.
 pub(crate) fn export(
     past: &mut Past,
     range: std::ops::RangeInclusive<u64>,

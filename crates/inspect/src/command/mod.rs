@@ -32,13 +32,11 @@ pub(crate) use why::tone_of;
 
 /// What the commands need to know of the world.
 pub struct Setting<'a> {
-    /// The master's folder.
     pub folder: &'a Path,
     /// A way to ask the master of the folder, if one runs there.
     pub master: &'a dyn Fn() -> Option<Box<Ask>>,
-    /// Has the master of the folder compact its journal, if one runs there; or tells why it did not.
+    /// Has the running master of the folder, if there is one, compact its journal.
     pub compact: &'a dyn Fn(CompactionRequest) -> Option<Result<Compaction, String>>,
-    /// Where the answer goes.
     pub screen: Screen<'a>,
 }
 
@@ -123,7 +121,6 @@ impl Journal {
 }
 
 impl Place {
-    /// Opens it.
     fn open(&self, setting: &Setting<'_>) -> Result<Past, InspectError> {
         if let Some(path) = &self.journal {
             return Ok(Past::new(source::open(path)?));
@@ -195,7 +192,7 @@ impl Range {
     }
 }
 
-/// Why a journal begins where it does, for whoever reads JSON.
+/// Why a journal begins where it does, for JSON.
 fn begins(past: &Past) -> &'static str {
     match past.beginning() {
         Beginning::Whole => "whole",
@@ -204,7 +201,7 @@ fn begins(past: &Past) -> &'static str {
     }
 }
 
-/// Whether somebody says yes; where nobody can, that is a no.
+/// Asks on the terminal. No terminal means no.
 fn confirmed(question: &str) -> Result<bool, InspectError> {
     let input = std::io::stdin();
     if !input.is_terminal() {

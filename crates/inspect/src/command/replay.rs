@@ -224,7 +224,7 @@ fn progress(end: u64, shown: bool) -> ProgressBar {
     bar
 }
 
-/// So many broken promises are told; one usually brings many.
+/// Maximum broken invariants that are shown; one usually causes many.
 const BROKEN_MOST: usize = 10;
 
 #[derive(Default)]

@@ -41,9 +41,7 @@ impl Question for Show {
 
 /// One event with all that it led to.
 pub struct Moment {
-    /// The event.
     pub recorded: Recorded,
-    /// What it caused.
     pub effects: Vec<Effect>,
     /// The state that it met.
     pub before: State,
@@ -70,7 +68,6 @@ impl Moment {
         })
     }
 
-    /// What it changed.
     #[must_use]
     pub fn changes(&self) -> Vec<Change> {
         SHORT.difference(&self.before, &self.after)

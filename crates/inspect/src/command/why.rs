@@ -12,7 +12,6 @@ use crate::time::{Zone, find, rfc3339};
 use crate::why::{Explanation, Link, Target, explain};
 use crate::words;
 
-/// So many links are told; all of them with --all.
 const LINKS_SHOWN: usize = 12;
 /// So many failures are named beside the last one.
 const FAILURES_SHOWN: usize = 5;
@@ -239,7 +238,7 @@ fn mark(link: &Link, zone: &Zone) -> String {
     format!(" at {} (#{})", zone.seconds(link.at), link.sequence)
 }
 
-/// What a state means for whoever reads.
+/// How a state is coloured.
 pub(crate) const fn tone_of(state: ServiceState) -> Tone {
     match state {
         ServiceState::Running => Tone::Good,

@@ -18,7 +18,6 @@ pub struct App {
     pub index: Index,
     /// Where the reader's clock stands.
     pub zone: Zone,
-    /// Where the journal is.
     pub place: String,
     /// The event that is shown, with what is known of what it led to.
     pub shown: Shown,
@@ -28,35 +27,26 @@ pub struct App {
     pub span: (u64, u64),
     /// The first line of the services that is shown.
     pub scroll: usize,
-    /// What is being typed.
     pub typing: Option<Typing>,
-    /// What is looked for.
     pub search: String,
     /// Where `space` stops.
     pub breakpoint: Option<Breakpoint>,
-    /// A word to whoever looks.
     pub status: Status,
-    /// The keys are explained.
     pub help: bool,
-    /// It is over.
     pub quit: bool,
 }
 
-/// A word to whoever looks.
+/// The message line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Nothing to say.
     Quiet,
-    /// Something to know.
     Told(String),
-    /// Something did not work.
     Failed(String),
 }
 
 /// A line that is being typed, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Typing {
-    /// What for.
     pub what: TypingFor,
     /// What was typed so far.
     pub text: String,
@@ -65,9 +55,7 @@ pub struct Typing {
 /// What a line is typed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TypingFor {
-    /// A search.
     Search,
-    /// A breakpoint.
     Breakpoint,
     /// A place to go to.
     Goto,
@@ -78,11 +66,9 @@ pub enum TypingFor {
 pub struct Breakpoint {
     /// The service that it is about.
     pub service: Option<String>,
-    /// The kind of event.
     pub kind: Option<&'static str>,
     /// The state that the service reaches.
     pub state: Option<&'static str>,
-    /// As it was typed.
     pub text: String,
 }
 

@@ -20,7 +20,6 @@ use crate::words::{self, SHORT};
 /// The heights of the density, from none to most.
 const LEVELS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 
-/// Draws all of it.
 pub fn draw(frame: &mut Frame<'_>, app: &mut App) {
     let [top, scrubber, middle, bottom] = Layout::vertical([
         Constraint::Length(1),

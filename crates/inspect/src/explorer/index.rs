@@ -22,9 +22,7 @@ pub struct Fact {
     pub at: u64,
     /// The number of the kind.
     pub kind: u16,
-    /// Bad news.
     pub bad: bool,
-    /// The master was started.
     pub start: bool,
     /// The service that it is about, by its place in [`Index::names`]; none, or several, are 0.
     pub service: u32,
@@ -47,7 +45,6 @@ pub struct Index {
     pub names: Vec<InstanceName>,
     /// Why the reading ended before the end, if it did.
     pub damage: Option<String>,
-    /// Everything has been read.
     pub complete: bool,
 }
 
@@ -74,7 +71,7 @@ impl Index {
         }
     }
 
-    /// Reads all of it, now. What is damaged is told in the index itself.
+    /// Reads the whole journal before it returns. Damage is recorded in the index.
     #[must_use]
     pub fn whole(past: &mut Past) -> Self {
         let mut index = Self::new(past.first());
@@ -178,7 +175,7 @@ impl Indexing {
         Ok(Self { portions })
     }
 
-    /// Takes over what has been read meanwhile; tells whether there was anything.
+    /// Takes over what the reading thread has sent; true if there was anything.
     pub fn take_into(&self, index: &mut Index) -> bool {
         let mut any = false;
         while let Ok(portion) = self.portions.try_recv() {

@@ -9,7 +9,6 @@ use crate::replay::Past;
 /// An event: at once with all that it led to where a state before it is at hand, and without where the
 /// journal has to be read up to it first.
 pub struct Shown {
-    /// The event.
     pub recorded: Recorded,
     /// The state that it left, where that is known yet.
     pub after: Option<State>,
@@ -21,7 +20,6 @@ pub struct Shown {
 pub struct Cause {
     /// The state that it met.
     pub before: State,
-    /// What had to be done.
     pub effects: Vec<Effect>,
 }
 

@@ -13,7 +13,7 @@ use crate::error::InspectError;
 /// How often it is looked whether more of the journal has been read.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Shows the time machine until it is left. The terminal is as before, whatever happens.
+/// Runs the explorer until the user quits. The terminal is restored in every case.
 ///
 /// # Errors
 /// The terminal cannot be used.

@@ -46,7 +46,6 @@ const MAX_HEADING_BYTES: usize = 256 * 1024 * 1024;
 pub struct Heading {
     allexmaster: String,
     format: u32,
-    /// The journal's identity.
     pub identity: Uuid,
     /// Whether names, addresses and property hashes were replaced.
     pub redacted: bool,
@@ -179,7 +178,6 @@ impl Heading {
     }
 }
 
-/// Writes an export.
 pub struct ExportWriter<Output: Write> {
     output: Output,
     last: u64,
@@ -254,7 +252,7 @@ pub struct ExportSource {
 }
 
 impl ExportSource {
-    /// Opens an export and verifies all of it. Damage is told where a visit comes to it.
+    /// Opens an export and verifies all of it. A visit returns the damage when it reaches it.
     ///
     /// # Errors
     /// It is none, or a newer one.

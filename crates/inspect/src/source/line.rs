@@ -21,7 +21,6 @@ pub struct Line<'text> {
     pub kind: u16,
     /// In hexadecimal digits.
     pub checksum: &'text str,
-    /// The event.
     #[serde(borrow)]
     pub event: &'text RawValue,
 }

@@ -38,7 +38,7 @@ pub trait Source {
     /// The journal cannot be read up to there.
     fn end(&mut self) -> Result<Position, InspectError>;
 
-    /// A state that somebody wrote down, and the record after which it holds.
+    /// A stored state, and the record after which it holds.
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -59,7 +59,6 @@ pub type Visit<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
 pub struct Start {
     /// The record before the first one; number 0 at the beginning of a journal.
     pub position: Position,
-    /// The state then.
     pub state: State,
     /// What became of the records before.
     pub beginning: Beginning,
@@ -78,7 +77,7 @@ pub enum Beginning {
     Compacted,
 }
 
-/// A state that an older version of the rules wrote: for whoever can read no newer one.
+/// A state written by an older version of the rules, kept for programs that can read no newer one.
 #[derive(Clone, Debug)]
 pub struct OlderState {
     /// The version of the rules.

@@ -29,7 +29,6 @@ const ATTEMPTS: u32 = 3;
 pub struct PageWish {
     /// Records from this number on.
     pub from: u64,
-    /// So many at most.
     pub most: u64,
     /// The bytes of the base from this one on, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +38,6 @@ pub struct PageWish {
 /// Some records of a journal, as a master sends them.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Page {
-    /// The journal's identity.
     pub identity: Uuid,
     /// The last record of the journal when the page was made.
     pub last: u64,
@@ -97,7 +95,7 @@ fn base_from(journal: &Journal<Rules>, offset: u64) -> String {
     let rest = bytes.get(offset..).unwrap_or_default();
     let part = &rest[..rest.len().min(MAX_BASE_BYTES)];
     part.iter().fold(String::new(), |mut text, byte| {
-        // A text takes whatever is written into it.
+        // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

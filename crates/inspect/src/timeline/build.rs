@@ -17,7 +17,7 @@ use crate::words;
 
 /// So many services have lanes: a page with more is no help, and no browser draws it well.
 const LANES_MOST: usize = 500;
-/// So many bars and marks a lane has; the later ones are left out and told.
+/// Maximum bars and marks of a lane; later ones are left out, and the page says so.
 const BARS_MOST: usize = 20_000;
 
 /// Makes the lanes of a range of events.
@@ -58,7 +58,6 @@ struct Track {
 }
 
 impl Track {
-    /// From now on it is so.
     fn set(&mut self, at: u64, sequence: u64, cause: &str, now: Option<(Sort, String)>) {
         if self.now == now {
             return;
@@ -196,7 +195,7 @@ impl Watch for Builder {
         self.subjects = Subjects::of_event(state, recorded);
         self.text = words::event(state, recorded);
         self.tone = Some(failure::tone(state, recorded));
-        // Between the last event of one run and the start of the next nobody looked: a gap.
+        // Between the last event of one run and the start of the next nothing was recorded: a gap.
         if matches!(recorded.event, Event::MasterStarted { .. }) && self.events > 0 {
             let last = self.last_at;
             self.master.set(last, recorded.sequence, "", None);

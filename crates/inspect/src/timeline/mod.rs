@@ -23,7 +23,7 @@ pub enum Sort {
     Checking,
     /// All is well: it runs, is connected, is up.
     Running,
-    /// Its child has been told to end.
+    /// Its child was asked to end.
     Stopping,
     /// It failed, and is started again after a pause.
     BackingOff,
@@ -44,7 +44,6 @@ impl Sort {
         Self::Failed,
     ];
 
-    /// The word for it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
@@ -79,24 +78,19 @@ impl Sort {
 /// A time during which nothing changed in a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bar {
-    /// What it was.
     pub sort: Sort,
     /// From when on, in milliseconds since the Unix epoch.
     pub from: u64,
-    /// Until when.
     pub to: u64,
     /// The event that began it.
     pub sequence: u64,
-    /// What happened then.
     pub cause: String,
     /// What is to be known of it: a process, a reason.
     pub note: String,
 }
 
-/// A lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lane {
-    /// Its name.
     pub name: String,
     /// What stands under the name.
     pub about: String,
@@ -109,14 +103,11 @@ pub struct Lane {
 /// All lanes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Timeline {
-    /// From when on.
     pub from: u64,
-    /// Until when.
     pub to: u64,
     /// The master, the LanManager, then each service by its name.
     pub lanes: Vec<Lane>,
-    /// How many events there are.
     pub events: u64,
-    /// Lanes that were left out, because nobody could look at so many.
+    /// Lanes that were left out, because the page has a limit.
     pub left_out: Vec<InstanceName>,
 }

@@ -30,7 +30,7 @@ const KEYS: [&str; 2] = ["portcorrection", "reconnectgrace"];
 const FOREIGN_KEYS: [&str; 3] = ["httpmonitorport", "gate", "runtimedirectory"];
 
 /// How similar (Jaro-Winkler, 0 to 1) an unknown key must be to a known one to be
-/// taken for a slip of the fingers and not for somebody else's key.
+/// taken for a typing mistake and not for a key of another program.
 const SLIP_SIMILARITY: f64 = 0.85;
 
 impl<'de> Deserialize<'de> for Boot {

@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 /// A file that cannot be used.
 #[derive(Debug)]
 pub struct FileError {
-    /// Which file.
     pub path: PathBuf,
-    /// What is wrong.
     pub problem: Problem,
 }
 
@@ -21,7 +19,7 @@ impl fmt::Display for FileError {
 }
 
 impl Error for FileError {
-    /// The problem is told with the path; what is behind it comes next.
+    /// The message has the path; the cause is the source.
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.problem.source()
     }
@@ -30,25 +28,20 @@ impl Error for FileError {
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It is not what it must be.
     #[error(":{line}:{column}: {found}; expected {expected}")]
     Content {
         /// Line, from 1.
         line: usize,
         /// Column, from 1 (0 at the beginning of a line).
         column: usize,
-        /// What stands there.
         found: String,
         /// What should stand there, with an example or a suggestion.
         expected: String,
     },
-    /// It is larger than any such file should be.
     #[error(": {0} bytes are too many, the limit is {limit}", limit = super::read::MAX_FILE_BYTES)]
     TooLarge(u64),
-    /// It cannot be read.
     #[error(": cannot be read; check its permissions")]
     Read(#[source] io::Error),
-    /// It cannot be written.
     #[error(": cannot be written; check the permissions of its folder and the space on the disk")]
     Write(#[source] io::Error),
 }

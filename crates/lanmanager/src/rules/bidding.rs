@@ -231,7 +231,7 @@ fn satisfy(change: &mut Change<'_>, opening: &Opening, owner: MasterId, descript
 }
 
 impl OpenNeed {
-    /// A need that nobody has bid for yet.
+    /// A need without a bid.
     pub(super) fn new(since: u64) -> Self {
         Self {
             since,

@@ -1,5 +1,5 @@
 //! What must be done. Effects are plain data; they are not journaled, because the
-//! state says what must be true: after a restart `Started` tells it all again.
+//! state says what must be true: after a restart `Started` requests all of it again.
 
 use std::net::IpAddr;
 
@@ -13,18 +13,14 @@ use super::state::{Opening, RequestId};
 /// Something to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub enum Effect {
-    /// Answer a request.
     Reply {
-        /// Which.
         request: RequestId,
-        /// With what.
         reply: Reply,
     },
     /// Show a need in the `needs` table and let masters bid for it.
     NeedOpened {
         /// Which need, in which of its openings.
         opening: Opening,
-        /// Its row.
         row: Row,
     },
     /// Show a need as satisfied, take it away, and end the sessions of all bidders.
@@ -41,36 +37,29 @@ pub enum Effect {
     },
     /// Show a service in the `services` table.
     ServiceUp {
-        /// Its row.
         row: Row,
     },
-    /// Take a service away.
     ServiceDown {
-        /// Which.
         name: InstanceName,
     },
     /// Show a row in the `nat` table.
     NatListed {
-        /// The row.
         row: Row,
     },
     /// Show a module in the `engaged_modules` table.
     ModuleListed {
-        /// Which.
         module: ModuleName,
     },
-    /// Find out whether one of the ports answers, and tell it.
+    /// Find out whether one of the ports answers, and report it.
     CheckPorts {
-        /// What to tell it as.
         check: PortsCheck,
-        /// The machine.
         address: IpAddr,
         /// The ports; the first that answers is enough.
         ports: Vec<u16>,
     },
-    /// Write the runtime needs of the state into their file, and tell it.
+    /// Write the runtime needs of the state into their file, and report it.
     WriteRuntimeNeeds {
-        /// The revision to be told, or a later one.
+        /// The revision to be reported, or a later one.
         revision: u64,
     },
 }
@@ -82,7 +71,6 @@ pub enum Reply {
     Welcome,
     /// The bid is the active one: start the service and respond with the ticket.
     BidActive {
-        /// To respond with.
         ticket: Ticket,
     },
     /// The need is for other machines.
@@ -92,13 +80,10 @@ pub enum Reply {
         /// The ticket of the bid.
         ticket: Ticket,
     },
-    /// Done.
     Done,
     /// So many services were taken away.
     Count(usize),
-    /// The module is noted.
     Module(ModuleName),
-    /// Not done.
     Refused(Refusal),
 }
 
@@ -111,25 +96,19 @@ pub enum Refusal {
     /// Another bid is active, or the ticket belongs to another bid.
     #[error("this ticket does not belong to the active bid")]
     BiddingMismatch,
-    /// The session's bid waits already.
     #[error("your bid for this need already waits for its turn")]
     BidAlreadyWaiting,
-    /// Too many bids wait for one need.
     #[error("too many bids wait for this need; try again later")]
     TooManyBids,
     /// The ports of an earlier response are still being checked.
     #[error("an earlier response is still being checked; wait for its answer")]
     CheckUnderWay,
-    /// The response does not say where the service runs.
     #[error("a response must have \"ipaddress\" (an IP address), \"pid\" and usable ports")]
     IncompleteResponse,
-    /// None of the ports answered.
     #[error("none of the ports could be reached; respond again when they listen")]
     NoPortsReachable,
-    /// There are as many needs as there may be.
     #[error("too many needs; remove some before adding others")]
     TooManyNeeds,
-    /// There are as many modules as there may be.
     #[error("too many engaged modules")]
     TooManyModules,
 }

@@ -16,11 +16,10 @@ pub enum Event {
     FilesRead {
         /// Whether this is the first part of this start.
         first: bool,
-        /// The part.
         files: Files,
     },
     /// The LanManager started. Whoever was connected before is gone; what the tables
-    /// must show is told anew.
+    /// must show is requested again.
     Started {
         /// What the files and the command line say about how to work.
         settings: Settings,
@@ -29,28 +28,22 @@ pub enum Event {
     MasterConnected {
         /// Who waits for the answer.
         request: RequestId,
-        /// The session.
         master: MasterId,
         /// Where it comes from.
         address: Address,
     },
     /// A root session ended: its connection closed, fell silent, or it died.
-    MasterGone {
-        /// The session.
-        master: MasterId,
-    },
+    MasterGone { master: MasterId },
     /// Somebody asked for a need.
     NeedAdded {
         /// Who waits for the answer.
         request: RequestId,
-        /// What is needed.
         need: Need,
     },
     /// Somebody wants a need no more.
     NeedRemoved {
         /// Who waits for the answer.
         request: RequestId,
-        /// Which.
         name: InstanceName,
     },
     /// A bidder offers to start what an open need asks for.
@@ -64,7 +57,6 @@ pub enum Event {
         /// The address that it offers, if any.
         offered: Option<String>,
     },
-    /// A bidder's session ended.
     BidderGone {
         /// Which need, in which of its openings.
         opening: Opening,
@@ -88,7 +80,6 @@ pub enum Event {
     },
     /// A port check that was asked for is done.
     PortsChecked {
-        /// Which check.
         check: PortsCheck,
         /// Whether one of the ports answered.
         reachable: bool,
@@ -97,14 +88,12 @@ pub enum Event {
     ServiceDownReported {
         /// Who waits for the answer.
         request: RequestId,
-        /// Which.
         name: InstanceName,
     },
     /// A master reports that a module is in use.
     ModuleEngaged {
         /// Who waits for the answer.
         request: RequestId,
-        /// Which.
         module: ModuleName,
     },
     /// The file of the runtime needs holds what it held at this revision.
@@ -152,7 +141,6 @@ impl IpStrategy {
     }
 }
 
-/// What the files say.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Files {
     /// `needs`.

@@ -3,7 +3,6 @@
 
 use super::state::{Presence, State};
 
-/// A broken invariant, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("broken invariant: {0}")]
 pub struct Broken(pub String);
@@ -41,7 +40,7 @@ impl State {
         Ok(())
     }
 
-    /// A session has at most one bid, and nobody waits where no bid is active.
+    /// A session has at most one bid, and no bid waits where none is active.
     fn every_bidder_bids_once(&self) -> Result<(), Broken> {
         for (name, need) in &self.open {
             let active = need.active.iter().map(|bid| &bid.bidder);
@@ -60,7 +59,7 @@ impl State {
         Ok(())
     }
 
-    /// Each service is listed with its owner and with nobody else.
+    /// Each service is listed with its owner and with no other master.
     fn owners_and_services_agree(&self) -> Result<(), Broken> {
         for (name, service) in &self.services {
             let owner = self.masters.get(&service.owner);

@@ -33,10 +33,8 @@ enum Draft {
     BidderGone(InstanceName, SessionId),
     /// Any session responds with the ticket of the active bid.
     Respond(InstanceName, SessionId, MasterId),
-    /// The active bidder responds.
     RespondRightly(InstanceName, MasterId),
     Checked(InstanceName, bool),
-    /// An opening that was.
     Stale(InstanceName, SessionId),
 }
 
@@ -159,7 +157,7 @@ fn play(drafts: Vec<(u64, Draft)>) -> (State, Vec<(Stamp, Event)>, Vec<Effect>) 
     (state, history, performed)
 }
 
-/// The tables as somebody sees them who follows the effects since the last start.
+/// The tables as a client sees them that follows the effects since the last start.
 #[derive(Debug, Default, PartialEq)]
 struct Tables {
     needs: std::collections::BTreeSet<InstanceName>,

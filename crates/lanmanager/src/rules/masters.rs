@@ -20,7 +20,7 @@ pub(super) fn connected(
     master: MasterId,
     address: Address,
 ) {
-    // A session that is opened twice would be a mistake of the hands; then the
+    // A session that is opened twice would be a mistake of the runtime; then the
     // earlier one is over.
     if change.state.masters.contains_key(&master) {
         gone(change, &master);

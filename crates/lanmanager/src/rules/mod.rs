@@ -2,7 +2,7 @@
 //!
 //! Nothing here reads a clock, a file or a socket. [`step()`] takes the state and
 //! one event and gives the new state and the effects; the journal makes the event
-//! durable before that, the hands in `serve` perform the effects after it.
+//! durable before that, `serve` performs the effects after it.
 //!
 //! ```text
 //!   configured ──► open need ──bid──► preparing ──respond──► checking ──reachable──► service
@@ -11,8 +11,8 @@
 //!                     └── reported down, master gone for too long, master is back ─────┘
 //! ```
 //!
-//! A configured need is either open (somebody must start it) or a service
-//! (somebody runs it), never both and never neither. An open need has at most one
+//! A configured need is either open (a master must start it) or a service
+//! (a master runs it), never both and never neither. An open need has at most one
 //! active bid; later bids wait unanswered.
 
 mod bidding;

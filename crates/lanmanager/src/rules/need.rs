@@ -41,7 +41,6 @@ pub struct Need {
 /// Why a value is not a need.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedError {
-    /// Neither an object nor a name in it.
     #[error("a need must be an object with an \"instancename\"")]
     NotDefined,
     /// The name of the instance or the module cannot be used.
@@ -50,7 +49,6 @@ pub enum NeedError {
         field: &'static str,
         reason: NameError,
     },
-    /// A port that no master can give out.
     #[error("the \"{0}\" of a need must be a port number, or null or 0 for any")]
     Port(&'static str),
     /// More than [`MAX_NEED_BYTES`].
@@ -191,7 +189,6 @@ impl Need {
 pub struct Descriptor {
     /// The address of the machine that runs it.
     pub address: IpAddr,
-    /// Its process there.
     pub pid: u32,
     /// The port of raw TCP, if it has one.
     pub tcp: Option<Endpoint>,
@@ -213,12 +210,10 @@ pub struct Endpoint {
 /// Why a value is not a usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptorError {
-    /// A field is missing or of the wrong kind.
     #[error("a response needs \"{field}\": {expected}")]
     Field {
         /// The field that is wrong.
         field: &'static str,
-        /// What it must be.
         expected: &'static str,
     },
     /// More than [`MAX_ROW_BYTES`].

@@ -25,8 +25,8 @@ pub(super) fn files_read(change: &mut Change<'_>, first: bool, files: Files) {
     }
 }
 
-/// The LanManager started: whoever was connected is gone, the files say what is
-/// needed, and all tables are told from the beginning.
+/// The LanManager started: all connections are gone, the files say what is
+/// needed, and all tables are filled again.
 pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
     let files = std::mem::take(&mut change.state.read);
     change.state.settings = settings;
@@ -58,8 +58,7 @@ pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
 }
 
 /// A need is added. Where a service of that name runs, the need is satisfied: it is
-/// only kept for the time after that, if nobody wanted it any more (AllexJS forgets
-/// it then). A need that is open and now asks for something else is opened anew.
+/// only kept for the time after that (AllexJS forgets it then). A need that is open and now asks for something else is opened anew.
 pub(super) fn added(change: &mut Change<'_>, request: RequestId, mut need: Need) {
     let name = need.name().clone();
     let running = change.state.services.contains_key(&name);

@@ -1,4 +1,4 @@
-//! What the rules do, told as transcripts (snapshots/lanmanager__*).
+//! What the rules do, as transcripts (snapshots/lanmanager__*).
 
 use allexmaster_machine::Wall;
 use serde_json::{Value, json};

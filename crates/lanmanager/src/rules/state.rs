@@ -18,7 +18,7 @@ pub struct State {
     pub(super) read: Files,
     /// What is wanted, all layers merged.
     pub(super) configured: BTreeMap<InstanceName, Need>,
-    /// The configured needs that nobody satisfies.
+    /// The configured needs without a service.
     pub(super) open: BTreeMap<InstanceName, OpenNeed>,
     pub(super) services: BTreeMap<InstanceName, Service>,
     /// Root sessions: the connected ones, and those gone ones that own services.
@@ -109,7 +109,6 @@ pub(super) struct RuntimeFile {
 /// has another one, so that a late bid or check for the old one is recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Opening {
-    /// The need.
     pub name: InstanceName,
     /// Sequence number of the event that opened it.
     pub since: u64,
@@ -130,12 +129,7 @@ pub struct RequestId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadlineReason {
     /// The services of a master that did not come back become needs.
-    ReconnectGraceEnds {
-        /// The master.
-        master: MasterId,
-        /// Where it was.
-        address: Address,
-    },
+    ReconnectGraceEnds { master: MasterId, address: Address },
 }
 
 impl State {

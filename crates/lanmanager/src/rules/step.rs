@@ -106,7 +106,6 @@ impl Change<'_> {
         self.perform(Effect::Reply { request, reply });
     }
 
-    /// Refuses a request.
     pub(super) fn refuse(&mut self, request: super::RequestId, refusal: super::Refusal) {
         self.reply(request, super::Reply::Refused(refusal));
     }

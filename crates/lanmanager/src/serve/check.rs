@@ -59,7 +59,7 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// A port on which nobody listens: bound once, and free again.
+    /// A port without a listener: bound once, and free again.
     async fn dead_port() -> u16 {
         let listener = TcpListener::bind((HERE, 0)).await.unwrap();
         listener.local_addr().unwrap().port()

@@ -71,10 +71,8 @@ impl Performer<Rules> for Courier {
     }
 }
 
-/// Why the hub ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HubEnd {
-    /// It was asked to.
     Asked,
     /// The rules cannot go on, because the journal failed.
     JournalFailed,
@@ -114,7 +112,7 @@ impl Hub {
         }
     }
 
-    /// Works until it is asked to end (or whoever could ask is gone).
+    /// Runs until it is asked to end, or all handles are dropped.
     pub(super) async fn run(mut self, mut stop: oneshot::Receiver<()>) -> HubEnd {
         let (sender, mut deliveries) = mpsc::channel(DELIVERY_CAPACITY);
         let mut batch = Vec::with_capacity(MAX_DELIVERIES);

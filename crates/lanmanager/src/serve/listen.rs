@@ -32,12 +32,10 @@ pub enum Door {
     WebSocketOfJavaScript,
     /// SignalR over HTTP, which the JavaScript master dials.
     SignalR,
-    /// Raw TCP.
     Tcp,
 }
 
 impl Door {
-    /// All of them.
     pub const ALL: [Self; 4] = [
         Self::WebSocket,
         Self::WebSocketOfJavaScript,
@@ -116,14 +114,14 @@ pub(super) async fn bind(door: Door, address: IpAddr, port: u16) -> Result<Bound
     })
 }
 
-/// A connection that has shaken hands.
+/// A connection whose handshake is done.
 pub(super) struct Arrival {
     pub(super) door: Door,
     pub(super) peer: Peer,
     pub(super) opened: Opened<TcpStream>,
 }
 
-/// Accepts until nobody takes the arrivals any more. The handshakes go on beside it.
+/// Accepts until the receiver is dropped. Handshakes run concurrently.
 pub(super) async fn accept_all(bound: BoundDoor, arrivals: mpsc::Sender<Arrival>) {
     let BoundDoor { door, listener, .. } = bound;
     let room = Arc::new(Semaphore::new(MAX_HANDSHAKES));
@@ -164,7 +162,7 @@ pub(super) async fn accept_all(bound: BoundDoor, arrivals: mpsc::Sender<Arrival>
     }
 }
 
-/// Shakes hands with one peer and announces it.
+/// Does the handshake with one peer and announces the connection.
 async fn welcome(
     door: Door,
     stream: TcpStream,

@@ -1,4 +1,4 @@
-//! The hands: sockets, checks, files and the journal around the rules.
+//! The runtime of the rules: sockets, port checks, files and the journal.
 //!
 //! ```text
 //!  doors ──arrivals──► hub ◄──texts── connections       engine (own thread)
@@ -40,7 +40,7 @@ use crate::rules::{Event, Settings};
 /// How many events may wait for the journal; the hub waits beyond it.
 const INBOX_CAPACITY: usize = 1_024;
 
-/// How many connections that have shaken hands may wait for the hub.
+/// Maximum established connections that wait for the hub.
 const ARRIVAL_CAPACITY: usize = 64;
 
 /// How long the file of the runtime needs may take when the LanManager ends. What is
@@ -122,30 +122,23 @@ impl Options {
 /// Why a LanManager could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A file is broken.
     #[error("the configuration cannot be used")]
     Files(#[source] FileError),
     /// The journal cannot be opened; another LanManager may hold it.
     #[error("the journal in {} cannot be used", folder.display())]
     Journal {
-        /// The journal's folder.
         folder: PathBuf,
-        /// Why.
         #[source]
         source: journal::Error,
     },
-    /// A port cannot be listened on.
     #[error(
         "cannot listen on {address} ({door}): stop the program that has the port, or move all ports \
          with \"portcorrection\" in .allexlanmanager/boot, or this one with {flag}",
         flag = door.flag()
     )]
     Port {
-        /// What for.
         door: Door,
-        /// Where.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -155,16 +148,10 @@ pub enum StartError {
          a number that is no port; choose a smaller correction",
         port = door.standard_port()
     )]
-    PortCorrection {
-        /// Which port.
-        door: Door,
-        /// The correction.
-        correction: i32,
-    },
+    PortCorrection { door: Door, correction: i32 },
     /// The system gives no thread, or a part of the start broke.
     #[error("the system has no thread for the LanManager; check its limits")]
     Thread(#[source] std::io::Error),
-    /// The journal failed before the LanManager could start.
     #[error("the journal failed while the LanManager started; the log says why")]
     Stillborn,
 }
@@ -195,7 +182,6 @@ pub enum RunError {
     Broken(String),
 }
 
-/// The LanManager.
 #[derive(Clone, Copy, Debug)]
 pub struct LanManager;
 
@@ -283,7 +269,6 @@ impl Running {
         &self.addresses
     }
 
-    /// Where one door is.
     #[must_use]
     pub fn address(&self, door: Door) -> Option<SocketAddr> {
         let mut addresses = self.addresses.iter();
@@ -317,7 +302,7 @@ struct Parts {
 }
 
 /// Runs the hub, then takes everything down in order: no new connections, the last
-/// words, the file, and the journal when nobody can send it anything any more.
+/// words, the file, and the journal when all its senders are gone.
 async fn live_and_end(parts: Parts, stopped: oneshot::Receiver<()>) -> Result<(), RunError> {
     let Parts {
         hub,

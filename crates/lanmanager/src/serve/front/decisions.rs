@@ -16,7 +16,7 @@ impl Front {
             Effect::NeedSatisfied { opening, row } => {
                 tracing::info!(need = %opening.name, "a need is satisfied");
                 // Whoever follows the table sees the row as it was satisfied, then its
-                // end, as AllexJS tells it.
+                // end, as AllexJS words it.
                 self.server.put_row(self.tables.needs, row);
                 self.close(&opening);
             }

@@ -64,18 +64,16 @@ const ROLES: [&str; 2] = ["user", "service"];
 pub enum Task {
     /// Hand an event to the rules.
     Event(rules::Event),
-    /// Check ports and tell the rules.
+    /// Check ports and report the result to the rules.
     CheckPorts {
-        /// What to tell it as.
         check: rules::PortsCheck,
-        /// The machine.
         address: IpAddr,
         /// The ports; one that answers is enough.
         ports: Vec<u16>,
     },
-    /// Write the runtime needs and tell the rules.
+    /// Write the runtime needs and report it to the rules.
     WriteRuntimeNeeds {
-        /// The revision to be told, or a later one.
+        /// The revision to be reported, or a later one.
         revision: u64,
     },
 }
@@ -156,7 +154,7 @@ impl Front {
         self.tasks.pop_front()
     }
 
-    /// Takes what the server has to tell.
+    /// Handles the outputs of the protocol server.
     pub fn handle(&mut self, now: u64, event: Event) {
         match event {
             Event::Introduce {
@@ -374,7 +372,7 @@ impl Front {
         self.sessions.insert(session, known);
     }
 
-    /// Forgets a session, and tells the rules if they knew it.
+    /// Forgets a session, and informs the rules if they knew it.
     fn session_ended(&mut self, session: &SessionId, service: ServiceId, reason: SessionEnd) {
         let Some(known) = self.sessions.remove(session) else {
             return;

@@ -26,7 +26,6 @@ const HIDDEN_AT_TABLES: [&str; 6] = ["create", "update", "upsert", "delete", "sp
 /// Longest address that a bid may offer: an IPv6 address with its zone has less.
 const MAX_OFFER_BYTES: usize = 64;
 
-/// Who calls what.
 pub(super) struct Caller {
     pub(super) token: Token,
     pub(super) session: SessionId,

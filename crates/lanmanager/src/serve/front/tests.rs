@@ -1,4 +1,4 @@
-//! The front with the rules behind it, and time that only passes when told to.
+//! The front with the real rules and a clock that the test moves.
 
 use std::net::{IpAddr, Ipv4Addr};
 
