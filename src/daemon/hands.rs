@@ -67,7 +67,7 @@ impl Troubles {
 
     fn tell(&mut self, state: &State) {
         for instance in std::mem::take(&mut self.touched) {
-            match state.last_trouble(&instance) {
+            match state.last_failure(&instance) {
                 Some((at, trouble)) if self.told.get(&instance) != Some(&at) => {
                     warn!(service = %instance, "{trouble}");
                     self.told.insert(instance, at);

@@ -10,9 +10,12 @@ use tracing::{info, warn};
 use super::Running;
 use crate::machine::EventInbox;
 
-/// What is done when the master is told to stop by signals. The first stops in order, the second at
-/// once. While the journal cannot be written there is no order to stop in: the first waits for it, the
-/// second ends the master without its children.
+/// Reports signals as `StopRequested`. The rules decide what one means: the first stops in order, a
+/// second at once.
+///
+/// While the journal cannot be written, no event can be recorded and so no rule can decide. Only then
+/// this driver does: the first signal waits for the journal, the second ends the master without its
+/// children, which the next start finds.
 pub(super) struct Stops {
     pub(super) inbox: EventInbox,
     leave: Arc<AtomicBool>,

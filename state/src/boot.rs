@@ -3,10 +3,10 @@
 
 use alloc::sync::Arc;
 
-use crate::found::Found;
 use crate::service::{Activity, Next, Process, StopReason};
 use crate::state::Master;
 use crate::step::Turn;
+use crate::survivors::Survivors;
 use crate::{
     BootId, ChildEffect, Deadline, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
     Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
@@ -24,7 +24,7 @@ pub(crate) fn started(
     state: &mut State,
     turn: &mut Turn,
     (journal, boot, pid): (JournalId, BootId, Pid),
-    mut found: Found,
+    mut found: Survivors,
     resumed: bool,
 ) {
     let run = Master {
@@ -41,7 +41,7 @@ pub(crate) fn started(
     let before = state.master.replace(run);
     let same_boot = before.is_none_or(|before| before.boot == boot);
     state.shutdown = Shutdown::No;
-    state.deadlines.clear(&Deadline::Farewell);
+    state.deadlines.clear(&Deadline::Drain);
     requests::forget_all(state);
     state.lan = Lan::Away {
         since: turn.at,

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::claim::{record, served};
-use crate::service::{Activity, Process, Trouble};
+use crate::service::{Activity, Failure, Process};
 use crate::step::Turn;
 use crate::{
     ChildEffect, Claim, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol, Port,
@@ -43,7 +43,7 @@ fn lease(
     state: &mut State,
     incarnation: Incarnation,
     wanted: &PerProtocol<Option<Port>>,
-) -> Result<PerProtocol<Port>, Trouble> {
+) -> Result<PerProtocol<Port>, Failure> {
     let mut leased = PerProtocol {
         tcp: Port(0),
         http: Port(0),
@@ -56,11 +56,11 @@ fn lease(
                 .ports
                 .take_exactly(port, incarnation, &mut state.deadlines)
                 .then_some(port)
-                .ok_or(Trouble::PortTaken(port)),
+                .ok_or(Failure::PortTaken(port)),
             None => state
                 .ports
                 .take(protocol, incarnation)
-                .ok_or(Trouble::RangeFull(protocol)),
+                .ok_or(Failure::RangeFull(protocol)),
         };
         match port {
             Ok(port) => {
@@ -142,7 +142,7 @@ fn lease_others(
     mut ports: PerProtocol<Port>,
     wanted: &PerProtocol<Option<Port>>,
     taken: &[Port],
-) -> Result<Exchanged, (PerProtocol<Port>, Trouble)> {
+) -> Result<Exchanged, (PerProtocol<Port>, Failure)> {
     let until = turn.at.plus(state.settings.port_cooldown);
     let mut fresh = Vec::new();
     for protocol in Protocol::ALL {
@@ -152,10 +152,10 @@ fn lease_others(
         }
         state.ports.block(port, until, &mut state.deadlines);
         if let Some(prescribed) = *wanted.get(protocol) {
-            return Err((ports, Trouble::PortTaken(prescribed)));
+            return Err((ports, Failure::PortTaken(prescribed)));
         }
         let Some(other) = state.ports.take(protocol, incarnation) else {
-            return Err((ports, Trouble::RangeFull(protocol)));
+            return Err((ports, Failure::RangeFull(protocol)));
         };
         *ports.get_mut(protocol) = other;
         fresh.push(other);
@@ -268,7 +268,7 @@ pub(crate) fn not_spawned(
             }
             None => reason,
         };
-        back_off(state, turn, &instance, Trouble::NotSpawned(reason), false);
+        back_off(state, turn, &instance, Failure::NotSpawned(reason), false);
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     BidAnswer, Incarnation, InstanceName, Lan, LanEffect, PerProtocol, Port, Process,
@@ -18,20 +18,15 @@ pub enum Claim {
     /// Nowhere.
     None,
     /// We have bid, and have no answer yet.
-    Bidding {
-        /// Which bid.
-        bid: Incarnation,
-    },
+    Bidding { bid: Incarnation },
     /// We are to start it and to respond.
     Held {
-        /// Which bid.
         bid: Incarnation,
         /// When to respond again, after the LanManager reached no port.
         respond_at: Option<Timestamp>,
     },
     /// We have responded, and the LanManager checks the ports.
     Responding {
-        /// Which bid.
         bid: Incarnation,
         /// The need was listed anew meanwhile, so even an approval is out of date.
         relisted: bool,
@@ -149,7 +144,7 @@ pub(crate) fn bid_answered(
 
 fn fail_bid(state: &mut State, turn: &mut Turn, instance: &InstanceName, why: Arc<str>) {
     abandon(state, turn, instance);
-    child::back_off(state, turn, instance, Trouble::BidFailed(why), false);
+    child::back_off(state, turn, instance, Failure::BidFailed(why), false);
 }
 
 /// Responds to the challenge, if the bid is held and the child is up.

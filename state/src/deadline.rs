@@ -22,7 +22,8 @@ pub enum Deadline {
     /// A local call has waited long enough for the LanManager.
     Request(RequestId),
     /// A stopping master has waited long enough for the LanManager.
-    Farewell,
+    #[serde(rename = "farewell")]
+    Drain,
 }
 
 /// All deadlines, at most one for each reason.
@@ -44,7 +45,7 @@ impl Deadline {
     /// Whether those who move it do not know when it was.
     const fn is_looked_up(&self) -> bool {
         match self {
-            Self::Dial | Self::Request(_) | Self::Farewell => true,
+            Self::Dial | Self::Request(_) | Self::Drain => true,
             Self::Service(_) | Self::PortUsable(_) => false,
         }
     }

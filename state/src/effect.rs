@@ -198,7 +198,6 @@ pub struct SpawnOrder {
 pub struct ServiceRecord {
     /// What it satisfies, with all that the need said.
     pub need: Arc<Need>,
-    /// The process.
     pub pid: crate::Pid,
     /// The ports that it serves; absent where its module does not serve the protocol.
     pub ports: PerProtocol<Option<Port>>,

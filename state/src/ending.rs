@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use crate::restart::Decision;
-use crate::service::{Activity, Next, Process, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, Next, Process, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
@@ -74,7 +74,7 @@ pub(crate) fn exited(
         state.ports.block(*port, until, &mut state.deadlines);
     }
     claim::abandon(state, turn, &instance);
-    let trouble = Trouble::Ended(outcome.clone());
+    let failure = Failure::Ended(outcome.clone());
     match activity {
         Activity::Up {
             process,
@@ -94,9 +94,9 @@ pub(crate) fn exited(
             }
             report_down(state, turn, &instance, approved || listed);
             if is_nobodys_failure(state, turn, &process, &outcome) {
-                end_without_failure(state, turn, &instance, trouble);
+                end_without_failure(state, turn, &instance, failure);
             } else {
-                back_off(state, turn, &instance, trouble, approved);
+                back_off(state, turn, &instance, failure, approved);
             }
         }
         Activity::Stopping {
@@ -109,13 +109,13 @@ pub(crate) fn exited(
             match (next, why) {
                 (Next::Again, _) => rest(state, turn, &instance),
                 (Next::BackOff, StopReason::Refused(why)) => {
-                    back_off(state, turn, &instance, Trouble::Refused(why), false);
+                    back_off(state, turn, &instance, Failure::Refused(why), false);
                 }
                 (Next::BackOff, StopReason::Failed(why)) => {
-                    back_off(state, turn, &instance, Trouble::Failed(why), approved);
+                    back_off(state, turn, &instance, Failure::Failed(why), approved);
                 }
                 (Next::BackOff, StopReason::NotReady) => {
-                    back_off(state, turn, &instance, Trouble::NotReady, false);
+                    back_off(state, turn, &instance, Failure::NotReady, false);
                 }
                 (
                     Next::BackOff,
@@ -123,7 +123,7 @@ pub(crate) fn exited(
                     | StopReason::Restart
                     | StopReason::ModuleChanged
                     | StopReason::Shutdown,
-                ) => back_off(state, turn, &instance, trouble, false),
+                ) => back_off(state, turn, &instance, failure, false),
             }
         }
         Activity::Spawning {
@@ -134,7 +134,7 @@ pub(crate) fn exited(
         | Activity::Starting { .. }
         | Activity::Waiting(_)
         | Activity::BackingOff { .. }
-        | Activity::Failed { .. } => back_off(state, turn, &instance, trouble, false),
+        | Activity::Failed { .. } => back_off(state, turn, &instance, failure, false),
     }
 }
 
@@ -317,13 +317,13 @@ fn end_without_failure(
     state: &mut State,
     turn: &mut Turn,
     instance: &InstanceName,
-    trouble: Trouble,
+    failure: Failure,
 ) {
     let at = turn.at;
     state
         .services
         .change(instance, &mut state.deadlines, |service| {
-            service.history.last_trouble = Some((at, trouble));
+            service.history.last_failure = Some((at, failure));
         });
     rest(state, turn, instance);
 }
@@ -333,7 +333,7 @@ pub(crate) fn back_off(
     state: &mut State,
     turn: &mut Turn,
     instance: &InstanceName,
-    trouble: Trouble,
+    failure: Failure,
     approved: bool,
 ) {
     let policy = state.settings.restart;
@@ -342,8 +342,8 @@ pub(crate) fn back_off(
     let pause = state
         .services
         .change(instance, &mut state.deadlines, |service| {
-            service.history.last_trouble = Some((at, trouble.clone()));
-            let decision = if trouble.is_outside() {
+            service.history.last_failure = Some((at, failure.clone()));
+            let decision = if failure.is_outside() {
                 Decision::After(port_retry)
             } else {
                 service.history.failures = service.history.failures.saturating_add(1);
@@ -354,10 +354,10 @@ pub(crate) fn back_off(
                 Decision::After(pause) => {
                     service.activity = Activity::BackingOff {
                         until: at.plus(pause),
-                        why: trouble,
+                        why: failure,
                     };
                 }
-                Decision::GiveUp => service.activity = Activity::Failed { why: trouble },
+                Decision::GiveUp => service.activity = Activity::Failed { why: failure },
             }
             decision
         });

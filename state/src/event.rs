@@ -59,9 +59,7 @@ pub enum Event {
     MasterStarted {
         /// The journal that it reads.
         journal: JournalId,
-        /// The run of the machine.
         boot: BootId,
-        /// Its own process number.
         pid: Pid,
         /// The children of earlier runs that still live.
         survivors: Vec<Survivor>,
@@ -75,7 +73,6 @@ pub enum Event {
     },
     /// The LanManager let us in.
     LanConnected {
-        /// Which connection.
         connection: Connection,
         /// What was dialed, as `ws://127.0.0.1:23552`.
         endpoint: Arc<str>,
@@ -84,92 +81,67 @@ pub enum Event {
     },
     /// The connection ended, or never came to be.
     LanClosed {
-        /// Which connection.
         connection: Connection,
-        /// Why, for people.
         reason: Arc<str>,
     },
     /// The LanManager has told all its unsatisfied needs.
     NeedsListed {
-        /// On which connection.
         connection: Connection,
         /// As many of them as go into one event; the others have appeared before it.
         needs: Vec<Arc<Need>>,
     },
     /// A need appeared (or appeared again).
     NeedAppeared {
-        /// On which connection.
         connection: Connection,
-        /// The need.
         need: Arc<Need>,
     },
     /// A need is no longer listed: satisfied, or withdrawn.
     NeedWithdrawn {
-        /// On which connection.
         connection: Connection,
-        /// Whose need.
         instance: InstanceName,
     },
     /// The LanManager answered a bid.
     BidAnswered {
-        /// Whose need.
         instance: InstanceName,
-        /// Which bid.
         bid: Incarnation,
-        /// What it said.
         answer: BidAnswer,
     },
     /// The LanManager answered our response to a challenge, after checking the ports.
     ResponseAnswered {
-        /// Whose need.
         instance: InstanceName,
-        /// On which bid.
         bid: Incarnation,
-        /// What it said.
         answer: ResponseAnswer,
     },
     /// The LanManager has heard that a service went down.
     ServiceDownAcknowledged {
-        /// On which connection.
         connection: Connection,
-        /// Which service.
         instance: InstanceName,
     },
     /// The ports that a child is to have were tested by binding them.
     PortsProbed {
-        /// For which child.
         incarnation: Incarnation,
         /// Those that somebody else holds.
         taken: Vec<Port>,
     },
     /// A child was forked and runs its program.
     ChildSpawned {
-        /// Which child.
         incarnation: Incarnation,
-        /// The process that it is.
         identity: Identity,
     },
     /// A child could not be started.
     ChildNotSpawned {
-        /// Which child.
         incarnation: Incarnation,
-        /// Why, for people.
         reason: Arc<str>,
         /// The package that it needs and that is not installed, where that is why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         missing: Option<MissingPackage>,
     },
     /// A child's ports answer.
-    ChildReady {
-        /// Which child.
-        incarnation: Incarnation,
-    },
+    ChildReady { incarnation: Incarnation },
     /// A child reports over its session that it failed, or its session cannot be opened. Before
     /// `ForeignListener` existed, that was recorded as this kind too.
     ChildFailed {
-        /// Which child.
         incarnation: Incarnation,
-        /// Why, for people.
         reason: Arc<str>,
     },
     /// A child's ports answer, but another program listens on one of them.
@@ -179,9 +151,7 @@ pub enum Event {
     },
     /// A child ended.
     ChildExited {
-        /// Which child.
         incarnation: Incarnation,
-        /// How.
         outcome: Outcome,
     },
     /// npm has ended.
@@ -201,35 +171,28 @@ pub enum Event {
     StopRequested {
         /// The call to be answered, where it was one.
         request: Option<RequestId>,
-        /// Who.
         source: StopSource,
     },
     /// Somebody wants a child to be started anew.
     RestartRequested {
-        /// The call to be answered.
         request: RequestId,
-        /// Which service.
         instance: InstanceName,
     },
     /// Somebody wants the LanManager to have a further need.
     AddNeedRequested {
-        /// The call to be answered.
         request: RequestId,
         /// The need, as the LanManager will get it.
         need: Value,
     },
     /// Somebody wants the LanManager to forget a need.
     RemoveNeedRequested {
-        /// The call to be answered.
         request: RequestId,
-        /// Whose need.
         instance: InstanceName,
     },
     /// The LanManager answered a call that was relayed for somebody.
     LanCallAnswered {
         /// For which call.
         request: RequestId,
-        /// What it said.
         answer: LanAnswer,
     },
     /// The time of [`crate::State::next_deadline`] has come.
@@ -246,16 +209,13 @@ pub enum Event {
 pub struct Survivor {
     /// Which child: read from its environment, or recognised by its identity.
     pub incarnation: Incarnation,
-    /// The process that it is.
     pub identity: Identity,
 }
 
 /// A child that ended while no master was looking, and whose end the system could still tell.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ended {
-    /// Which child.
     pub incarnation: Incarnation,
-    /// How.
     pub outcome: Outcome,
 }
 
@@ -315,7 +275,6 @@ pub enum LanAnswer {
     Refused {
         /// The code, where it gave one.
         code: Option<Arc<str>>,
-        /// What it said.
         message: Arc<str>,
     },
 }

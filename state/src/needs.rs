@@ -4,7 +4,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::service::{Activity, History, Next, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, History, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     Claim, Connection, InstanceName, Lan, Need, Service, Shutdown, State, child, claim, lan,
@@ -247,7 +247,7 @@ pub(crate) fn reconsider(state: &mut State, turn: &mut Turn, instance: &Instance
             state
                 .services
                 .change(instance, &mut state.deadlines, |service| {
-                    service.history.last_trouble = Some((turn.at, why.clone()));
+                    service.history.last_failure = Some((turn.at, why.clone()));
                 });
             Activity::Failed { why }
         }
@@ -259,7 +259,7 @@ pub(crate) fn reconsider(state: &mut State, turn: &mut Turn, instance: &Instance
         });
 }
 
-fn waits_for(state: &State, service: &Service) -> Result<Wait, Trouble> {
+fn waits_for(state: &State, service: &Service) -> Result<Wait, Failure> {
     let now = state.now;
     if state.shutdown != Shutdown::No {
         return Ok(Wait::Shutdown);
@@ -277,7 +277,7 @@ fn waits_for(state: &State, service: &Service) -> Result<Wait, Trouble> {
         return Ok(Wait::OtherMachine);
     }
     if state.settings.launcher(&service.need.module).is_none() {
-        return Err(Trouble::NoLauncher);
+        return Err(Failure::NoLauncher);
     }
     Ok(Wait::Bid { queued: 0 })
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     Deadline, InstanceName, LanAnswer, LanEffect, Rejection, Reply, RequestId, Shutdown, State,
@@ -191,7 +191,7 @@ pub(crate) fn settings_changed(state: &mut State, turn: &mut Turn) {
             continue;
         };
         let refused = Activity::Failed {
-            why: Trouble::NoLauncher,
+            why: Failure::NoLauncher,
         };
         if service.activity == refused {
             retry(state, turn, &instance);

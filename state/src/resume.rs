@@ -5,16 +5,16 @@
 
 use alloc::sync::Arc;
 
-use crate::found::Found;
 use crate::service::Activity;
 use crate::step::Turn;
+use crate::survivors::Survivors;
 use crate::{
     ChildEffect, Effect, Identity, Incarnation, InstanceName, Outcome, PerProtocol, Port, Shutdown,
     State, boot, child,
 };
 
 /// The deciding part of the master is back.
-pub(crate) fn resume(state: &mut State, turn: &mut Turn, mut found: Found) {
+pub(crate) fn resume(state: &mut State, turn: &mut Turn, mut found: Survivors) {
     for instance in state.services.names() {
         let Some(service) = state.services.get(&instance) else {
             continue;

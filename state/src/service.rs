@@ -30,8 +30,9 @@ pub struct History {
     pub spawned: u32,
     /// Failures in a row.
     pub failures: u32,
-    /// The last trouble, and when.
-    pub last_trouble: Option<(Timestamp, Trouble)>,
+    /// The last failure, and when.
+    #[serde(rename = "last_trouble")]
+    pub last_failure: Option<(Timestamp, Failure)>,
 }
 
 /// What the process of a service does.
@@ -45,39 +46,30 @@ pub enum Activity {
         /// The end of the pause.
         until: Timestamp,
         /// Why there is a pause.
-        why: Trouble,
+        why: Failure,
     },
     /// There is none, and will be none until somebody acts.
-    Failed {
-        /// Why.
-        why: Trouble,
-    },
+    Failed { why: Failure },
     /// Its ports are being tested.
     Probing {
-        /// The attempt.
         incarnation: Incarnation,
-        /// Its leases.
         ports: PerProtocol<Port>,
     },
     /// It is being forked.
     Spawning {
-        /// The attempt.
         incarnation: Incarnation,
-        /// Its leases.
         ports: PerProtocol<Port>,
         /// It is to be stopped as soon as it exists.
         cancelled: Option<(StopReason, Next)>,
     },
     /// It runs, but its ports do not answer yet.
     Starting {
-        /// The process.
         process: Process,
         /// When that has taken too long.
         ready_by: Timestamp,
     },
     /// It runs and its ports answer.
     Up {
-        /// The process.
         process: Process,
         /// Since when.
         since: Timestamp,
@@ -88,11 +80,9 @@ pub enum Activity {
     },
     /// It has been told to end.
     Stopping {
-        /// The process.
         process: Process,
         /// When it will be killed; `None` once it has been.
         kill_at: Option<Timestamp>,
-        /// Why.
         why: StopReason,
         /// What comes then.
         next: Next,
@@ -108,7 +98,6 @@ pub struct Process {
     pub incarnation: Incarnation,
     /// What tells it from every other process.
     pub identity: Identity,
-    /// Its leases.
     pub ports: PerProtocol<Port>,
     /// Since when it runs.
     pub spawned: Timestamp,
@@ -178,7 +167,7 @@ pub enum Next {
 /// What went wrong with a service.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Trouble {
+pub enum Failure {
     /// Its child ended.
     Ended(Outcome),
     /// Its child could not be started.
@@ -199,7 +188,7 @@ pub enum Trouble {
     NoLauncher,
 }
 
-impl Trouble {
+impl Failure {
     /// Whether something outside is to be waited for: a port, or a need that somebody else holds.
     /// That is no failure of the service, however often it happens.
     #[must_use]

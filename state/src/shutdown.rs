@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{Activity, Next, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{Deadline, Effect, SessionEffect, State, child, claim, needs, requests};
 
@@ -15,8 +15,9 @@ pub enum Shutdown {
     No,
     /// Its children have been told to end.
     Children,
-    /// They have ended, and the LanManager has yet to hear of some.
-    Farewell,
+    /// They have ended; the LanManager has not yet acknowledged all ends.
+    #[serde(rename = "farewell")]
+    Drain,
     /// All is done.
     Done,
 }
@@ -30,7 +31,7 @@ pub(crate) fn requested(state: &mut State, turn: &mut Turn) {
                 child::kill(state, turn, &instance);
             }
         }
-        Shutdown::Farewell => finish(state, turn),
+        Shutdown::Drain => finish(state, turn),
         Shutdown::Done => {}
     }
     advance(state, turn);
@@ -61,7 +62,7 @@ fn calm(state: &mut State, instance: &crate::InstanceName) {
                 *why = StopReason::Shutdown;
             }
             Activity::Failed {
-                why: Trouble::NoLauncher,
+                why: Failure::NoLauncher,
             }
             | Activity::Failed { .. }
             | Activity::Waiting(_)
@@ -76,11 +77,11 @@ fn calm(state: &mut State, instance: &crate::InstanceName) {
 /// After each event of a stopping master: is it time for the next phase?
 pub(crate) fn advance(state: &mut State, turn: &mut Turn) {
     if state.shutdown == Shutdown::Children && state.services.alive() == 0 {
-        state.shutdown = Shutdown::Farewell;
+        state.shutdown = Shutdown::Drain;
         let until = turn.at.plus(state.settings.farewell_timeout);
-        state.deadlines.set(Deadline::Farewell, until);
+        state.deadlines.set(Deadline::Drain, until);
     }
-    if state.shutdown == Shutdown::Farewell {
+    if state.shutdown == Shutdown::Drain {
         let all_told = state.services.unreported().next().is_none();
         if all_told || state.lan.connection().is_none() {
             finish(state, turn);
@@ -90,11 +91,11 @@ pub(crate) fn advance(state: &mut State, turn: &mut Turn) {
 
 /// The LanManager had time enough. What it has not heard is told at the next start.
 pub(crate) fn finish(state: &mut State, turn: &mut Turn) {
-    if state.shutdown != Shutdown::Farewell {
+    if state.shutdown != Shutdown::Drain {
         return;
     }
     state.shutdown = Shutdown::Done;
-    state.deadlines.clear(&Deadline::Farewell);
+    state.deadlines.clear(&Deadline::Drain);
     if let Some(connection) = state.lan.connection() {
         turn.effect(SessionEffect::HangUp { connection });
     }

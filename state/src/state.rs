@@ -41,7 +41,6 @@ pub struct State {
 pub struct Master {
     /// The journal that it reads: part of every child's name.
     pub journal: JournalId,
-    /// The run of the machine.
     pub boot: BootId,
     /// Its process number.
     pub pid: Pid,

@@ -7,7 +7,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::claim::served;
-use crate::service::{Activity, StopReason, Trouble, Wait};
+use crate::service::{Activity, Failure, StopReason, Wait};
 use crate::{
     Claim, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
     Timestamp,
@@ -108,12 +108,12 @@ impl State {
             .map(|(instance, service)| self.service_status(instance, service))
     }
 
-    /// The last trouble of a service, in words, and when it was.
+    /// The last failure of a service, in words, and when it was.
     #[must_use]
-    pub fn last_trouble(&self, instance: &InstanceName) -> Option<(Timestamp, String)> {
+    pub fn last_failure(&self, instance: &InstanceName) -> Option<(Timestamp, String)> {
         let service = self.services.get(instance)?;
-        let (at, trouble) = service.history.last_trouble.as_ref()?;
-        Some((*at, trouble_text(trouble, service)))
+        let (at, failure) = service.history.last_failure.as_ref()?;
+        Some((*at, failure_text(failure, service)))
     }
 
     /// The service of a name.
@@ -158,7 +158,7 @@ impl State {
                 (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
             }
             Activity::BackingOff { why, .. } if why.is_outside() => {
-                (ServiceState::Waiting, Some(trouble_text(why, service)))
+                (ServiceState::Waiting, Some(failure_text(why, service)))
             }
             Activity::BackingOff { why, .. } => {
                 (ServiceState::BackingOff, Some(self.repeated(why, service)))
@@ -229,8 +229,8 @@ impl State {
     }
 
     fn wait_text(&self, wait: Wait, service: &Service) -> String {
-        let before = match &service.history.last_trouble {
-            Some((_, trouble)) => alloc::format!(" (before: {})", trouble_text(trouble, service)),
+        let before = match &service.history.last_failure {
+            Some((_, failure)) => alloc::format!(" (before: {})", failure_text(failure, service)),
             None => String::new(),
         };
         let text = match wait {
@@ -251,8 +251,8 @@ impl State {
         alloc::format!("{text}{before}")
     }
 
-    fn repeated(&self, why: &Trouble, service: &Service) -> String {
-        let text = trouble_text(why, service);
+    fn repeated(&self, why: &Failure, service: &Service) -> String {
+        let text = failure_text(why, service);
         match service.history.failures {
             0 | 1 => text,
             failures => alloc::format!("{text}; {failures} failures in a row"),
@@ -309,19 +309,19 @@ impl State {
     }
 }
 
-fn trouble_text(trouble: &Trouble, service: &Service) -> String {
-    match trouble {
-        Trouble::Ended(outcome) => alloc::format!("its child {}", outcome_text(outcome)),
-        Trouble::NotSpawned(why) => alloc::format!("could not be started: {why}"),
-        Trouble::NotReady => "its ports did not answer in time".to_string(),
-        Trouble::Failed(why) | Trouble::Refused(why) | Trouble::BidFailed(why) => why.to_string(),
-        Trouble::RangeFull(protocol) => {
+fn failure_text(failure: &Failure, service: &Service) -> String {
+    match failure {
+        Failure::Ended(outcome) => alloc::format!("its child {}", outcome_text(outcome)),
+        Failure::NotSpawned(why) => alloc::format!("could not be started: {why}"),
+        Failure::NotReady => "its ports did not answer in time".to_string(),
+        Failure::Failed(why) | Failure::Refused(why) | Failure::BidFailed(why) => why.to_string(),
+        Failure::RangeFull(protocol) => {
             alloc::format!("all {protocol} ports of the configured range are in use")
         }
-        Trouble::PortTaken(port) => {
+        Failure::PortTaken(port) => {
             alloc::format!("port {port}, which its need prescribes, is in use")
         }
-        Trouble::NoLauncher => alloc::format!(
+        Failure::NoLauncher => alloc::format!(
             "the configuration of this machine has no launcher for the module {}",
             service.need.module
         ),

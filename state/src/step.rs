@@ -3,8 +3,8 @@
 use alloc::format;
 use alloc::vec::Vec;
 
-use crate::found::Found;
 use crate::requests::LanCall;
+use crate::survivors::Survivors;
 use crate::{
     ChildEffect, Connection, Deadline, Effect, Event, Incarnation, Recorded, Reply, RequestId,
     SessionEffect, Shutdown, State, Timestamp, boot, child, claim, clock, install, lan, needs,
@@ -49,7 +49,7 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             resumed,
         } => {
             let zombies: Vec<Incarnation> = ended.iter().map(|end| end.incarnation).collect();
-            let found = Found::new(survivors, ended);
+            let found = Survivors::new(survivors, ended);
             boot::started(state, turn, (journal, boot, pid), found, resumed);
             install::restarted(state, turn, resumed);
             for incarnation in zombies {
@@ -168,7 +168,7 @@ fn deadlines(state: &mut State, turn: &mut Turn) {
             }
             Deadline::PortUsable(port) => state.ports.unblock(port),
             Deadline::Request(request) => requests::deadline(state, turn, request),
-            Deadline::Farewell => shutdown::finish(state, turn),
+            Deadline::Drain => shutdown::finish(state, turn),
         }
     }
 }

@@ -122,7 +122,7 @@ impl Subjects {
                 Deadline::PortUsable(port) => {
                     self.ports.insert(*port);
                 }
-                Deadline::Dial | Deadline::Request(_) | Deadline::Farewell => {}
+                Deadline::Dial | Deadline::Request(_) | Deadline::Drain => {}
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allexmaster_journal::{JournaledMachine, Options, Recovery};
 use allexmaster_state::{
-    Activity, InstanceName, ModuleName, Need, Port, Shutdown, SpawnOrder, State, Trouble, step,
+    Activity, Failure, InstanceName, ModuleName, Need, Port, Shutdown, SpawnOrder, State, step,
 };
 use allexmaster_state::{Recorded, Rules};
 use serde_json::{Map, Value};
@@ -202,7 +202,7 @@ impl World {
         let services = engine.live.state().services.iter();
         services
             .filter(|(_, service)| {
-                matches!(&service.activity, Activity::Failed { why } if *why != Trouble::NoLauncher)
+                matches!(&service.activity, Activity::Failed { why } if *why != Failure::NoLauncher)
             })
             .map(|(name, _)| name.clone())
             .collect()

@@ -1,6 +1,6 @@
 //! The world without faults: all is performed, all is heard, and it comes to rest.
 
-use allexmaster_state::{Activity, Event, Shutdown, Trouble};
+use allexmaster_state::{Activity, Event, Failure, Shutdown};
 
 use crate::lan_manager::Mood;
 use crate::promises;
@@ -62,7 +62,7 @@ impl World {
 
     fn restart_what_failed(&mut self) -> bool {
         let failed = self.state.services.iter().find(|(_, service)| {
-            matches!(&service.activity, Activity::Failed { why } if *why != Trouble::NoLauncher)
+            matches!(&service.activity, Activity::Failed { why } if *why != Failure::NoLauncher)
         });
         let Some(instance) = failed.map(|(instance, _)| instance.clone()) else {
             return false;

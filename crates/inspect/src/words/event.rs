@@ -291,7 +291,7 @@ fn deadline(state: &State, recorded: &Recorded) -> String {
             Deadline::Service(instance) => super::state::due(state, instance),
             Deadline::PortUsable(port) => format!("port {port} may be used again"),
             Deadline::Request(_) => "a call has waited long enough".to_owned(),
-            Deadline::Farewell => "the good-bye has taken long enough".to_owned(),
+            Deadline::Drain => "the good-bye has taken long enough".to_owned(),
         })
         .collect();
     if due.is_empty() {

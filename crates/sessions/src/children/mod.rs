@@ -13,9 +13,10 @@ use crate::input::ConnectionName;
 use crate::relay::{FromChild, ToChild};
 use session::Session;
 
-/// How many tools may wait for sessions with children that are not there yet.
+/// How many tools may wait for a session with a child that has not started yet; others are refused.
 const MAX_EXPECTING: usize = 1_024;
-/// How long each waits: a child of AllexJS boots in a second, and after a failure or two in some.
+/// How long each waits before it is refused. A child of AllexJS boots within a second, or within
+/// several after failures.
 const EXPECTING_TIMEOUT_MS: u64 = 30_000;
 
 /// All children that are spoken to.

@@ -6,7 +6,10 @@
 //!                  for each need:        └─► subConnect NAME ─► bid ─► (child) ─► respond ─► die
 //! ```
 //!
-//! It translates, and remembers which call was made for what; it decides nothing.
+//! It translates between the rules and the LanManager's protocol, and knows which call was made for
+//! what. Whether and what to bid, start or report is decided by the rules. Its own rules are the
+//! constants below: how long each answer may take, and when the tables are read again. They are
+//! deadlines of this machine, so they are replayed with it; what they end in becomes an event.
 
 mod answers;
 mod events;
@@ -37,18 +40,18 @@ pub const BID_PATIENCE_MS: u64 = 60_000;
 /// How long the LanManager may take to check the ports: three of them, a second each at most,
 /// behind those of other masters.
 pub const RESPONSE_PATIENCE_MS: u64 = 30_000;
-/// How long an approval may hide behind the end of the need's session: the two are not ordered.
+/// How long after the end of a need's session its approval may still come, since the LanManager does
+/// not order the two. After that time the response counts as refused: the need went away.
 pub const VERDICT_PATIENCE_MS: u64 = 2_000;
 
-/// When the tables are read a second time, where the list is there by then; else when it is. A
-/// JavaScript LanManager keeps a row to itself that it creates while it answers a query: it takes
-/// what comes until the end of the answer to be part of it. What a master that was here before
-/// leaves behind makes it create rows just then, so they are read once more right behind the list.
+/// When the tables are read a second time after the connection began, or as soon after that as the
+/// needs are listed. A JavaScript LanManager does not send a row that it creates while it answers a
+/// query, and the leftovers of an earlier master make it create rows just then.
 pub const FIRST_LOOK_MS: u64 = 50;
-/// When they are read a third time: by then each table's list has been there, and a need of ours
-/// that the LanManager makes anew as well.
+/// When they are read a third time: by then each table was listed, and the LanManager has created
+/// the needs of ours again that it had removed.
 pub const SECOND_LOOK_MS: u64 = 2_000;
-/// How often the tables are read after that: a row that is lost later is found again in that time.
+/// How often the tables are read after that. A row that is lost later is missed for so long at most.
 pub const LOOK_INTERVAL_MS: u64 = 30_000;
 
 /// What is to be done by others.

@@ -7,13 +7,13 @@ use crate::service::Process;
 use crate::step::Turn;
 use crate::{ChildEffect, Ended, Identity, Incarnation, Outcome, Signal, Survivor};
 
-/// The processes that bear a name of ours, and the ends that nobody has heard of yet.
-pub(crate) struct Found {
+/// The processes that bear the name of an attempt, and the ends that are not recorded yet.
+pub(crate) struct Survivors {
     alive: BTreeMap<Incarnation, Vec<Identity>>,
     ended: BTreeMap<Incarnation, Outcome>,
 }
 
-impl Found {
+impl Survivors {
     /// What was found, by attempt.
     pub(crate) fn new(survivors: Vec<Survivor>, ended: Vec<Ended>) -> Self {
         let mut alive: BTreeMap<Incarnation, Vec<Identity>> = BTreeMap::new();
@@ -48,14 +48,14 @@ impl Found {
         Some(child)
     }
 
-    /// How the child of an attempt ended, where that can be told.
+    /// How the child of an attempt ended, where that is known.
     pub(crate) fn outcome(&mut self, incarnation: Incarnation) -> Option<Outcome> {
         self.ended.remove(&incarnation)
     }
 
-    /// The same where an end that can be told counts for more than a process that is still to be
-    /// seen: what of an ended child is seen is no more than what nobody has reaped yet, and others
-    /// that bear its name are not the child.
+    /// Like [`Self::outcome`], but a known end counts for more than a live match: a process still
+    /// visible after its exit is an unreaped zombie, and others with its incarnation are not the
+    /// child.
     pub(crate) fn ended(
         &mut self,
         incarnation: Incarnation,
@@ -68,8 +68,7 @@ impl Found {
         Some(outcome)
     }
 
-    /// Ends the processes of this journal that it does not know of (any more): nobody else
-    /// ever would.
+    /// Kills the processes of this journal that belong to no attempt: nothing else would end them.
     pub(crate) fn end_strays(self, turn: &mut Turn) {
         for (incarnation, strays) in self.alive {
             for identity in strays {
