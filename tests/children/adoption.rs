@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use allexmaster::child::{AbortAfterFork, Children};
 use allexmaster::launch::INCARNATION_VARIABLE;
 use allexmaster::process::{self, find_survivors};
-use allexmaster_keeper::os::{self, Stat};
+use allexmaster_keeper::os;
 use allexmaster_state::{Event, Identity, JournalId, Outcome, Signal, Survivor};
 use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process_group};
 use serde_json::json;
@@ -231,27 +231,4 @@ async fn a_zombie_that_was_recorded_is_found_so_that_its_end_can_be_told() {
             .found,
         []
     );
-}
-
-#[test]
-fn a_programs_name_cannot_deceive_the_reading_of_its_facts() {
-    let line = b"77 (a) Z 9 (b)) S 12 77 77 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 1 2 \
-        0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 256";
-    let expected = Stat {
-        zombie: false,
-        parent: 12,
-        group: 77,
-        started: 4711,
-        status: 256,
-    };
-    assert_eq!(Stat::parse(line), Ok(expected));
-    for bad in [
-        &b""[..],
-        b"77 (a",
-        b"77 (a)",
-        b"77 (a) S 1 2 3",
-        b"77 (\xff) \xff",
-    ] {
-        assert!(Stat::parse(bad).is_err());
-    }
 }

@@ -28,7 +28,9 @@ impl Identity {
     pub fn of(pid: u32) -> Option<Self> {
         let stat = stat(pid);
         let started = stat.get(19)?.parse().ok()?;
-        (stat[0] != "Z").then_some(Self { pid, started })
+        // A first thread that has ended before the others is shown as a zombie, too.
+        let threads: u32 = stat.get(17)?.parse().ok()?;
+        (stat[0] != "Z" || threads > 1).then_some(Self { pid, started })
     }
 
     pub fn lives(self) -> bool {
