@@ -139,7 +139,7 @@ impl Redactor {
         }
     }
 
-    /// A need in its raw form: name and module get their pseudonyms, all else is replaced.
+    /// A need in its raw form: name and module get their pseudonyms, all else is removed.
     fn opaque(&mut self, fields: &mut Map<String, Value>) {
         let instance = fields
             .get("instancename")

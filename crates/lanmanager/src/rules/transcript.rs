@@ -1,13 +1,15 @@
 //! Scenarios as readable transcripts: each event, the effects it caused and the
 //! difference it made to the state.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use allexmaster_machine::{Stamp, Wall};
+use allexmaster_state::{Change, Style};
 use serde_json::{Value, json};
 
 use super::*;
+
+const STYLE: Style = Style { boots: true };
 
 /// Plays events at given times and writes down what happens.
 pub(super) struct Scenario {
@@ -34,17 +36,35 @@ impl Scenario {
             at: Wall(at),
             entropy: 0,
         };
-        let before = flat(&json!(self.state));
-        let _ = writeln!(self.text, "\n#{} at {at}: {}", self.sequence, words(&event));
+        let before = json!(self.state);
+        let _ = writeln!(
+            self.text,
+            "\n{:>3} {at:>6} ms  {}",
+            self.sequence,
+            sentence(&json!(event))
+        );
         let state = std::mem::take(&mut self.state);
         let (state, effects) = step(state, stamp, event);
         self.state = state;
         self.state.check().unwrap();
         for effect in &effects {
-            let _ = writeln!(self.text, "  => {}", effect_words(effect));
+            let _ = writeln!(self.text, "      → {}", sentence(&json!(effect)));
         }
-        for line in difference(&before, &flat(&json!(self.state))) {
-            let _ = writeln!(self.text, "     {line}");
+        for change in STYLE.difference_of_values(&before, &json!(self.state)) {
+            let Change {
+                place,
+                before,
+                after,
+            } = change;
+            let _ = match (before, after) {
+                (Some(old), Some(new)) => writeln!(self.text, "        {place}: {old} → {new}"),
+                (Some(old), None) => writeln!(self.text, "        {place}: {old} → gone"),
+                (None, new) => writeln!(
+                    self.text,
+                    "        {place}: new {}",
+                    new.unwrap_or_default()
+                ),
+            };
         }
         effects
     }
@@ -55,60 +75,26 @@ impl Scenario {
     }
 }
 
-fn words(event: &Event) -> String {
-    compact(&json!(event))
-}
-
-fn effect_words(effect: &Effect) -> String {
-    compact(&json!(effect))
-}
-
-/// JSON without the quotes that only make it harder to read.
-fn compact(value: &Value) -> String {
-    value.to_string().replace('"', "").replace(',', ", ")
-}
-
-/// Every leaf of the state by its path.
-fn flat(value: &Value) -> BTreeMap<String, String> {
-    let mut leaves = BTreeMap::new();
-    collect(value, String::new(), &mut leaves);
-    leaves
-}
-
-fn collect(value: &Value, path: String, leaves: &mut BTreeMap<String, String>) {
-    match value {
-        Value::Object(members) if !members.is_empty() && path.matches('.').count() < 2 => {
-            for (name, member) in members {
-                let separator = if path.is_empty() { "" } else { "." };
-                collect(member, format!("{path}{separator}{name}"), leaves);
-            }
+/// `{"BidPlaced": {"bidder": "b1"}}` as `bid placed: bidder b1`.
+fn sentence(value: &Value) -> String {
+    let fields = value.as_object().filter(|fields| fields.len() == 1);
+    let Some((name, inner)) = fields.and_then(|fields| fields.iter().next()) else {
+        return STYLE.brief(value);
+    };
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
         }
-        // Only what is in it counts.
-        Value::Object(members) if members.is_empty() => {}
-        Value::Object(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_) => {
-            leaves.insert(path, compact(value));
-        }
+        words.extend(letter.to_lowercase());
     }
-}
-
-fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (path, value) in before {
-        match after.get(path) {
-            None => lines.push(format!("- {path}: {value}")),
-            Some(now) if now != value => lines.push(format!("~ {path}: {value} -> {now}")),
-            Some(_) => {}
-        }
-    }
-    for (path, value) in after {
-        if !before.contains_key(path) {
-            lines.push(format!("+ {path}: {value}"));
-        }
-    }
-    lines
+    let parts = match inner {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(field, value)| format!("{field} {}", STYLE.brief(value)))
+            .collect::<Vec<_>>()
+            .join(", "),
+        other => STYLE.brief(other),
+    };
+    format!("{words}: {parts}")
 }
