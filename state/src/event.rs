@@ -324,6 +324,44 @@ impl Event {
         }
     }
 
+    /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
+    pub const KINDS: [&str; 26] = [
+        "settings-loaded",
+        "master-started",
+        "lan-connected",
+        "lan-closed",
+        "needs-listed",
+        "need-appeared",
+        "need-withdrawn",
+        "bid-answered",
+        "response-answered",
+        "service-down-acknowledged",
+        "ports-probed",
+        "child-spawned",
+        "child-not-spawned",
+        "child-ready",
+        "child-exited",
+        "module-engaged",
+        "stop-requested",
+        "restart-requested",
+        "add-need-requested",
+        "remove-need-requested",
+        "lan-call-answered",
+        "deadline-reached",
+        "child-failed",
+        "clock-jumped",
+        "foreign-listener",
+        "install-ended",
+    ];
+
+    /// The name of the kind.
+    #[must_use]
+    pub fn kind_name(&self) -> &'static str {
+        let index = usize::from(self.kind()).checked_sub(1);
+        let name = index.and_then(|index| Self::KINDS.get(index));
+        name.copied().unwrap_or("unknown")
+    }
+
     /// True for events that the sessions emit. They number them, so that after a crash they emit again
     /// those that the journal does not have.
     #[must_use]

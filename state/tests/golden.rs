@@ -58,6 +58,7 @@ fn the_numbers_of_the_kinds_are_contiguous_and_never_shared() {
         let fields = json.as_object().and_then(|object| object.keys().next());
         let name = json.as_str().or(fields.map(String::as_str));
         let name = name.expect("an event is a name, or an object with one");
+        assert_eq!(event.kind_name(), name);
         names_by_number.insert((event.kind(), name.to_owned()));
     }
     let numbers: Vec<u16> = names_by_number.iter().map(|(number, _)| *number).collect();

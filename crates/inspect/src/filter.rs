@@ -3,7 +3,6 @@
 use allexmaster_state::{Effect, InstanceName, Pid, Port, Recorded, State};
 
 use crate::subject::Subjects;
-use crate::words;
 
 /// Events that have to do with all that is named. Names of one sort are alternatives.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +27,7 @@ impl Filter {
     /// depends on what the event leads to.
     #[must_use]
     pub fn before(&self, state: &State, recorded: &Recorded) -> (Option<bool>, Subjects) {
-        let kind = words::kind(&recorded.event);
+        let kind = recorded.event.kind_name();
         if !self.kinds.is_empty() && !self.kinds.iter().any(|wanted| wanted == kind) {
             return (Some(false), Subjects::default());
         }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use allexmaster_inspect::words;
 use allexmaster_journal::store::Fault as DiskFault;
 use allexmaster_journal::{Clock, JournaledMachine, Options, Wall};
 use allexmaster_state::{
@@ -147,7 +146,7 @@ impl World {
         let Some((first, _)) = taken.first() else {
             return;
         };
-        let name = words::kind(first);
+        let name = first.kind_name();
         if let Some(effects) = self.commit(name, taken) {
             self.perform_all(effects);
         }

@@ -17,7 +17,6 @@ use crate::replay::{Past, Step, Watch};
 use crate::screen::{Screen, Tone};
 use crate::source::{Beginning, FolderSource, journal_folder};
 use crate::time::{duration, rfc3339};
-use crate::words;
 
 /// So many starts are listed.
 const STARTS_SHOWN: usize = 10;
@@ -89,7 +88,7 @@ impl Watch for Census {
         self.last = Some((sequence, at));
         *self
             .kinds
-            .entry(words::kind(&step.recorded.event))
+            .entry(step.recorded.event.kind_name())
             .or_default() += 1;
         if let Event::MasterStarted { pid, survivors, .. } = &step.recorded.event {
             self.starts.push(Start {

@@ -41,7 +41,7 @@ pub(super) struct Log {
     #[arg(long, value_name = "PID")]
     pid: Vec<u32>,
     /// Only events of this kind
-    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(words::KINDS))]
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(allexmaster_state::Event::KINDS))]
     kind: Vec<String>,
     /// Show what each event caused
     #[arg(long)]
@@ -267,7 +267,7 @@ fn document(pending: &Pending, texts: &[String], with_effects: bool, step: Step<
     let mut document = json!({
         "sequence": step.recorded.sequence,
         "at": rfc3339(step.recorded.at.0),
-        "kind": words::kind(&step.recorded.event),
+        "kind": step.recorded.event.kind_name(),
         "text": pending.text,
         "services": subjects.instances,
         "ports": subjects.ports,

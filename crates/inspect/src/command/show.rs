@@ -77,7 +77,7 @@ impl Moment {
         json!({
             "sequence": self.recorded.sequence,
             "at": rfc3339(self.recorded.at.0),
-            "kind": words::kind(&self.recorded.event),
+            "kind": self.recorded.event.kind_name(),
             "text": words::event(&self.before, &self.recorded),
             "event": self.recorded.event,
             "effects": self.effects,
@@ -97,7 +97,7 @@ impl Moment {
         let heading = format!(
             "{}  {when}  {}",
             screen.paint(Tone::Strong, &number),
-            screen.paint(Tone::Faint, words::kind(&recorded.event))
+            screen.paint(Tone::Faint, recorded.event.kind_name())
         );
         screen.line(&heading)?;
         let tone = failure::tone(&self.before, recorded);

@@ -9,7 +9,6 @@ use super::shown::Shown;
 use crate::error::InspectError;
 use crate::replay::Past;
 use crate::time::{self, Zone};
-use crate::words;
 
 /// What is on the screen, and what it is made of.
 pub struct App {
@@ -93,7 +92,9 @@ impl Breakpoint {
             ..Self::default()
         };
         for word in text.split_whitespace() {
-            let kind = words::KINDS.into_iter().find(|kind| *kind == word);
+            let kind = allexmaster_state::Event::KINDS
+                .into_iter()
+                .find(|kind| *kind == word);
             let state = STATES
                 .into_iter()
                 .map(ServiceState::as_str)
@@ -114,7 +115,7 @@ impl Breakpoint {
     pub fn meets(&self, index: &Index, fact: &Fact) -> bool {
         let service = index.service(fact).map(|name| name.as_str().to_lowercase());
         let kind = usize::from(fact.kind).checked_sub(1);
-        let kind = kind.and_then(|place| words::KINDS.get(place));
+        let kind = kind.and_then(|place| allexmaster_state::Event::KINDS.get(place));
         self.service.is_none_or_same(service)
             && self.kind.is_none_or(|wanted| kind == Some(&wanted))
             && self
@@ -279,7 +280,7 @@ impl App {
         let index = &self.index;
         let fits = |fact: &Fact| {
             let kind = usize::from(fact.kind).checked_sub(1);
-            let kind = kind.and_then(|place| words::KINDS.get(place));
+            let kind = kind.and_then(|place| allexmaster_state::Event::KINDS.get(place));
             let name = index.service(fact);
             kind.is_some_and(|kind| kind.contains(&wanted))
                 || name.is_some_and(|name| name.as_str().to_lowercase().contains(&wanted))

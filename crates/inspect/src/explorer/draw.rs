@@ -221,7 +221,7 @@ fn draw_event(frame: &mut Frame<'_>, app: &App, area: Rect) {
         // Whom it is about, and whether it is bad news, is only known from the state before it.
         (Some(_) | None, _) => vec![to_be_read(app)],
     };
-    let title = format!(" {} ", words::kind(&recorded.event));
+    let title = format!(" {} ", recorded.event.kind_name());
     let block = Block::new()
         .borders(Borders::TOP | Borders::LEFT)
         .title(Span::styled(title, style(Tone::Strong)));

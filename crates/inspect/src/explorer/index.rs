@@ -11,7 +11,6 @@ use crate::failure;
 use crate::replay::{Past, Step, Watch};
 use crate::screen::Tone;
 use crate::subject::Subjects;
-use crate::words;
 
 /// So many facts are handed over together.
 const PORTION: usize = 4096;
@@ -262,7 +261,7 @@ impl Watch for Reader<'_> {
         let Some(met) = self.met.take() else {
             return ControlFlow::Continue(());
         };
-        let name = words::kind(&step.recorded.event);
+        let name = step.recorded.event.kind_name();
         let status = met
             .about
             .as_ref()

@@ -10,44 +10,6 @@ use serde_json::Value;
 
 use super::{child, list, outcome, owner};
 
-/// The names of all kinds of events, as `--kind` takes them: in the order of their numbers.
-pub const KINDS: [&str; 26] = [
-    "settings-loaded",
-    "master-started",
-    "lan-connected",
-    "lan-closed",
-    "needs-listed",
-    "need-appeared",
-    "need-withdrawn",
-    "bid-answered",
-    "response-answered",
-    "service-down-acknowledged",
-    "ports-probed",
-    "child-spawned",
-    "child-not-spawned",
-    "child-ready",
-    "child-exited",
-    "module-engaged",
-    "stop-requested",
-    "restart-requested",
-    "add-need-requested",
-    "remove-need-requested",
-    "lan-call-answered",
-    "deadline-reached",
-    "child-failed",
-    "clock-jumped",
-    "foreign-listener",
-    "install-ended",
-];
-
-/// The name of an event's kind.
-#[must_use]
-pub fn kind(event: &Event) -> &'static str {
-    let number = usize::from(event.kind());
-    let name = number.checked_sub(1).and_then(|index| KINDS.get(index));
-    name.copied().unwrap_or("unknown")
-}
-
 /// What happened. `state` is the one that the event met, from which names are known.
 #[must_use]
 pub fn event(state: &State, recorded: &Recorded) -> String {

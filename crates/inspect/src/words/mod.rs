@@ -7,7 +7,7 @@ mod state;
 use allexmaster_state::{Incarnation, InstanceName, Outcome, PerProtocol, Port, State, Style};
 
 pub use effect::effect;
-pub use event::{KINDS, event, kind};
+pub use event::event;
 pub use state::{difference_of_status, outline, service_line};
 
 /// How differences are shown: a journal is of one boot mostly.
