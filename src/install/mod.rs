@@ -1,4 +1,4 @@
-//! Installs packages with npm. When and which is decided by the rules (`state/src/install.rs`).
+//! Installs packages with npm. When and which is decided by the rules (`state/src/rules/install.rs`).
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -32,10 +32,12 @@
 //!
 //! # Reading order
 //!
+//! `model/` has what is true, `rules/` what changes it.
+//!
 //! 1. [`Event`], [`step()`], [`Effect`]: everything that can happen, be decided and be done.
 //! 2. [`State`], [`Service`] with its [`Activity`] and [`Claim`], [`Ports`], [`Deadline`].
 //! 3. One topic each: `needs`, `claim`, `child`, `ending`, `restart`, `lan`, `requests`, `shutdown`.
-//! 4. Starts: `boot`, `found`, `resume`.
+//! 4. Starts: `boot`, `survivors`, `resume`.
 //! 5. `check` (invariants), `status` and `difference` (for people).
 //!
 //! Where this crate stands, and where to add an event or an effect: `docs/architecture.md`.
@@ -45,35 +47,17 @@
 
 extern crate alloc;
 
-mod boot;
-mod check;
-mod child;
-mod claim;
-mod clock;
-mod deadline;
-mod difference;
-mod effect;
-mod ending;
-mod event;
-mod id;
-mod install;
-mod lan;
-mod need;
-mod needs;
-mod ports;
-mod rejection;
-mod requests;
-mod restart;
-mod resume;
+mod model;
 mod rules;
-mod service;
-mod services;
-mod settings;
-mod shutdown;
-mod state;
-mod status;
-mod step;
-mod survivors;
+
+use model::{
+    check, deadline, difference, effect, event, id, need, ports, rejection, restart, service,
+    services, settings, state, status,
+};
+use rules::{
+    boot, child, claim, clock, ending, install, lan, machine, needs, requests, resume, shutdown,
+    step, survivors,
+};
 
 pub use allexmaster_machine::Wall as Timestamp;
 pub use check::Broken;
@@ -93,12 +77,12 @@ pub use id::{
 };
 pub use install::{Install, Installs, PackagePatterns, is_package_name};
 pub use lan::{Lan, MAX_ENGAGED_MODULES};
+pub use machine::Rules;
 pub use need::{Need, PerProtocol, Protocol};
 pub use ports::Ports;
 pub use rejection::{Rejection, Reply};
 pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
-pub use rules::Rules;
 pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
 pub use services::Services;
 pub use settings::{Launcher, Settings};

@@ -339,12 +339,14 @@ fn die_in(window: Window, keeper: &Keeper) {
         return;
     }
     let asked = (0..).map_while(|after| sessions.unacked(after));
-    let reply = |(_, event)| match event {
-        Event::ModuleEngaged { request, .. } => Some(SessionEffect::Reply {
+    let reply = |(_, event)| {
+        let Event::ModuleEngaged { request, .. } = event else {
+            panic!("nobody asked for this: {event:?}");
+        };
+        Some(SessionEffect::Reply {
             request: request?,
             reply: Reply::Done(json!(true)),
-        }),
-        other => panic!("nobody asked for this: {other:?}"),
+        })
     };
     let answered = Input::Journaled {
         ack: OutboxAck::default(),
