@@ -117,7 +117,11 @@ impl<M: Machine> JournaledMachine<M> {
         Self::open_at(location, options, None)
     }
 
-    fn open_at(
+    /// The same at any place, showing the replayed events after a number where that is given.
+    ///
+    /// # Errors
+    /// As [`JournaledMachine::open`].
+    pub fn open_at(
         mut location: Box<dyn Location>,
         options: Options,
         visit: Option<(u64, Visit<'_, M>)>,

@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::runtime::Shared;
 use super::socket::ResumableSocket;
-use allexmaster_sessions::{ConnectionName, Input, Mark};
+use allexmaster_sessions::transfer::{
+    SendState, Transfer, close_reason, read_some, send_state, write_some,
+};
+use allexmaster_sessions::{ConnectionName, Input};
 
-/// How much is read from a socket at once.
-const READ_BYTES: usize = 16 * 1_024;
 /// How long the last bytes may take to leave when this side closes.
 const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -51,13 +52,18 @@ async fn run(
     socket: &ResumableSocket,
     pump: &PumpHandle,
 ) -> CloseReason {
+    let mut connection = Connection {
+        shared,
+        name,
+        socket,
+    };
     let mut finish_until = None;
     loop {
-        let work = match work(shared, name, socket) {
-            Ok(work) => work,
-            Err(error) => return io_reason(&error),
+        let sending = match send_state(&mut connection) {
+            Ok(sending) => sending,
+            Err(error) => return close_reason(&error),
         };
-        if work == Work::Finished {
+        if sending == SendState::Finished {
             return CloseReason::ByUs;
         }
         if finish_until.is_none() && shared.is_finishing(name) {
@@ -67,23 +73,23 @@ async fn run(
         tokio::select! {
             ready = socket.readable(), if reading => {
                 match ready {
-                    Ok(mut ready) => match read(shared, name, socket) {
+                    Ok(mut ready) => match read_some(&mut connection) {
                         Ok(0) => return CloseReason::ByPeer,
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return io_reason(&error),
+                        Err(error) => return close_reason(&error),
                     },
-                    Err(error) => return io_reason(&error),
+                    Err(error) => return close_reason(&error),
                 }
             }
-            ready = socket.writable(), if work == Work::Write => {
+            ready = socket.writable(), if sending == SendState::Pending => {
                 match ready {
-                    Ok(mut ready) => match write(shared, name, socket) {
+                    Ok(mut ready) => match write_some(&mut connection) {
                         Ok(()) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return io_reason(&error),
+                        Err(error) => return close_reason(&error),
                     },
-                    Err(error) => return io_reason(&error),
+                    Err(error) => return close_reason(&error),
                 }
             }
             () = pump.wake.notified() => {}
@@ -100,79 +106,68 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Write,
-    Nothing,
-    /// Everything is sent, and nothing may follow.
-    Finished,
+/// One connection, for the steps of [`allexmaster_sessions::transfer`].
+pub(super) struct Connection<'task> {
+    pub(super) shared: &'task Arc<Shared>,
+    pub(super) name: &'task ConnectionName,
+    pub(super) socket: &'task ResumableSocket,
 }
 
-fn work(shared: &Shared, name: &ConnectionName, socket: &ResumableSocket) -> io::Result<Work> {
-    if socket.pipe_len()? > 0 || shared.chunk(name, 1).is_some() {
-        return Ok(Work::Write);
+impl Transfer for Connection<'_> {
+    fn name(&self) -> &ConnectionName {
+        self.name
     }
-    Ok(if shared.is_finishing(name) {
-        Work::Finished
-    } else {
-        Work::Nothing
-    })
-}
 
-/// Takes in what has come. Logged before it leaves the socket.
-fn read(
-    shared: &Arc<Shared>,
-    name: &ConnectionName,
-    socket: &ResumableSocket,
-) -> io::Result<usize> {
-    let mut buffer = [0_u8; READ_BYTES];
-    let count = socket.read(&mut buffer)?;
-    let bytes = buffer.get(..count).unwrap_or_default();
-    if count > 0 {
-        shared.enter(Input::Received {
-            name: name.clone(),
-            bytes: bytes.to_vec(),
-        });
-        if socket.is_exact() {
-            socket.consume(count)?;
-            shared.mark(name, Mark::Consumed);
-        }
+    fn enter(&mut self, input: Input) -> io::Result<()> {
+        self.shared.enter(input);
+        Ok(())
     }
-    Ok(count)
-}
 
-/// Sends as much as the socket takes now.
-fn write(shared: &Arc<Shared>, name: &ConnectionName, socket: &ResumableSocket) -> io::Result<()> {
-    loop {
-        while socket.pipe_len()? > 0 {
-            socket.flush_pipe()?;
-        }
-        let Some((bytes, end)) = shared.chunk(name, socket.room()?) else {
-            return Ok(());
-        };
-        if socket.is_exact() {
-            shared.mark(name, Mark::Offered(end));
-            socket.put(&bytes)?;
-            shared.mark(name, Mark::Taken(end));
-        } else {
-            let written = socket.write(&bytes)?;
-            let unwritten = (bytes.len() - written) as u64;
-            shared.mark(name, Mark::Taken(end - unwritten));
-        }
+    fn chunk(&self, most: usize) -> Option<(Vec<u8>, u64)> {
+        self.shared.chunk(self.name, most)
     }
-}
 
-fn io_reason(error: &io::Error) -> CloseReason {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    // A peer that was killed resets the connection: for everybody but itself it has closed it.
-    if matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    ) {
-        CloseReason::ByPeer
-    } else {
-        CloseReason::Io {
-            reason: error.to_string(),
-        }
+    fn is_finishing(&self) -> bool {
+        self.shared.is_finishing(self.name)
+    }
+
+    fn is_exact(&self) -> bool {
+        self.socket.is_exact()
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buffer)
+    }
+
+    fn consume(&mut self, count: usize) -> io::Result<()> {
+        self.socket.consume(count)
+    }
+
+    fn peek_offset(&mut self) -> io::Result<usize> {
+        self.socket.peek_offset()
+    }
+
+    fn reset_peek_offset(&mut self) -> io::Result<()> {
+        self.socket.reset_peek_offset()
+    }
+
+    fn room(&mut self) -> io::Result<usize> {
+        self.socket.room()
+    }
+
+    fn pipe_len(&mut self) -> io::Result<usize> {
+        self.socket.pipe_len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.put(bytes)
+    }
+
+    fn flush_pipe(&mut self) -> io::Result<()> {
+        self.socket.flush_pipe()
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(bytes)
     }
 }

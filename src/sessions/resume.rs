@@ -8,12 +8,13 @@ use allexmaster_protocol::close::CloseReason;
 use tracing::error;
 
 use super::descriptors::{CHANNEL, Inherited, LOG};
-use super::pump::PumpHandle;
+use super::pump::{Connection, PumpHandle};
 use super::runtime::Shared;
 use super::session_log::SessionLog;
 use super::socket::{Pipe, ResumableSocket};
 use super::{accept, dialer, status_queries, upgrade};
-use allexmaster_sessions::{ConnectionName, Input, Mark, Progress, Sessions};
+use allexmaster_sessions::transfer::reconcile;
+use allexmaster_sessions::{ConnectionName, Input, Progress, Sessions};
 
 /// Sessions that were made again from their log.
 #[derive(Debug)]
@@ -70,10 +71,7 @@ impl Shared {
                 self.attach_connection(&name, socket, ends(&mut descriptors), progress)
             });
             match attached {
-                Some(Ok((socket, marks))) => {
-                    for mark in marks {
-                        self.mark(&name, mark);
-                    }
+                Some(Ok(socket)) => {
                     let pump = Arc::new(PumpHandle::default());
                     self.lock().pumps.insert(name.clone(), Arc::clone(&pump));
                     self.serve(&name, socket, pump);
@@ -106,14 +104,14 @@ impl Shared {
         self.emit.notify_one();
     }
 
-    /// Takes up a connection; gives the marks that are to be logged.
+    /// Takes up a connection, and settles what was under way.
     fn attach_connection(
-        &self,
+        self: &Arc<Self>,
         name: &ConnectionName,
         socket: OwnedFd,
         ends: Option<(OwnedFd, OwnedFd)>,
         progress: Progress,
-    ) -> std::io::Result<(ResumableSocket, Vec<Mark>)> {
+    ) -> std::io::Result<ResumableSocket> {
         let pipe = match ends {
             Some((from, to)) => Pipe::of(from, to),
             None => {
@@ -126,8 +124,13 @@ impl Shared {
             }
         };
         let socket = ResumableSocket::new(socket, Some(pipe))?;
-        let marks = socket.reconcile(progress)?;
-        Ok((socket, marks))
+        let mut connection = Connection {
+            shared: self,
+            name,
+            socket: &socket,
+        };
+        reconcile(&mut connection, progress)?;
+        Ok(socket)
     }
 
     /// Takes up descriptors that the sessions do not know.

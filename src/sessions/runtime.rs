@@ -9,7 +9,7 @@ use std::time::Duration;
 use allexmaster_journal::Outage;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
-    ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
+    ChildWire, ConnectionName, Endpoint, Input, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use tokio::runtime::Handle;
@@ -309,11 +309,6 @@ impl Shared {
         }
         inner.sessions.handle(now, input);
         self.obey(&mut inner);
-    }
-
-    pub(super) fn mark(self: &Arc<Self>, name: &ConnectionName, mark: Mark) {
-        let name = name.clone();
-        self.enter(Input::Marked { name, mark });
     }
 
     pub(super) fn chunk(&self, name: &ConnectionName, most: usize) -> Option<(Vec<u8>, u64)> {

@@ -1,15 +1,5 @@
 //! The descriptors of one connection: a socket, and with a keeper also a pipe in front of it.
-//!
-//! ```text
-//!  in:   socket ──peek──► log ──► sessions       then the same bytes are taken out of the socket
-//!  out:  sessions ──► log ──► pipe ──splice──► socket
-//! ```
-//!
-//! The process may be killed between any two of these steps, and the next one has to know how far they
-//! came. What the kernel knows tells it. In: `SO_PEEK_OFF`, which belongs to the socket, is the number
-//! of bytes that were peeked and not taken. Out: bytes are put only into an empty pipe, and moved on
-//! only after that was logged; so what is in the pipe tells whether they were put, and how many were
-//! moved. A write to the socket itself would leave no trace of how far it came.
+//! The steps that use them are in [`allexmaster_sessions::transfer`].
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -17,8 +7,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use allexmaster_keeper::os;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
-
-use allexmaster_sessions::{Mark, Progress};
 
 /// The descriptors of one connection.
 #[derive(Debug)]
@@ -74,27 +62,15 @@ impl ResumableSocket {
         self.pipe.is_some()
     }
 
-    /// Settles what was under way when the process before this one was killed. Gives what is to be
-    /// noted.
-    pub(super) fn reconcile(&self, progress: Progress) -> io::Result<Vec<Mark>> {
-        let mut marks = Vec::new();
-        let socket = self.socket.get_ref();
-        let peeked = os::peek_offset(socket)?;
-        if progress.unconsumed > 0 {
-            // Zero: they were taken, and only that was not noted.
-            self.consume(usize::try_from(peeked).unwrap_or(0))?;
-            marks.push(Mark::Consumed);
-        }
-        os::set_peek_offset(socket, 0)?;
-        if let (Some(end), Some(pipe)) = (progress.offered, &self.pipe) {
-            let put = pipe.filled()? > 0;
-            marks.push(if put {
-                Mark::Taken(end)
-            } else {
-                Mark::Withdrawn
-            });
-        }
-        Ok(marks)
+    /// How many bytes were peeked and not taken.
+    pub(super) fn peek_offset(&self) -> io::Result<usize> {
+        let offset = os::peek_offset(self.socket.get_ref())?;
+        // Negative: it was never set.
+        Ok(usize::try_from(offset).unwrap_or(0))
+    }
+
+    pub(super) fn reset_peek_offset(&self) -> io::Result<()> {
+        os::set_peek_offset(self.socket.get_ref(), 0)
     }
 
     pub(super) async fn readable(&self) -> io::Result<AsyncFdReadyGuard<'_, OwnedFd>> {

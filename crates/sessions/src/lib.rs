@@ -27,6 +27,7 @@ mod relay;
 pub mod rows;
 mod sessions;
 mod tables;
+pub mod transfer;
 
 pub use children::session as child;
 pub use connections::Progress;

@@ -1,57 +1,98 @@
-//! What will happen when: the one queue of the whole world.
+//! What will happen when: the one queue of all programs.
 
 use std::collections::BTreeMap;
 
 use allexmaster_lanmanager::rules::PortsCheck;
+use allexmaster_sessions::ConnectionName;
+use allexmaster_state::RequestId;
 use allexmaster_state::{Connection, Event, Identity, Incarnation, Port, Signal, SpawnOrder};
 
+use crate::env::MasterId;
 use crate::faults::Fault;
 use crate::network::{End, LinkId};
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
 pub(crate) enum Happening {
-    /// The engine looks into its inbox.
-    Turn { engine: u64 },
     /// An engine is started, if it is still this life of the master that wants one.
-    Start { life: u64 },
-    /// A driver of an engine does something, if that engine still lives.
-    Driver { engine: u64, deed: Deed },
+    Start {
+        master: MasterId,
+        life: u64,
+    },
+    /// An engine does something, if it still lives.
+    Engine {
+        master: MasterId,
+        engine: u64,
+        job: Job,
+    },
     /// A process does something, if it still lives.
-    Process { identity: Identity, act: Act },
-    /// The next packet arrives.
-    Deliver { link: LinkId, at: End },
-    /// A dial is through.
-    Dialed { connection: Connection },
+    Process {
+        master: MasterId,
+        identity: Identity,
+        act: Act,
+    },
+    /// The next segment arrives.
+    Arrive {
+        link: LinkId,
+        at: End,
+    },
+    /// A tool looks at what its master publishes, if there is none that does.
+    Watch {
+        master: MasterId,
+    },
+    /// A tool hangs up.
+    ToolLeaves(LinkId),
     /// The LanManager has something done, if it is still this run of it.
-    LanManager { run: u64, chore: Chore },
-    /// The LanManager is started.
+    LanManager {
+        run: u64,
+        chore: Chore,
+    },
     LanManagerStart,
+    /// The disk of a master works again.
+    DiskWorks(MasterId),
     /// A program of somebody else gives a port back.
-    PortIsFreed(Port),
+    PortIsFreed {
+        master: MasterId,
+        port: Port,
+    },
     /// Something goes wrong, or somebody wants something.
     Fault(Fault),
 }
 
-/// What a driver does.
+/// What an engine does.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Job {
+    /// Looks into its inbox.
+    Turn,
+    /// Moves the bytes of a connection.
+    Pump(ConnectionName),
+    /// A connection that is to end has had the time to send the rest.
+    Expire(ConnectionName),
+    /// Takes in a local peer that the keeper has accepted.
+    TakeIn(ConnectionName),
+    /// A dial is through, or failed.
+    Dial(Connection),
+    /// A question about the state is answered.
+    Answer(RequestId),
     /// Binds ports.
     Probe {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
-    /// Forks.
     Fork(SpawnOrder),
-    /// Looks whether ports answer.
+    /// Looks whether a child is ready.
     LookReady {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
-    /// Sends a signal.
-    Signal { identity: Identity, signal: Signal },
-    /// Tells the engine.
-    Tell(Event),
+    Signal {
+        identity: Identity,
+        signal: Signal,
+    },
+    /// A driver reports.
+    Report(Event),
+    /// The connections had the time to send the rest: the master ends.
+    End,
 }
 
 /// What a process does.
@@ -71,7 +112,11 @@ pub(crate) enum Act {
 #[derive(Clone, Debug)]
 pub(crate) enum Chore {
     /// Checks ports.
-    Check { check: PortsCheck, ports: Vec<u16> },
+    Check {
+        check: PortsCheck,
+        address: std::net::IpAddr,
+        ports: Vec<u16>,
+    },
     /// Writes the runtime needs.
     Write,
 }

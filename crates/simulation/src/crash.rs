@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::chance::Chance;
+use allexmaster_testkit::chance::Chance;
 
 /// What is lost.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,6 +45,21 @@ pub(crate) enum Point {
     After,
     /// A child was forked, and nobody knows of it.
     Forked,
+    /// Before an input of the sessions is logged.
+    Unlogged,
+    /// It is logged, and not taken.
+    Logged,
+    /// Between two steps of the transfer of bytes.
+    Transfer,
+}
+
+/// Of the points that a run passes for every few bytes, only each so many-th counts.
+const FREQUENT: u64 = 20;
+
+impl Point {
+    const fn is_frequent(self) -> bool {
+        matches!(self, Self::Unlogged | Self::Logged | Self::Transfer)
+    }
 }
 
 /// At so many of a thousand points a run crashes, if nothing else is wished.
@@ -113,7 +128,8 @@ impl CrashPoints {
         let loss = match self.plan {
             Crashes::Never => None,
             Crashes::Random { permille } => {
-                (!is_calm && chance.permille(permille)).then(|| some_loss(chance))
+                let is_rare = point.is_frequent() && !chance.once_in(FREQUENT);
+                (!is_calm && !is_rare && chance.permille(permille)).then(|| some_loss(chance))
             }
             Crashes::At { number, loss } => (number == self.passed).then_some(loss),
         }?;

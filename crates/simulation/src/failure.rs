@@ -17,7 +17,7 @@ use crate::plan::Length;
 
 /// A promise that did not hold.
 #[derive(Clone, Debug, Error)]
-#[error("seed {seed} failed {at} ms after its beginning, at event {event}: {what}")]
+#[error("seed {seed} failed {at} ms after its beginning: {what}")]
 pub struct Failure {
     /// The seed.
     pub seed: u64,
@@ -27,12 +27,10 @@ pub struct Failure {
     pub crashes: Crashes,
     /// Simulated milliseconds since the beginning.
     pub at: u64,
-    /// The last event in the journal.
-    pub event: u64,
     /// What did not hold.
     pub what: String,
-    /// The journal.
-    pub disk: FakeDisk,
+    /// The journals of the masters.
+    pub disks: Vec<FakeDisk>,
 }
 
 /// The journal of a run could not be written.
@@ -71,33 +69,43 @@ impl Failure {
         format!("--seed {}{length}{crashes}", self.seed)
     }
 
-    /// Writes the journal of the run into a folder, as an export that the journal tools read.
+    /// Writes the journals of the run into a folder, as exports that the journal tools read.
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn keep(&self, folder: &Path) -> Result<PathBuf, ExportError> {
-        let path = folder.join(format!("seed-{}.ndjson", self.seed));
-        let in_file = |source| ExportError::File {
-            path: path.clone(),
-            source,
-        };
-        fs::create_dir_all(folder).map_err(in_file)?;
-        let file = File::create(&path).map_err(in_file)?;
-        let store = Box::new(self.disk.clone());
-        let (mut live, _) = JournaledMachine::<Rules>::with_store(store, Options::default())?;
-        let identity = live.identity();
-        let start = Start::whole(identity);
-        let mut writer = ExportWriter::begin(BufWriter::new(file), identity, false, &start)?;
-        let mut result = Ok(());
-        live.journal().visit(1, |record| {
-            result = writer.push(record);
-            match result {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(_) => ControlFlow::Break(()),
-            }
-        })?;
-        result?;
-        writer.finish()?.flush().map_err(in_file)?;
-        Ok(path)
+    pub fn keep(&self, folder: &Path) -> Result<Vec<PathBuf>, ExportError> {
+        let disks = self.disks.iter().enumerate();
+        let kept = disks.map(|(master, disk)| {
+            let path = folder.join(format!("seed-{}-master-{master}.ndjson", self.seed));
+            export(disk, &path)?;
+            Ok(path)
+        });
+        kept.collect()
     }
+}
+
+fn export(disk: &FakeDisk, path: &Path) -> Result<(), ExportError> {
+    let in_file = |source| ExportError::File {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(in_file)?;
+    }
+    let file = File::create(path).map_err(in_file)?;
+    let store = Box::new(disk.clone());
+    let (mut live, _) = JournaledMachine::<Rules>::with_store(store, Options::default())?;
+    let identity = live.identity();
+    let start = Start::whole(identity);
+    let mut writer = ExportWriter::begin(BufWriter::new(file), identity, false, &start)?;
+    let mut result = Ok(());
+    live.journal().visit(1, |record| {
+        result = writer.push(record);
+        match result {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    result?;
+    writer.finish()?.flush().map_err(in_file)
 }

@@ -1,15 +1,17 @@
 //! What goes wrong, and what people want, at times that the seed has planned.
 
 use allexmaster_lanmanager::rules as lan;
-use allexmaster_state::{Event, InstanceName, ModuleName, Outcome, Port, StopSource};
+use allexmaster_state::{Outcome, Port};
+use serde_json::{Value, json};
 
 use crate::agenda::{Chore, Happening};
 use crate::crash::Loss;
-use crate::network::{End, Packet};
+use crate::network::{End, Peer};
 use crate::plan;
+use crate::tools::Purpose;
 use crate::world::World;
 
-/// One of it. Times are milliseconds.
+/// One of it, at a master that chance picks when it happens. Times are milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fault {
     Lose(Loss),
@@ -24,6 +26,8 @@ pub(crate) enum Fault {
     SomebodyAddsNeed { name: u64 },
     SomebodyRemovesNeed { name: u64 },
     SomebodyRestarts { name: u64 },
+    SomebodyKills { name: u64 },
+    SomebodyAsks,
     ModuleIsEngaged,
     SomebodyStops,
     ConfigurationChanges,
@@ -31,109 +35,113 @@ pub(crate) enum Fault {
 
 impl World {
     pub(crate) fn fault(&mut self, fault: Fault) {
+        let index = self.env.chance.below(self.masters.len());
+        let Some(master) = self.masters.get_mut(index) else {
+            return;
+        };
+        let (env, id) = (&mut self.env, master.id);
         match fault {
-            Fault::Lose(loss) => self.lose(loss, 0),
+            Fault::Lose(loss) => {
+                master.loss = Some((loss, 0));
+                master.lose(env);
+            }
             Fault::LanManagerCrash { down } => {
-                self.lose_lan_manager();
-                self.agenda
-                    .enter(self.now + down, Happening::LanManagerStart);
+                self.lan_manager.lose(env);
+                env.after(down, Happening::LanManagerStart);
             }
-            Fault::Cut { milliseconds } => {
-                self.network.cut_until = self.now + milliseconds;
-            }
+            Fault::Cut { milliseconds } => env.network.cut(id, env.now + milliseconds),
             Fault::LinkBreaks => self.break_link(),
-            Fault::ClockJumps(by) => self.wall_ahead += by,
+            Fault::ClockJumps(by) => master.wall_ahead += by,
             Fault::PortIsTaken { port, milliseconds } => {
-                if !self.machine.is_taken(port) {
-                    self.machine.foreign.insert(port);
-                    let at = self.now + milliseconds;
-                    self.agenda.enter(at, Happening::PortIsFreed(port));
+                if !master.machine.is_taken(port) {
+                    master.machine.foreign.insert(port);
+                    env.after(milliseconds, Happening::PortIsFreed { master: id, port });
                 }
             }
-            Fault::ChildIsKilled => self.kill_some_child(),
+            Fault::ChildIsKilled => {
+                let children = master.machine.children();
+                let children: Vec<_> = children.map(|child| child.identity.clone()).collect();
+                if let Some(identity) = env.chance.one_of(&children).cloned() {
+                    master.end_process(env, &identity, Outcome::Signaled(9));
+                }
+            }
             Fault::LanManagerNeeds { name } => {
-                if let Some(need) = plan::need(&mut self.chance, name) {
+                if let Some(need) = plan::need(&mut env.chance, name) {
                     let request = lan::RequestId(u64::MAX);
-                    self.tell_lan_manager(lan::Event::NeedAdded { request, need });
+                    let added = lan::Event::NeedAdded { request, need };
+                    self.lan_manager.tell(env, added);
                 }
             }
             Fault::LanManagerForgets { name } => {
                 if let Ok(name) = lan::InstanceName::parse(plan::instance(name)) {
                     let request = lan::RequestId(u64::MAX);
-                    self.tell_lan_manager(lan::Event::NeedRemoved { request, name });
+                    let removed = lan::Event::NeedRemoved { request, name };
+                    self.lan_manager.tell(env, removed);
                 }
             }
             Fault::SomebodyAddsNeed { name } => {
-                let need = plan::need_as_json(&mut self.chance, name);
-                self.ask(|request| Event::AddNeedRequested { request, need });
+                let need = plan::need_as_json(&mut env.chance, name);
+                self.ask(index, "addNeed", need);
             }
             Fault::SomebodyRemovesNeed { name } => {
-                let instance = InstanceName::from(plan::instance(name));
-                self.ask(|request| Event::RemoveNeedRequested { request, instance });
+                self.ask(index, "removeNeed", json!(plan::instance(name)));
             }
             Fault::SomebodyRestarts { name } => {
-                let instance = InstanceName::from(plan::instance(name));
-                self.ask(|request| Event::RestartRequested { request, instance });
+                self.ask(index, "restart", json!(plan::instance(name)));
             }
+            Fault::SomebodyKills { name } => self.ask(index, "kill", json!(plan::instance(name))),
+            Fault::SomebodyAsks => self.ask(index, "status", Value::Null),
             Fault::ModuleIsEngaged => {
-                let module = ModuleName::from("allex_timeservice");
-                self.ask(|request| Event::ModuleEngaged {
-                    module,
-                    request: Some(request),
-                });
+                self.ask(index, "notifyModuleEngaged", json!("allex_timeservice"));
             }
-            Fault::SomebodyStops => self.ask(|request| Event::StopRequested {
-                request: Some(request),
-                source: StopSource::Operator,
-            }),
+            Fault::SomebodyStops => self.ask(index, "stop", Value::Null),
             // The next start reads it.
             Fault::ConfigurationChanges => {
-                self.plan.settings.stop_grace = self.chance.between(500, 5_000);
+                env.plan.settings.stop_grace = env.chance.between(500, 5_000);
             }
         }
     }
 
-    /// A connection breaks: what was under way may be lost, and the ends hear of it at different
-    /// times.
+    /// A tool calls a method of a master.
+    pub(crate) fn ask(&mut self, master: usize, method: &'static str, argument: Value) {
+        if let Some(master) = self.masters.get_mut(master) {
+            let purpose = Purpose::Call { method, argument };
+            self.env.connect_tool(master, purpose);
+        }
+    }
+
+    /// A connection breaks: what is under way is lost, and each end finds out some time later, or only
+    /// by the other's silence.
     fn break_link(&mut self) {
-        let links = self.network.open_at(End::Master);
-        let index = self.chance.below(links.len());
-        let Some(link) = links.get(index).copied() else {
+        let env = &mut self.env;
+        let is_meant = |peer: &Peer| matches!(peer, Peer::LanManager { .. });
+        let links = env.network.of_peer(is_meant);
+        let Some(link) = env.chance.one_of(&links).copied() else {
             return;
         };
-        for end in [End::Master, End::LanManager] {
-            if self.chance.permille(500) {
-                self.network.lose(link, end);
+        env.network.break_off(link);
+        for end in [End::Master, End::Peer] {
+            if env.chance.permille(750) {
+                let delay = env.chance.pick(&[1, 50, 5_000], 1);
+                if let Some(at) = env.network.notice(link, end, env.now + delay) {
+                    env.agenda.enter(at, Happening::Arrive { link, at: end });
+                }
             }
-            let delay = self.chance.pick(&[1, 50, 5_000], 1);
-            self.send(link, end, delay, Packet::Closed);
-        }
-    }
-
-    fn kill_some_child(&mut self) {
-        let children: Vec<_> = self
-            .machine
-            .children()
-            .map(|child| child.identity.clone())
-            .collect();
-        let index = self.chance.below(children.len());
-        if let Some(identity) = children.get(index) {
-            self.end_process(identity, Outcome::Signaled(9));
         }
     }
 
     /// The faults end: from now on all goes well.
     pub(crate) fn calm_down(&mut self) {
-        self.is_calm = true;
-        self.agenda.forget_faults();
-        self.network.cut_until = 0;
-        self.machine.foreign.clear();
-        if !self.lan_manager.is_up() {
-            self.start_lan_manager();
+        let env = &mut self.env;
+        env.is_calm = true;
+        env.agenda.forget_faults();
+        env.network.heal();
+        for master in &mut self.masters {
+            master.machine.foreign.clear();
+            master.disk.repair();
         }
-        let run = self.lan_manager.run;
-        let chore = Chore::Write;
-        self.agenda
-            .enter(self.now, Happening::LanManager { run, chore });
+        self.lan_manager.start(env);
+        let (run, chore) = (self.lan_manager.run, Chore::Write);
+        env.after(0, Happening::LanManager { run, chore });
     }
 }

@@ -1,18 +1,21 @@
-//! The LanManager: its real rules, its real front, its journal; restarted now and then.
+//! The LanManager: its real rules, its real sessions over byte streams, its journal; restarted now and
+//! then.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_lanmanager::rules::{self, Event, Files, Need, Settings};
 use allexmaster_lanmanager::serve::{Access, Front, Rules, Task};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
-use allexmaster_protocol::server::{ConnectionId, Output, Peer};
-use allexmaster_state::Port;
+use allexmaster_protocol::framing::wire::{Wire, WireItem};
+use allexmaster_protocol::server::{ConnectionId, Output, Peer as ServerPeer};
 
 use crate::agenda::{Chore, Happening};
-use crate::engine::SimulatedClock;
-use crate::network::{End, LinkId, Packet};
-use crate::plan::ADDRESS;
-use crate::world::World;
+use crate::env::{Env, MasterId};
+use crate::master::SimulatedClock;
+use crate::network::{Arrival, End, LinkId, Peer};
 
 /// How long a master that is gone has for a reconnect, in milliseconds.
 const RECONNECT_GRACE: u64 = 3_000;
@@ -21,7 +24,7 @@ const CRASH_PERMILLE: u64 = 2;
 
 /// The LanManager.
 pub(crate) struct LanManager {
-    disk: FakeDisk,
+    pub(crate) disk: FakeDisk,
     parts: Option<Parts>,
     /// Counts its starts.
     pub(crate) run: u64,
@@ -32,6 +35,7 @@ pub(crate) struct LanManager {
 struct Parts {
     live: JournaledMachine<Rules>,
     front: Front,
+    wires: BTreeMap<ConnectionId, (LinkId, Wire)>,
 }
 
 impl LanManager {
@@ -64,203 +68,234 @@ impl LanManager {
         let state = self.state()?;
         state.next_deadline().map(|(at, _)| at.0)
     }
-}
 
-impl World {
     /// Starts it, with what its files say.
-    pub(crate) fn start_lan_manager(&mut self) {
-        let lan_manager = &mut self.lan_manager;
-        if lan_manager.is_up() {
+    pub(crate) fn start(&mut self, env: &mut Env) {
+        if self.is_up() {
             return;
         }
-        lan_manager.run += 1;
-        let store = Box::new(lan_manager.disk.clone());
+        self.run += 1;
+        let store = Box::new(self.disk.clone());
         let live = match JournaledMachine::with_store(store, Options::default()) {
             Ok((live, _)) => live,
             Err(error) => {
-                return self.demand(false, || format!("the LanManager cannot start: {error}"));
+                return env.demand(false, || format!("the LanManager cannot start: {error}"));
             }
         };
-        let prefix = format!("l{}_", lan_manager.run);
-        let front = Front::new(Access::new(Vec::new()), prefix);
-        lan_manager.parts = Some(Parts { live, front });
+        let prefix = format!("l{}_", self.run);
+        let subnets = ["127.0.0.0/8".parse()].into_iter().flatten().collect();
+        let front = Front::new(Access::new(subnets), prefix);
+        self.parts = Some(Parts {
+            live,
+            front,
+            wires: BTreeMap::new(),
+        });
         let files = Files {
-            needs: lan_manager.needs.clone(),
-            runtime: lan_manager.runtime.clone(),
+            needs: self.needs.clone(),
+            runtime: self.runtime.clone(),
             ..Files::default()
         };
-        self.tell_lan_manager(Event::FilesRead { first: true, files });
+        self.tell(env, Event::FilesRead { first: true, files });
         let settings = Settings {
             ip_strategies: Vec::new(),
             reconnect_grace: RECONNECT_GRACE,
         };
-        self.tell_lan_manager(Event::Started { settings });
+        self.tell(env, Event::Started { settings });
     }
 
     /// It is killed. Its connections break.
-    pub(crate) fn lose_lan_manager(&mut self) {
-        let Some(parts) = self.lan_manager.parts.take() else {
+    pub(crate) fn lose(&mut self, env: &mut Env) {
+        if self.parts.take().is_none() {
             return;
-        };
-        drop(parts);
-        let pending = self.lan_manager.disk.pending_bytes();
-        self.lan_manager.disk.crash(pending);
-        for link in self.network.open_at(End::LanManager) {
-            let delay = self.chance.between(0, 50);
-            self.send(link, End::Master, delay, Packet::Closed);
-            self.network.close(link, End::LanManager);
+        }
+        self.disk.crash(self.disk.pending_bytes());
+        let is_its = |peer: &Peer| matches!(peer, Peer::LanManager { .. });
+        for link in env.network.of_peer(is_its) {
+            env.close(link, End::Peer);
         }
     }
 
     /// Takes a connection; `None` where nobody listens.
-    pub(crate) fn accept(&mut self) -> Option<(u64, ConnectionId)> {
-        let run = self.lan_manager.run;
-        let parts = self.lan_manager.parts.as_mut()?;
-        let peer = Peer {
-            address: ADDRESS.parse().ok(),
-            ..Peer::default()
+    pub(crate) fn accept(&mut self, env: &mut Env, master: MasterId) -> Option<LinkId> {
+        let run = self.run;
+        let parts = self.parts.as_mut()?;
+        let peer = ServerPeer {
+            address: master.address().parse().ok(),
+            ..ServerPeer::default()
         };
-        let opened = parts
-            .front
-            .server
-            .open(self.now, CarrierKind::WebSocket, peer);
-        opened.ok().map(|connection| (run, connection))
+        let server = &mut parts.front.server;
+        let connection = server.open(env.now, CarrierKind::WebSocket, peer).ok()?;
+        let peer = Peer::LanManager { run, connection };
+        let link = env.network.open(&mut env.chance, master, peer);
+        parts
+            .wires
+            .insert(connection, (link, Wire::web_socket_server()));
+        Some(link)
     }
 
     /// Something arrives for it.
-    pub(crate) fn lan_manager_receives(&mut self, link: LinkId, packet: Packet) {
-        let Some((run, connection)) = self.network.get(link).map(|link| link.server) else {
+    pub(crate) fn receives(
+        &mut self,
+        env: &mut Env,
+        (run, connection): (u64, ConnectionId),
+        arrival: Arrival,
+    ) {
+        let Some(parts) = self.parts.as_mut().filter(|_| run == self.run) else {
             return;
         };
-        let is_closed = matches!(packet, Packet::Closed);
-        if run == self.lan_manager.run
-            && let Some(parts) = &mut self.lan_manager.parts
-        {
+        let Some((link, wire)) = parts.wires.get_mut(&connection) else {
+            return;
+        };
+        let link = *link;
+        let mut items = Vec::new();
+        match arrival {
+            Arrival::Bytes(bytes) => wire.receive(&bytes, &mut items),
+            Arrival::Closed => wire.receive_end(&mut items),
+        }
+        let answer = wire.take_output();
+        env.send(link, End::Master, &answer);
+        for item in items {
             let server = &mut parts.front.server;
-            match packet {
-                Packet::Text(text) => server.receive(self.now, connection, &text),
-                Packet::Closed => server.closed(connection, CloseReason::ByPeer),
+            match item {
+                WireItem::Text(text) => server.receive(env.now, connection, &text),
+                WireItem::Alive => server.traffic(env.now, connection),
+                WireItem::Closed(reason) => {
+                    env.demand(reason == CloseReason::ByPeer, || {
+                        format!("the LanManager is sent what makes no sense: {reason}")
+                    });
+                    server.closed(connection, reason);
+                    parts.wires.remove(&connection);
+                    env.close(link, End::Peer);
+                    break;
+                }
             }
         }
-        if is_closed {
-            self.network.close(link, End::LanManager);
-        }
-        self.settle_lan_manager();
+        self.settle(env);
     }
 
     /// Its connections' time has come.
-    pub(crate) fn lan_manager_timeout(&mut self) {
-        if let Some(parts) = &mut self.lan_manager.parts {
-            parts.front.server.handle_timeout(self.now);
+    pub(crate) fn timeout(&mut self, env: &mut Env) {
+        if let Some(parts) = &mut self.parts {
+            parts.front.server.handle_timeout(env.now);
         }
-        self.settle_lan_manager();
+        self.settle(env);
     }
 
     /// Something happens to it: recorded, decided, performed.
-    pub(crate) fn tell_lan_manager(&mut self, event: Event) {
-        self.commit_at_lan_manager(event);
-        self.settle_lan_manager();
+    pub(crate) fn tell(&mut self, env: &mut Env, event: Event) {
+        self.commit(env, event);
+        self.settle(env);
     }
 
-    fn commit_at_lan_manager(&mut self, event: Event) {
-        let Some(parts) = &mut self.lan_manager.parts else {
+    fn commit(&mut self, env: &mut Env, event: Event) {
+        let Some(parts) = &mut self.parts else {
             return;
         };
         let mut clock = SimulatedClock {
-            wall: self.now,
-            chance: &mut self.chance,
+            wall: env.now,
+            chance: &mut env.chance,
         };
         let committed = parts.live.commit(&mut clock, vec![event]);
-        if !self.is_calm && self.chance.permille(CRASH_PERMILLE) {
-            let at = self.now + self.chance.between(1, 3_000);
-            self.lose_lan_manager();
-            return self.agenda.enter(at, Happening::LanManagerStart);
+        if !env.is_calm && env.chance.permille(CRASH_PERMILLE) {
+            self.lose(env);
+            return env.soon(3_000, Happening::LanManagerStart);
         }
         let checked = parts.live.state().check();
         match committed {
             Ok(effects) => {
                 for effect in effects {
-                    parts.front.perform(self.now, effect);
+                    parts.front.perform(env.now, effect);
                 }
             }
-            Err(error) => self.demand(false, || format!("the LanManager's journal: {error}")),
+            Err(error) => env.demand(false, || format!("the LanManager's journal: {error}")),
         }
-        self.demand(checked.is_ok(), || format!("the LanManager: {checked:?}"));
+        env.demand(checked.is_ok(), || format!("the LanManager: {checked:?}"));
     }
 
     /// Does everything that follows from what came in.
-    fn settle_lan_manager(&mut self) {
+    fn settle(&mut self, env: &mut Env) {
         loop {
-            let Some(parts) = &mut self.lan_manager.parts else {
+            let Some(parts) = &mut self.parts else {
                 return;
             };
             if let Some(output) = parts.front.server.poll_output() {
-                self.lan_manager_output(output);
+                parts.obey(env, output);
                 continue;
             }
             let Some(task) = parts.front.poll_task() else {
                 return;
             };
-            let run = self.lan_manager.run;
-            let at = self.now + self.chance.between(1, 100);
             let chore = match task {
                 Task::Event(event) => {
-                    self.commit_at_lan_manager(event);
+                    self.commit(env, event);
                     continue;
                 }
-                Task::CheckPorts { check, ports, .. } => Chore::Check { check, ports },
+                Task::CheckPorts {
+                    check,
+                    address,
+                    ports,
+                } => Chore::Check {
+                    check,
+                    address,
+                    ports,
+                },
                 Task::WriteRuntimeNeeds { .. } => Chore::Write,
             };
-            self.agenda.enter(at, Happening::LanManager { run, chore });
+            env.soon(
+                100,
+                Happening::LanManager {
+                    run: self.run,
+                    chore,
+                },
+            );
         }
     }
 
-    fn lan_manager_output(&mut self, output: Output) {
-        let run = self.lan_manager.run;
+    /// The ports that it had checked answer, or do not.
+    pub(crate) fn checked(&mut self, env: &mut Env, check: rules::PortsCheck, reachable: bool) {
+        self.tell(env, Event::PortsChecked { check, reachable });
+    }
+
+    /// The runtime needs are written.
+    pub(crate) fn write(&mut self, env: &mut Env) {
+        let Some(state) = self.state() else {
+            return;
+        };
+        let (revision, rows) = state.runtime_needs();
+        let rows = rows.into_iter().map(serde_json::Value::Object);
+        self.runtime = rows.filter_map(|row| Need::from_json(row).ok()).collect();
+        self.tell(env, Event::RuntimeNeedsWritten { revision });
+    }
+}
+
+impl Parts {
+    fn obey(&mut self, env: &mut Env, output: Output) {
         match output {
             Output::Send { connection, text } => {
-                if let Some(link) = self.network.of_server((run, connection)) {
-                    let delay = self.chance.between(0, 30);
-                    self.send(link, End::Master, delay, Packet::Text(text));
+                if let Some((link, wire)) = self.wires.get_mut(&connection) {
+                    // A connection that has ended takes nothing more.
+                    let _ = wire.send(&text);
+                    env.send(*link, End::Master, &wire.take_output());
                 }
             }
-            Output::Close { connection, .. } => {
-                if let Some(link) = self.network.of_server((run, connection)) {
-                    let delay = self.chance.between(0, 30);
-                    self.send(link, End::Master, delay, Packet::Closed);
-                    self.network.close(link, End::LanManager);
+            Output::Close { connection, reason } => {
+                if let Some((link, _)) = self.wires.remove(&connection) {
+                    env.close(link, End::Peer);
                 }
+                let is_fair = matches!(
+                    reason,
+                    CloseReason::ByUs | CloseReason::ByPeer | CloseReason::Silent { .. }
+                );
+                env.demand(is_fair, || {
+                    format!("the LanManager cuts a master off: {reason}")
+                });
             }
-            Output::Event(event) => {
-                if let Some(parts) = &mut self.lan_manager.parts {
-                    parts.front.handle(self.now, event);
-                }
-            }
+            Output::Event(event) => self.front.handle(env.now, event),
         }
     }
+}
 
-    /// Something that it had done is done.
-    pub(crate) fn lan_manager_chore(&mut self, run: u64, chore: Chore) {
-        if run != self.lan_manager.run {
-            return;
-        }
-        match chore {
-            Chore::Check { check, ports } => {
-                let reachable = ports
-                    .into_iter()
-                    .any(|port| self.machine.is_taken(Port(port)));
-                self.tell_lan_manager(Event::PortsChecked { check, reachable });
-            }
-            Chore::Write => {
-                let Some(state) = self.lan_manager.state() else {
-                    return;
-                };
-                let (revision, rows) = state.runtime_needs();
-                let rows = rows.into_iter().map(serde_json::Value::Object);
-                self.lan_manager.runtime =
-                    rows.filter_map(|row| Need::from_json(row).ok()).collect();
-                self.tell_lan_manager(Event::RuntimeNeedsWritten { revision });
-            }
-        }
-    }
+/// The address of a master's machine.
+pub(crate) fn is_at(master: MasterId, address: IpAddr) -> bool {
+    address.to_string() == master.address()
 }

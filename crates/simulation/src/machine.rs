@@ -6,8 +6,12 @@ use allexmaster_state::{
     BootId, Ended, Identity, Incarnation, InstanceName, Outcome, Pid, Port, SpawnOrder, Survivor,
 };
 
-/// Numbers of processes are used again, soon: whoever takes a number for a process is found out.
-const PIDS: std::ops::RangeInclusive<u32> = 100..=160;
+use crate::children::ChildChannel;
+use crate::env::MasterId;
+
+/// Process numbers on one machine. They are used again, soon, so that a number that is taken for a
+/// process is found out.
+const PIDS: u32 = 60;
 
 /// The machine.
 #[derive(Debug)]
@@ -18,12 +22,13 @@ pub(crate) struct Machine {
     /// Ports that programs of other people hold.
     pub(crate) foreign: BTreeSet<Port>,
     ticks: u64,
+    first_pid: u32,
     last_pid: u32,
     boots: u64,
 }
 
 /// A process that bears the name of an attempt.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) identity: Identity,
     pub(crate) incarnation: Incarnation,
@@ -36,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) character: Character,
     /// When its driver tells of its fork; its end is never told before.
     pub(crate) told_at: u64,
+    /// Its end of the channel to the master, where it has one.
+    pub(crate) channel: Option<ChildChannel>,
 }
 
 /// What a process is like.
@@ -45,8 +52,8 @@ pub(crate) struct Character {
     pub(crate) is_child: bool,
     /// It does not hear SIGTERM.
     pub(crate) is_deaf: bool,
-    /// It ends when its connection to the master does.
-    pub(crate) clings_to_master: bool,
+    /// It has a channel to the master, and ends with it.
+    pub(crate) has_channel: bool,
     /// It leaves a process behind that keeps its ports for so long, in milliseconds.
     pub(crate) leaves: Option<u64>,
 }
@@ -58,13 +65,16 @@ impl Process {
 }
 
 impl Machine {
-    pub(crate) fn new() -> Self {
+    /// The machine of a master.
+    pub(crate) fn new(master: MasterId) -> Self {
+        let first_pid = 100 + 1_000 * u32::from(master.0);
         Self {
             boot: BootId::from("boot-0"),
             processes: BTreeMap::new(),
             foreign: BTreeSet::new(),
             ticks: 0,
-            last_pid: *PIDS.start(),
+            first_pid,
+            last_pid: first_pid,
             boots: 0,
         }
     }
@@ -81,7 +91,7 @@ impl Machine {
         let character = Character {
             is_child: false,
             is_deaf: false,
-            clings_to_master: false,
+            has_channel: false,
             leaves: None,
         };
         let (instance, ports) = (child.instance.clone(), child.ports.clone());
@@ -115,16 +125,17 @@ impl Machine {
             outcome: None,
             character,
             told_at: 0,
+            channel: None,
         };
         self.processes.insert(pid, process);
         Some(identity)
     }
 
     fn free_pid(&mut self) -> Option<Pid> {
-        for _ in PIDS {
+        for _ in 0..PIDS {
             self.last_pid += 1;
-            if !PIDS.contains(&self.last_pid) {
-                self.last_pid = *PIDS.start();
+            if self.last_pid > self.first_pid + PIDS {
+                self.last_pid = self.first_pid;
             }
             let pid = Pid(self.last_pid);
             if !self.processes.contains_key(&pid) {
@@ -158,7 +169,14 @@ impl Machine {
     /// Ends a process. What it was until then, where it lived.
     pub(crate) fn end(&mut self, identity: &Identity, outcome: Outcome) -> Option<Process> {
         let process = self.get_mut(identity)?;
-        let ended = process.clone();
+        let ended = Process {
+            identity: identity.clone(),
+            instance: process.instance.clone(),
+            ports: process.ports.clone(),
+            outcome: None,
+            channel: process.channel.take(),
+            ..*process
+        };
         process.outcome = Some(outcome);
         process.listens = false;
         if !ended.character.is_child {

@@ -165,11 +165,14 @@ fn story(failure: &Failure, folder: &std::path::Path) -> String {
         failure.arguments()
     );
     let kept = match failure.keep(folder) {
-        Ok(path) => format!(
-            "journal: allexmaster journal log --last 40 --effects --journal {}",
-            path.display()
-        ),
-        Err(error) => format!("its journal is not kept: {error}"),
+        Ok(paths) => {
+            let journals = paths.iter().map(|path| {
+                let path = path.display();
+                format!("journal: allexmaster journal log --last 40 --effects --journal {path}")
+            });
+            journals.collect::<Vec<_>>().join("\n")
+        }
+        Err(error) => format!("the journals are not kept: {error}"),
     };
     format!("{failure}\n{again}\n{kept}")
 }

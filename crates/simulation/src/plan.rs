@@ -4,14 +4,16 @@ use allexmaster_lanmanager::rules::Need;
 use allexmaster_state::{Launcher, ModuleName, PerProtocol, Port, RestartPolicy, Settings};
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
 use crate::crash::some_loss;
 use crate::faults::Fault;
 use crate::machine::Character;
+use allexmaster_testkit::chance::Chance;
 
 /// So many names take part at most: few, so that much happens to each.
 const NAMES_MOST: u64 = 8;
-/// The address that the LanManager sees the master under.
+/// So many masters take part at most.
+const MASTERS_MOST: u64 = 3;
+/// The address of the first master.
 pub(crate) const ADDRESS: &str = "127.0.0.1";
 /// Modules with their launchers; a service of AllexJS ends with its connection to the master.
 const MODULES: [&str; 3] = ["exec:web", "sample:clock", "allex_timeservice"];
@@ -32,6 +34,7 @@ pub enum Length {
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    pub(crate) masters: u8,
     pub(crate) settings: Settings,
     /// What the LanManager's file says is needed.
     pub(crate) needs: Vec<Need>,
@@ -52,6 +55,10 @@ impl Plan {
                 chance.between(4, 40),
             ),
         };
+        let masters = match length {
+            Length::Short => 1,
+            Length::Full => u8::try_from(chance.between(1, MASTERS_MOST)).unwrap_or(1),
+        };
         let calm_from = seconds * 1_000;
         let settings = settings(chance, names);
         let needs = (0..names).filter_map(|name| need(chance, name)).collect();
@@ -60,6 +67,7 @@ impl Plan {
             .filter(|(_, fault)| loses || !matches!(fault, Fault::Lose(_)))
             .collect();
         Self {
+            masters,
             settings,
             needs,
             faults,
@@ -116,7 +124,7 @@ impl Fate {
             character: Character {
                 is_child: true,
                 is_deaf,
-                clings_to_master: module.domain().is_empty(),
+                has_channel: module.domain().is_empty(),
                 leaves: leaves.then(|| chance.between(100, 20_000)),
             },
             listens_after: (!never_listens).then(|| {
@@ -172,7 +180,7 @@ fn settings(chance: &mut Chance, names: u64) -> Settings {
 
 fn fault(chance: &mut Chance, names: u64) -> Fault {
     let name = chance.between(0, names.saturating_sub(1));
-    match chance.between(0, 27) {
+    match chance.between(0, 29) {
         0..=4 => Fault::Lose(some_loss(chance)),
         5 | 6 => Fault::LanManagerCrash {
             down: chance.between(10, 8_000),
@@ -195,6 +203,8 @@ fn fault(chance: &mut Chance, names: u64) -> Fault {
         23 | 24 => Fault::SomebodyRestarts { name },
         25 => Fault::ModuleIsEngaged,
         26 => Fault::SomebodyStops,
+        27 => Fault::SomebodyKills { name },
+        28 => Fault::SomebodyAsks,
         _ => Fault::ConfigurationChanges,
     }
 }

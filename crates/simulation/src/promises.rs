@@ -4,35 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use allexmaster_journal::{JournaledMachine, Options, Recovery};
 use allexmaster_state::{
-    Activity, Failure, InstanceName, ModuleName, Need, Port, Shutdown, SpawnOrder, State, step,
+    Activity, Event, Failure, InstanceName, ModuleName, Need, Port, Recorded, RequestId, Rules,
+    Shutdown, SpawnOrder, State, step,
 };
-use allexmaster_state::{Recorded, Rules};
 use serde_json::{Map, Value};
 
-use crate::plan::ADDRESS;
+use crate::env::Env;
+use crate::master::Master;
 use crate::world::World;
 
-impl World {
+impl Master {
     /// A child is about to be forked.
-    pub(crate) fn check_fork(&mut self, order: &SpawnOrder) {
+    pub(crate) fn check_fork(&self, env: &mut Env, order: &SpawnOrder) {
         let instance = &order.need.instance;
         let ports: Vec<Port> = order.ports.iter().map(|(_, port)| *port).collect();
-        let mut broken = None;
         for other in self.machine.children() {
-            if other.instance == *instance {
-                broken = Some(format!(
+            env.demand(other.instance != *instance, || {
+                format!(
                     "{instance} is started twice: {} lives, {} is forked",
                     other.incarnation, order.incarnation
-                ));
-            } else if let Some(port) = ports.iter().find(|port| other.ports.contains(port)) {
-                broken = Some(format!(
-                    "port {port} is given to {instance} and held by {}",
-                    other.instance
-                ));
-            }
-        }
-        if let Some(broken) = broken {
-            self.demand(false, || broken);
+                )
+            });
+            let shared = ports.iter().find(|port| other.ports.contains(port));
+            env.demand(shared.is_none(), || {
+                let held_by = &other.instance;
+                format!("port {shared:?} is given to {instance} and held by {held_by}")
+            });
         }
     }
 
@@ -40,140 +37,97 @@ impl World {
     /// that was.
     pub(crate) fn check_what_came_back(
         &mut self,
+        env: &mut Env,
         live: &JournaledMachine<Rules>,
         recoveries: &[Recovery],
     ) {
         let last = live.position().sequence;
         let acknowledged = self.acknowledged;
-        self.demand(last >= acknowledged, || {
+        env.demand(last >= acknowledged, || {
             format!("{acknowledged} events were acknowledged, {last} are there")
         });
         let loss = recoveries.iter().find(|recovery| recovery.is_loss());
-        if let Some(loss) = loss {
-            self.demand(false, || loss.to_string());
-        }
+        env.demand(loss.is_none(), || format!("the journal: {loss:?}"));
         let same = last > acknowledged || *live.state() == self.expected;
-        self.demand(same, || {
+        env.demand(same, || {
             "the state that came back is another one".to_owned()
         });
         self.acknowledged = last;
     }
 
-    /// A master that ends leaves no child.
-    pub(crate) fn check_what_is_left(&mut self) {
+    /// A master that ends leaves no child, and has answered every call that it has recorded.
+    pub(crate) fn check_what_is_left(&self, env: &mut Env) {
         let left = self.machine.children().next();
-        if let Some(instance) = left.map(|child| child.instance.clone()) {
-            self.demand(false, || format!("{instance} outlives the master"));
-        }
-        let asked = self.front.as_ref().map_or(0, |front| front.asked.len());
-        self.demand(asked == 0, || {
-            format!("{asked} calls are left without an answer")
+        env.demand(left.is_none(), || {
+            let instance = left.map(|child| &child.instance);
+            format!("{instance:?} outlives the master")
         });
+        if let Some(engine) = &self.engine
+            && engine.inbox.is_empty()
+            && engine.sessions.unacked(engine.emitted).is_none()
+        {
+            env.expect_answers(self.id);
+        }
     }
 
-    /// At the very end: the records verify, and replaying them gives the live state.
-    pub(crate) fn check_replay(&mut self) {
+    /// The records verify, replaying them gives the live state, and no call was recorded twice.
+    fn check_replay(&self, env: &mut Env) {
         let Some(engine) = &self.engine else {
-            return self.demand(false, || "there is no master".to_owned());
+            return env.demand(false, || "there is no master".to_owned());
         };
-        let state = engine.live.state().clone();
+        let state = engine.live.state();
         let opened =
             JournaledMachine::<Rules>::with_store(Box::new(self.disk.clone()), Options::default());
         let (mut again, _) = match opened {
             Ok(opened) => opened,
-            Err(error) => return self.demand(false, || format!("the journal: {error}")),
+            Err(error) => return env.demand(false, || format!("the journal: {error}")),
         };
-        self.demand(*again.state() == state, || {
+        env.demand(*again.state() == *state, || {
             "opened again, the journal gives another state".to_owned()
         });
         let verified = again.journal().verify();
-        self.demand(verified.is_ok(), || format!("the journal: {verified:?}"));
+        env.demand(verified.is_ok(), || format!("the journal: {verified:?}"));
         let mut replayed = State::default();
+        let mut calls = BTreeSet::new();
         match again.journal().records(1) {
             Ok(records) => {
                 for record in records.flatten() {
+                    let is_new = is_new_call(&record.event, &mut calls);
+                    env.demand(is_new, || "a local call is recorded twice".to_owned());
                     (replayed, _) = step(replayed, Recorded::new(record.stamp, record.event));
                 }
             }
-            Err(error) => return self.demand(false, || format!("the journal: {error}")),
+            Err(error) => return env.demand(false, || format!("the journal: {error}")),
         }
-        self.demand(replayed == state, || {
+        env.demand(replayed == *state, || {
             "a replay gives another state than life did".to_owned()
         });
     }
 
-    /// What keeps the world from being at rest: every need satisfied exactly once, every process and
-    /// every port accounted for, every call answered. Nothing, where it is.
-    pub(crate) fn unrest(&self) -> Option<String> {
-        let (Some(engine), Some(front), Some(lan_manager)) =
-            (&self.engine, &self.front, self.lan_manager.state())
-        else {
-            return Some("somebody is away".to_owned());
+    /// What keeps the master from being at rest: a process or a port that nobody answers for, a call
+    /// without an answer, a tool that sees other services than there are.
+    fn unrest(&self, env: &Env) -> Option<String> {
+        let Some(engine) = &self.engine else {
+            return Some("an engine is away".to_owned());
         };
         let state = engine.live.state();
         if state.shutdown != Shutdown::No {
-            return Some("the master is stopping".to_owned());
+            return Some("a master is stopping".to_owned());
         }
-        let listed: BTreeMap<&str, &Map<String, Value>> = lan_manager
-            .services()
-            .map(|(name, row)| (name.as_str(), row))
-            .collect();
-        let (_, needs) = lan_manager.runtime_needs();
-        for need in needs.iter().filter_map(readable) {
-            if self.can_be_satisfied(&need)
-                && let Some(why) = self.unsatisfied(state, &listed, &need.instance)
-            {
-                return Some(format!("{}: {why}", need.instance));
-            }
+        if let Some((_, method)) = env.tools.waiting(self.id).next() {
+            return Some(format!("a call of {method} has no answer"));
+        }
+        let up = state.services.iter().filter_map(|(name, service)| {
+            let process = service.activity.process()?;
+            let is_up = matches!(service.activity, Activity::Up { .. });
+            is_up.then(|| (name.to_string(), u64::from(process.identity.pid.0)))
+        });
+        let up: BTreeMap<String, u64> = up.collect();
+        let seen = env.tools.seen(self.id);
+        if seen.as_ref() != Some(&up) {
+            return Some(format!("local tools see {seen:?}, and there are {up:?}"));
         }
         self.unaccounted(state)
-            .or_else(|| (!front.asked.is_empty()).then(|| "a call has no answer".to_owned()))
-            .or_else(|| {
-                let up = state.services.iter().filter_map(|(name, service)| {
-                    let process = service.activity.process()?;
-                    let is_up = matches!(service.activity, Activity::Up { .. });
-                    is_up.then(|| (name.clone(), process.identity.pid))
-                });
-                let differs = front.published != up.collect();
-                differs.then(|| "local tools see other services than there are".to_owned())
-            })
-    }
-
-    fn can_be_satisfied(&self, need: &Need) -> bool {
-        let settings = &self.plan.settings;
-        settings.launcher(&need.module).is_some() && need.is_for(ADDRESS)
-    }
-
-    fn unsatisfied(
-        &self,
-        state: &State,
-        listed: &BTreeMap<&str, &Map<String, Value>>,
-        instance: &InstanceName,
-    ) -> Option<String> {
-        let children: Vec<_> = self
-            .machine
-            .children()
-            .filter(|child| child.instance == *instance)
-            .collect();
-        let [child] = children.as_slice() else {
-            return Some(format!("{} processes", children.len()));
-        };
-        let Some(row) = listed.get(instance.as_str()) else {
-            return Some("the LanManager does not list it".to_owned());
-        };
-        let pid = row.get("pid").and_then(Value::as_u64);
-        if pid != Some(u64::from(child.identity.pid.0)) {
-            return Some("the LanManager lists another process".to_owned());
-        }
-        let service = state.services.get(instance);
-        match service.map(|service| &service.activity) {
-            Some(Activity::Up {
-                approved: true,
-                process,
-                ..
-            }) if process.identity == child.identity => None,
-            Some(_) | None => Some("the master does not know it as approved".to_owned()),
-        }
     }
 
     /// A process or a port that nobody answers for.
@@ -206,6 +160,95 @@ impl World {
             })
             .map(|(name, _)| name.clone())
             .collect()
+    }
+}
+
+impl World {
+    /// At the very end.
+    pub(crate) fn check_replay(&mut self) {
+        for master in &self.masters {
+            master.check_replay(&mut self.env);
+        }
+    }
+
+    /// What keeps the world from being at rest: every need satisfied exactly once in the network, and
+    /// every master at rest. Nothing, where it is.
+    pub(crate) fn unrest(&self) -> Option<String> {
+        let Some(lan_manager) = self.lan_manager.state() else {
+            return Some("the LanManager is away".to_owned());
+        };
+        let listed: BTreeMap<&str, &Map<String, Value>> = lan_manager
+            .services()
+            .map(|(name, row)| (name.as_str(), row))
+            .collect();
+        let (_, needs) = lan_manager.runtime_needs();
+        for need in needs.iter().filter_map(readable) {
+            if self.can_be_satisfied(&need)
+                && let Some(why) = self.unsatisfied(&listed, &need.instance)
+            {
+                return Some(format!("{}: {why}", need.instance));
+            }
+        }
+        self.masters.iter().find_map(|master| {
+            let why = master.unrest(&self.env)?;
+            Some(format!("master {}: {why}", master.id.0))
+        })
+    }
+
+    fn can_be_satisfied(&self, need: &Need) -> bool {
+        let settings = &self.env.plan.settings;
+        let mut masters = self.masters.iter();
+        settings.launcher(&need.module).is_some()
+            && masters.any(|master| need.is_for(&master.id.address()))
+    }
+
+    fn unsatisfied(
+        &self,
+        listed: &BTreeMap<&str, &Map<String, Value>>,
+        instance: &InstanceName,
+    ) -> Option<String> {
+        let children = self.masters.iter().flat_map(|master| {
+            let children = master.machine.children().map(move |child| (master, child));
+            children.filter(|(_, child)| child.instance == *instance)
+        });
+        let children: Vec<_> = children.collect();
+        let [(master, child)] = children.as_slice() else {
+            return Some(format!("{} processes", children.len()));
+        };
+        let Some(row) = listed.get(instance.as_str()) else {
+            return Some("the LanManager does not list it".to_owned());
+        };
+        let pid = row.get("pid").and_then(Value::as_u64);
+        if pid != Some(u64::from(child.identity.pid.0)) {
+            return Some("the LanManager lists another process".to_owned());
+        }
+        let engine = master.engine.as_ref()?;
+        let service = engine.live.state().services.get(instance);
+        match service.map(|service| &service.activity) {
+            Some(Activity::Up {
+                approved: true,
+                process,
+                ..
+            }) if process.identity == child.identity => None,
+            Some(_) | None => Some("the master does not know it as approved".to_owned()),
+        }
+    }
+}
+
+/// Whether a call is recorded for the first time. The calls of a master's next life count anew.
+fn is_new_call(event: &Event, calls: &mut BTreeSet<RequestId>) -> bool {
+    if let Event::MasterStarted { resumed: false, .. } = event {
+        calls.clear();
+    }
+    match event {
+        Event::RestartRequested { request, .. }
+        | Event::AddNeedRequested { request, .. }
+        | Event::RemoveNeedRequested { request, .. }
+        | Event::StopRequested {
+            request: Some(request),
+            ..
+        } => calls.insert(*request),
+        _ => true,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use allexmaster_state::{Event, StopSource};
+use serde_json::{Value, json};
 
 use crate::crash::{Crashes, Loss, Name, Point};
 use crate::failure::Failure;
@@ -67,7 +67,11 @@ impl Report {
 /// [`Failure`] says which promise did not hold.
 pub fn run(seed: u64, length: Length, crashes: Crashes) -> Result<Report, Box<Failure>> {
     let mut world = World::new(seed, length, crashes);
-    let disk = world.disk.clone();
+    let disks: Vec<_> = world
+        .masters
+        .iter()
+        .map(|master| master.disk.clone())
+        .collect();
     let lived = catch_unwind(AssertUnwindSafe(|| live(&mut world)));
     if let Err(panic) = lived {
         let words = panic
@@ -76,26 +80,25 @@ pub fn run(seed: u64, length: Length, crashes: Crashes) -> Result<Report, Box<Fa
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let words = words.unwrap_or_else(|| "a panic without words".to_owned());
         // What the panic has left half done is not looked at again, and counts first.
-        world.broken = Some(words);
+        world.env.broken = Some(words);
     }
-    if let Some(what) = world.broken.take() {
+    if let Some(what) = world.env.broken.take() {
         return Err(Box::new(Failure {
             seed,
             length,
             crashes,
-            at: world.now,
-            event: world.acknowledged,
+            at: world.env.now,
             what,
-            disk,
+            disks,
         }));
     }
     Ok(Report {
-        events: world.acknowledged,
-        milliseconds: world.now,
-        crash_points: world.crash_points.passed,
-        losses: world.crash_points.losses,
-        forks: world.forks,
-        covered: std::mem::take(&mut world.crash_points.covered),
+        events: world.masters.iter().map(|master| master.acknowledged).sum(),
+        milliseconds: world.env.now,
+        crash_points: world.env.crash_points.passed,
+        losses: world.env.crash_points.losses,
+        forks: world.env.forks,
+        covered: std::mem::take(&mut world.env.crash_points.covered),
         digest: world.digest(),
     })
 }
@@ -121,11 +124,11 @@ pub fn sweep(
 }
 
 fn live(world: &mut World) {
-    let calm_from = world.plan.calm_from;
+    let calm_from = world.env.plan.calm_from;
     world.pass_until(calm_from);
     world.calm_down();
     world.come_to_rest();
-    if world.broken.is_some() {
+    if world.env.broken.is_some() {
         return;
     }
     world.check_replay();
@@ -136,11 +139,11 @@ impl World {
     /// Everything happens until then, or until a promise is broken.
     fn pass_until(&mut self, end: u64) {
         let mut ticks = 0;
-        let mut then = self.now;
-        while self.broken.is_none() && self.tick(end) {
-            ticks = if self.now == then { ticks + 1 } else { 0 };
-            then = self.now;
-            self.demand(ticks < TICKS_AT_ONCE_MOST, || {
+        let mut then = self.env.now;
+        while self.env.broken.is_none() && self.tick(end) {
+            ticks = if self.env.now == then { ticks + 1 } else { 0 };
+            then = self.env.now;
+            self.env.demand(ticks < TICKS_AT_ONCE_MOST, || {
                 "it never ends: too much happens at once".to_owned()
             });
         }
@@ -148,49 +151,74 @@ impl World {
 
     /// Without faults, all needs are satisfied, and then nothing changes any more.
     fn come_to_rest(&mut self) {
-        let end = self.now + REST_MOST;
-        self.pass_until(self.now + FATE_MOST);
+        let end = self.env.now + REST_MOST;
+        self.pass_until(self.env.now + FATE_MOST);
         let mut since = None;
-        while self.broken.is_none() {
+        while self.env.broken.is_none() {
+            let now = self.env.now;
             match self.unrest() {
                 None => {
-                    let (began, forks) = *since.get_or_insert((self.now, self.forks));
-                    let rested = self.forks == forks;
-                    self.demand(rested, || {
+                    let (began, forks) = *since.get_or_insert((now, self.env.forks));
+                    let rested = self.env.forks == forks;
+                    self.env.demand(rested, || {
                         "a child is started although all is at rest".to_owned()
                     });
-                    if self.now >= began + REST {
+                    if now >= began + REST {
                         return;
                     }
                 }
                 Some(why) => {
                     since = None;
-                    let now = self.now;
-                    self.demand(now < end, || format!("it never comes to rest: {why}"));
+                    self.env
+                        .demand(now < end, || format!("it never comes to rest: {why}"));
                 }
             }
-            for instance in self.given_up() {
-                self.ask(|request| Event::RestartRequested { request, instance });
-            }
-            self.pass_until(self.now + LOOK_EVERY);
+            self.try_again();
+            self.pass_until(now + LOOK_EVERY);
         }
     }
 
-    /// At the end the master stops, and leaves nothing.
-    fn stop(&mut self) {
-        let (exits, end) = (self.exits, self.now + STOP_MOST);
-        let mut asked = None;
-        while self.broken.is_none() && self.exits == exits {
-            // Whoever asked a master that was lost has heard that, and asks the next one.
-            if asked != Some(self.life) && self.engine.is_some() {
-                asked = Some(self.life);
-                self.ask(|request| Event::StopRequested {
-                    request: Some(request),
-                    source: StopSource::Operator,
-                });
+    /// Somebody has the services started that are not tried again by themselves.
+    fn try_again(&mut self) {
+        for index in 0..self.masters.len() {
+            let Some(master) = self.masters.get(index) else {
+                return;
+            };
+            if self.env.tools.waiting(master.id).next().is_none() {
+                for instance in master.given_up() {
+                    self.ask(index, "restart", json!(instance.as_str()));
+                }
             }
-            let now = self.now;
-            self.demand(now < end, || "the master does not stop".to_owned());
+        }
+    }
+
+    /// At the end the masters stop, and leave nothing.
+    fn stop(&mut self) {
+        let end = self.env.now + STOP_MOST;
+        let exits: Vec<u64> = self.masters.iter().map(|master| master.exits).collect();
+        let mut asked = vec![None; exits.len()];
+        while self.env.broken.is_none() {
+            let mut stopping = false;
+            for (index, (asked, exits)) in asked.iter_mut().zip(&exits).enumerate() {
+                let Some(master) = self.masters.get(index) else {
+                    return;
+                };
+                if master.exits > *exits {
+                    continue;
+                }
+                stopping = true;
+                // Who asked a master that was lost has heard that, and asks the next one.
+                if *asked != Some(master.life) && master.engine.is_some() {
+                    *asked = Some(master.life);
+                    self.ask(index, "stop", Value::Null);
+                }
+            }
+            if !stopping {
+                return;
+            }
+            let now = self.env.now;
+            self.env
+                .demand(now < end, || "a master does not stop".to_owned());
             self.pass_until(now + 10);
         }
     }

@@ -1,56 +1,33 @@
-//! The world: one clock, one queue, one stream of chance.
+//! The world: the masters, the LanManager, and what happens next.
 
-use allexmaster_journal::store::FakeDisk;
-use allexmaster_state::State;
-
-use crate::agenda::{Agenda, Happening};
-use crate::chance::Chance;
+use crate::agenda::{Agenda, Chore, Happening, Job};
 use crate::crash::{CrashPoints, Crashes};
-use crate::engine::Engine;
-use crate::front::Front;
-use crate::lan_manager::LanManager;
-use crate::machine::Machine;
-use crate::network::{End, LinkId, Network, Packet};
+use crate::env::{Env, MasterId};
+use crate::lan_manager::{LanManager, is_at};
+use crate::master::{Master, Step};
+use crate::network::{End, LinkId, Network, Peer};
 use crate::plan::{Length, Plan};
-
-/// The wall clock at the beginning, in milliseconds since the epoch: some day of 2026.
-const BEGINNING: u64 = 1_780_000_000_000;
-/// While the engine is away, what arrives for its connections waits in them; looked at so often.
-const WAIT_FOR_ENGINE: u64 = 5;
+use crate::tools::Tools;
+use allexmaster_lanmanager::rules;
+use allexmaster_state::Port;
+use allexmaster_testkit::chance::Chance;
 
 /// Everything.
 pub(crate) struct World {
-    /// Milliseconds since the beginning. Never goes back.
-    pub(crate) now: u64,
-    /// How far the master's wall clock is ahead of that.
-    pub(crate) wall_ahead: i64,
-    pub(crate) chance: Chance,
-    pub(crate) plan: Plan,
-    /// Nothing goes wrong any more.
-    pub(crate) is_calm: bool,
-    pub(crate) agenda: Agenda,
-    pub(crate) disk: FakeDisk,
-    pub(crate) engine: Option<Engine>,
-    /// The connections, while there is a master.
-    pub(crate) front: Option<Front>,
-    pub(crate) machine: Machine,
-    pub(crate) network: Network,
+    pub(crate) env: Env,
+    pub(crate) masters: Vec<Master>,
     pub(crate) lan_manager: LanManager,
-    pub(crate) crash_points: CrashPoints,
-    /// Counts the masters.
-    pub(crate) life: u64,
-    /// Counts the engines.
-    pub(crate) engines: u64,
-    /// Counts the forks.
-    pub(crate) forks: u64,
-    /// Counts the masters that have ended by themselves.
-    pub(crate) exits: u64,
-    /// The number of the last event that the journal has said to be durable.
-    pub(crate) acknowledged: u64,
-    /// The state of the last engine.
-    pub(crate) expected: State,
-    /// The first promise that does not hold.
-    pub(crate) broken: Option<String>,
+}
+
+/// Whose time comes next.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    Agenda,
+    Turn(MasterId),
+    Sessions(MasterId),
+    Tool(LinkId),
+    LanManagerTimeout,
+    LanManagerDeadline,
 }
 
 impl World {
@@ -59,143 +36,217 @@ impl World {
         let loses = matches!(crashes, Crashes::Random { .. });
         let mut plan = Plan::new(&mut chance, length, loses);
         let lan_manager = LanManager::new(std::mem::take(&mut plan.needs));
-        let mut world = Self {
+        let masters: Vec<Master> = (0..plan.masters).map(MasterId).map(Master::new).collect();
+        let mut env = Env {
             now: 0,
-            wall_ahead: 0,
             chance,
             plan,
             is_calm: false,
             agenda: Agenda::default(),
-            disk: FakeDisk::new(),
-            engine: None,
-            front: None,
-            machine: Machine::new(),
             network: Network::default(),
-            lan_manager,
+            tools: Tools::default(),
             crash_points: CrashPoints::new(crashes),
-            life: 0,
-            engines: 0,
             forks: 0,
-            exits: 0,
-            acknowledged: 0,
-            expected: State::default(),
+            engines: 0,
             broken: None,
         };
-        for (at, fault) in world.plan.faults.clone() {
-            world.agenda.enter(at, Happening::Fault(fault));
+        for (at, fault) in env.plan.faults.clone() {
+            env.agenda.enter(at, Happening::Fault(fault));
         }
-        world.agenda.enter(0, Happening::LanManagerStart);
-        world.agenda.enter(0, Happening::Start { life: 0 });
-        world
-    }
-
-    /// The master's wall clock.
-    pub(crate) fn wall(&self) -> u64 {
-        (BEGINNING + self.now).saturating_add_signed(self.wall_ahead)
-    }
-
-    /// Something is as it must be, or the run has failed. The first failure counts.
-    pub(crate) fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
-        if !holds && self.broken.is_none() {
-            self.broken = Some(otherwise());
+        env.after(0, Happening::LanManagerStart);
+        for master in &masters {
+            let start = Happening::Start {
+                master: master.id,
+                life: 0,
+            };
+            env.soon(500, start);
         }
-    }
-
-    /// Sends a packet that takes so long.
-    pub(crate) fn send(&mut self, link: LinkId, to: End, delay: u64, packet: Packet) {
-        if let Some(at) = self.network.send(link, to, self.now + delay, packet) {
-            self.agenda.enter(at, Happening::Deliver { link, at: to });
+        Self {
+            env,
+            masters,
+            lan_manager,
         }
     }
 
     /// The next thing happens, if it does before `end`. False where it does not.
     pub(crate) fn tick(&mut self, end: u64) -> bool {
-        let times = [
-            self.agenda.next_at(),
-            self.engine_due(),
-            self.front_due(),
-            self.lan_manager.poll_timeout(),
-            self.lan_manager.deadline(),
+        let env = &self.env;
+        let masters = self.masters.iter().flat_map(|master| {
+            let turn = master.due(env).map(|at| (at, Next::Turn(master.id)));
+            let sessions = master.sessions_due();
+            [turn, sessions.map(|at| (at, Next::Sessions(master.id)))]
+        });
+        let tool = env.tools.next_timeout();
+        let others = [
+            env.agenda.next_at().map(|at| (at, Next::Agenda)),
+            tool.map(|(at, link)| (at, Next::Tool(link))),
+            self.lan_manager
+                .poll_timeout()
+                .map(|at| (at, Next::LanManagerTimeout)),
+            self.lan_manager
+                .deadline()
+                .map(|at| (at, Next::LanManagerDeadline)),
         ];
-        let Some(at) = times.iter().flatten().min().copied().filter(|at| *at < end) else {
-            self.now = self.now.max(end);
+        let next = masters.chain(others).flatten().min();
+        let Some((at, next)) = next.filter(|(at, _)| *at < end) else {
+            self.env.now = self.env.now.max(end);
             return false;
         };
-        self.now = self.now.max(at);
-        let is_first = |time: Option<u64>| time == Some(at);
-        if is_first(times[0]) {
-            if let Some(happening) = self.agenda.pop() {
-                self.happen(happening);
+        let env = &mut self.env;
+        env.now = env.now.max(at);
+        match next {
+            Next::Agenda => {
+                if let Some(happening) = env.agenda.pop() {
+                    self.happen(happening);
+                }
             }
-        } else if is_first(times[1]) {
-            self.turn();
-        } else if is_first(times[2]) {
-            self.front_timeout();
-        } else if is_first(times[3]) {
-            self.lan_manager_timeout();
-        } else {
-            self.tell_lan_manager(allexmaster_lanmanager::rules::Event::DeadlineReached);
+            Next::Turn(master) => self.in_engine(master, |master, env, _| master.turn(env)),
+            Next::Sessions(master) => {
+                self.in_engine(master, |master, env, _| master.sessions_timeout(env));
+            }
+            Next::Tool(link) => env.tool_timeout(link),
+            Next::LanManagerTimeout => self.lan_manager.timeout(env),
+            Next::LanManagerDeadline => {
+                self.lan_manager.tell(env, rules::Event::DeadlineReached);
+            }
         }
         true
     }
 
-    /// When the engine has a deadline, on the clock that does not go back.
-    fn engine_due(&self) -> Option<u64> {
-        let deadline = self.engine.as_ref()?.deadline()?;
-        Some(self.now + deadline.saturating_sub(self.wall()))
-    }
-
-    /// When the conversation has something to do; it cannot without the engine.
-    fn front_due(&self) -> Option<u64> {
-        self.engine.as_ref()?;
-        self.front.as_ref()?.poll_timeout()
+    /// An engine does something. Where it is killed in it, what is lost is lost.
+    fn in_engine(
+        &mut self,
+        master: MasterId,
+        act: impl FnOnce(&mut Master, &mut Env, &mut LanManager) -> Step,
+    ) {
+        if let Some(master) = self.masters.get_mut(usize::from(master.0))
+            && act(master, &mut self.env, &mut self.lan_manager).is_err()
+        {
+            master.lose(&mut self.env);
+        }
     }
 
     fn happen(&mut self, happening: Happening) {
+        let env = &mut self.env;
         match happening {
-            Happening::Turn { engine } => {
-                if self.engine.as_ref().map(|engine| engine.number) == Some(engine) {
-                    self.turn();
+            Happening::Start { master, life } => {
+                self.in_engine(master, |master, env, _| master.start(env, life));
+            }
+            Happening::Engine {
+                master,
+                engine,
+                job,
+            } => self.in_engine(master, |master, env, lan_manager| {
+                let lives = |found: &crate::master::Engine| found.number == engine;
+                if master.engine.as_ref().is_some_and(lives) {
+                    return master.work(env, lan_manager, job);
+                }
+                Ok(())
+            }),
+            Happening::Process {
+                master,
+                identity,
+                act,
+            } => {
+                if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
+                    master.process_acts(env, &identity, act);
                 }
             }
-            Happening::Start { life } => self.start_engine(life),
-            Happening::Driver { engine, deed } => self.drive(engine, deed),
-            Happening::Process { identity, act } => self.process_acts(&identity, act),
-            Happening::Deliver { link, at } => self.deliver(link, at),
-            Happening::Dialed { connection } => {
-                if self.front.is_some() && self.engine.is_none() {
-                    let at = self.now + WAIT_FOR_ENGINE;
-                    self.agenda.enter(at, Happening::Dialed { connection });
-                } else {
-                    self.dialed(connection);
+            Happening::Arrive { link, at } => self.arrive(link, at),
+            Happening::Watch { master } => {
+                if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
+                    env.watch(master);
                 }
             }
-            Happening::LanManager { run, chore } => self.lan_manager_chore(run, chore),
-            Happening::LanManagerStart => self.start_lan_manager(),
-            Happening::PortIsFreed(port) => {
-                self.machine.foreign.remove(&port);
+            Happening::ToolLeaves(link) => env.tool_leaves(link),
+            Happening::LanManager { run, chore } => self.chore(run, chore),
+            Happening::LanManagerStart => self.lan_manager.start(env),
+            Happening::DiskWorks(master) => {
+                if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
+                    master.disk.repair();
+                }
+            }
+            Happening::PortIsFreed { master, port } => {
+                if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
+                    master.machine.foreign.remove(&port);
+                }
             }
             Happening::Fault(fault) => self.fault(fault),
         }
     }
 
-    fn deliver(&mut self, link: LinkId, end: End) {
-        let is_cut = self.now < self.network.cut_until;
-        let waits = end == End::Master && self.front.is_some() && self.engine.is_none();
-        if is_cut || waits {
-            let at = if is_cut {
-                self.network.cut_until
-            } else {
-                self.now + WAIT_FOR_ENGINE
-            };
-            return self.agenda.enter(at, Happening::Deliver { link, at: end });
-        }
-        let Some(packet) = self.network.receive(link, end) else {
+    fn arrive(&mut self, link: LinkId, end: End) {
+        let env = &mut self.env;
+        let Some((master, peer)) = env.network.ends(link) else {
             return;
         };
-        match end {
-            End::Master => self.front_receives(link, packet),
-            End::LanManager => self.lan_manager_receives(link, packet),
+        let peer = peer.clone();
+        let cut_until = env.network.cut_until(master);
+        if env.now < cut_until && matches!(peer, Peer::LanManager { .. }) {
+            return env
+                .agenda
+                .enter(cut_until, Happening::Arrive { link, at: end });
         }
+        let Some(master) = self.masters.get_mut(usize::from(master.0)) else {
+            return;
+        };
+        if end == End::Master {
+            if env.network.arrive_at_master(link) {
+                master.has_arrived(env, link);
+            }
+            return;
+        }
+        let Some(arrival) = env.network.arrive_at_peer(link) else {
+            return;
+        };
+        match peer {
+            Peer::LanManager { run, connection } => {
+                self.lan_manager.receives(env, (run, connection), arrival);
+            }
+            Peer::Tool => env.tool_receives(link, arrival),
+            Peer::Child(identity) => master.child_receives(env, &identity, arrival),
+        }
+    }
+
+    /// Something that the LanManager had done is done.
+    fn chore(&mut self, run: u64, chore: Chore) {
+        if run != self.lan_manager.run {
+            return;
+        }
+        match chore {
+            Chore::Check {
+                check,
+                address,
+                ports,
+            } => {
+                let mut masters = self.masters.iter();
+                let machine = masters.find(|master| is_at(master.id, address));
+                let mut ports = ports.into_iter().map(Port);
+                let reachable =
+                    machine.is_some_and(|master| ports.any(|port| master.machine.is_taken(port)));
+                self.lan_manager.checked(&mut self.env, check, reachable);
+            }
+            Chore::Write => self.lan_manager.write(&mut self.env),
+        }
+    }
+}
+
+impl Master {
+    fn work(&mut self, env: &mut Env, lan_manager: &mut LanManager, job: Job) -> Step {
+        match job {
+            Job::Turn => return self.turn(env),
+            Job::Pump(name) => return self.pump(env, &name),
+            Job::Expire(name) => return self.expire(env, &name),
+            Job::TakeIn(name) => return self.take_in(env, name),
+            Job::Dial(connection) => return self.dial(env, lan_manager, connection),
+            Job::Answer(request) => return self.answer(env, request),
+            Job::Probe { incarnation, ports } => self.probe(env, incarnation, ports),
+            Job::Fork(order) => return self.fork(env, order),
+            Job::LookReady { incarnation, ports } => self.look_ready(env, incarnation, ports),
+            Job::Signal { identity, signal } => self.signal(env, &identity, signal),
+            Job::Report(event) => self.report(env, event),
+            Job::End => self.end(env),
+        }
+        Ok(())
     }
 }

@@ -78,17 +78,16 @@ fn a_failed_run_leaves_a_journal_that_the_tools_open() {
             loss: Loss::Engine,
         },
         at: 0,
-        event: 1,
         what: "an example".to_owned(),
-        disk,
+        disks: vec![disk],
     };
     assert_eq!(
         failure.arguments(),
         "--seed 7 --short --crash-at 3 --lose engine"
     );
     let folder = tempfile::tempdir().expect("a folder");
-    let path = failure.keep(folder.path()).expect("the journal is kept");
-    let mut kept = source::open(&path).expect("the tools open it");
+    let paths = failure.keep(folder.path()).expect("the journal is kept");
+    let mut kept = source::open(&paths[0]).expect("the tools open it");
     let end = kept.end().expect("it can be read to its end");
     assert_eq!(end, live.position());
 }

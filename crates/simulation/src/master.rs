@@ -1,0 +1,495 @@
+//! A master: its engine, with the real rules, sessions and journal, and what outlives the engine.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use allexmaster_inspect::words;
+use allexmaster_journal::store::{FakeDisk, Fault as DiskFault};
+use allexmaster_journal::{Clock, JournaledMachine, Options, Stamp, Visit, Wall};
+use allexmaster_sessions::{
+    ConnectionName, Input, OutboxAck, ReplayedEffects, Sessions, SessionsIdentity,
+};
+use allexmaster_state::{
+    Effect, Event, Identity, Incarnation, JournalId, Pid, Rules, SessionEffect, State,
+};
+use allexmaster_testkit::chance::Chance;
+
+use crate::agenda::{Happening, Job};
+use crate::children::name_of;
+use crate::crash::{Loss, Point};
+use crate::env::{Env, MasterId};
+use crate::machine::Machine;
+use crate::network::{End, LinkId, Peer};
+use crate::session_log::SessionLog;
+
+/// The wall clock at the beginning, in milliseconds since the epoch: some day of 2026.
+const BEGINNING: u64 = 1_780_000_000_000;
+/// The name of the journal in the children's environment: the same in every run of a seed.
+const JOURNAL: &str = "simulation";
+/// No more events are taken at once, so that there are many places to crash at.
+const BATCH_MOST: u64 = 4;
+/// So often, in thousandths, a checkpoint is made between two batches.
+const CHECKPOINT_PERMILLE: u64 = 15;
+/// How long the last bytes may take to leave when the master ends, in milliseconds.
+const DRAIN_TIMEOUT: u64 = 2_000;
+
+/// The engine ends here, before the next instruction.
+#[derive(Debug)]
+pub(crate) struct Killed;
+
+/// What an instruction of an engine comes to.
+pub(crate) type Step = Result<(), Killed>;
+
+/// A master, on a machine of its own.
+pub(crate) struct Master {
+    pub(crate) id: MasterId,
+    /// How far its wall clock is ahead.
+    pub(crate) wall_ahead: i64,
+    pub(crate) disk: FakeDisk,
+    pub(crate) machine: Machine,
+    pub(crate) engine: Option<Engine>,
+    /// What outlives the engine, while there is a master.
+    pub(crate) keeper: Option<Keeper>,
+    /// Counts the masters on this machine.
+    pub(crate) life: u64,
+    /// Counts those that have ended by themselves.
+    pub(crate) exits: u64,
+    /// The number of the last event that the journal has said to be durable.
+    pub(crate) acknowledged: u64,
+    /// The state of the last engine.
+    pub(crate) expected: State,
+    /// The sessions of the last engine, where it was not in the middle of an input.
+    pub(crate) expected_sessions: Option<String>,
+    /// What is being lost, and how many bytes survive of what is not durable.
+    pub(crate) loss: Option<(Loss, usize)>,
+}
+
+/// What the keeper holds.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    pub(crate) log: Option<SessionLog>,
+    pub(crate) sockets: BTreeMap<ConnectionName, LinkId>,
+    /// Counts the local peers that were accepted.
+    pub(crate) accepted: u64,
+}
+
+/// The engine.
+pub(crate) struct Engine {
+    pub(crate) number: u64,
+    pub(crate) live: JournaledMachine<Rules>,
+    /// What of the journal the sessions are to know.
+    ack: OutboxAck,
+    pub(crate) sessions: Sessions,
+    /// An input is logged and not taken yet.
+    pub(crate) is_inside_input: bool,
+    pub(crate) inbox: VecDeque<Event>,
+    /// The number of the last event of the sessions that is in the inbox.
+    pub(crate) emitted: u64,
+    /// The processes that its drivers look after.
+    pub(crate) watched: BTreeMap<Incarnation, Identity>,
+    /// The connections that it has taken up.
+    pub(crate) pumped: BTreeSet<ConnectionName>,
+    /// Those of them that are to end, whose time is counted.
+    pub(crate) expiring: BTreeSet<ConnectionName>,
+    /// It takes no more events: the last bytes leave.
+    pub(crate) is_ending: bool,
+}
+
+impl Engine {
+    /// When its rules have something to do, as the wall clock says.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let (at, _) = self.live.state().next_deadline()?;
+        Some(at.0)
+    }
+}
+
+/// A clock that stands still.
+pub(crate) struct SimulatedClock<'env> {
+    pub(crate) wall: u64,
+    pub(crate) chance: &'env mut Chance,
+}
+
+impl Clock for SimulatedClock<'_> {
+    fn now(&mut self) -> Wall {
+        Wall(self.wall)
+    }
+
+    fn entropy(&mut self) -> u32 {
+        u32::try_from(self.chance.any() >> 32).unwrap_or(0)
+    }
+}
+
+impl Master {
+    pub(crate) fn new(id: MasterId) -> Self {
+        Self {
+            id,
+            wall_ahead: 0,
+            disk: FakeDisk::new(),
+            machine: Machine::new(id),
+            engine: None,
+            keeper: None,
+            life: 0,
+            exits: 0,
+            acknowledged: 0,
+            expected: State::default(),
+            expected_sessions: None,
+            loss: None,
+        }
+    }
+
+    pub(crate) fn wall(&self, env: &Env) -> u64 {
+        (BEGINNING + env.now).saturating_add_signed(self.wall_ahead)
+    }
+
+    /// When the engine has a deadline, on the clock that does not go back.
+    pub(crate) fn due(&self, env: &Env) -> Option<u64> {
+        let engine = self.engine.as_ref().filter(|engine| !engine.is_ending)?;
+        Some(env.now + engine.deadline()?.saturating_sub(self.wall(env)))
+    }
+
+    /// When the sessions have something to do.
+    pub(crate) fn sessions_due(&self) -> Option<u64> {
+        self.engine.as_ref()?.sessions.poll_timeout()
+    }
+
+    /// The process that the master is known by.
+    fn pid(&self) -> Pid {
+        Pid(1 + u32::try_from(self.life).unwrap_or(0))
+    }
+
+    /// A driver reports to the engine, if there is one.
+    pub(crate) fn report(&mut self, env: &mut Env, event: Event) {
+        if let Some(engine) = &mut self.engine {
+            engine.inbox.push_back(event);
+            env.soon_in_engine(3, (self.id, engine.number), Job::Turn);
+        }
+    }
+
+    /// The engine starts: the first one of a master, or one that goes on with the connections.
+    pub(crate) fn start(&mut self, env: &mut Env, life: u64) -> Step {
+        if life != self.life || self.engine.is_some() {
+            return Ok(());
+        }
+        let restored = match self.keeper.as_ref().and_then(|keeper| keeper.log.as_ref()) {
+            Some(log) => match log.replay() {
+                Ok(sessions) => Some(sessions),
+                Err(error) => {
+                    env.demand(false, || format!("the log of the sessions: {error}"));
+                    return Ok(());
+                }
+            },
+            None => None,
+        };
+        if let (Some(sessions), Some(expected)) = (&restored, self.expected_sessions.take()) {
+            let same = serde_json::to_string(sessions).is_ok_and(|found| found == expected);
+            env.demand(same, || {
+                "the log of the sessions gives other sessions than lived".to_owned()
+            });
+        }
+        let ack = restored.as_ref().map(Sessions::ack);
+        let mut replayed = ReplayedEffects::after(ack.unwrap_or_default());
+        let after = replayed.ack.sequence;
+        let mut visit = |stamp: Stamp, event: Event, effects: Vec<Effect>| {
+            replayed.replay(stamp.sequence, &event, effects);
+        };
+        let visit = ack.map(|_| (after, &mut visit as Visit<'_, Rules>));
+        let location = Box::new(self.disk.clone());
+        let options = Options::default();
+        let (live, opened) = match JournaledMachine::<Rules>::open_at(location, options, visit) {
+            Ok(opened) => opened,
+            Err(error) => {
+                env.demand(false, || format!("the journal: {error}"));
+                return Ok(());
+            }
+        };
+        self.check_what_came_back(env, &live, &opened.recoveries);
+        let is_known = ack.is_none_or(|ack| opened.replayed_after(ack.sequence));
+        env.demand(is_known, || {
+            "the journal cannot tell what the sessions have missed".to_owned()
+        });
+        let resumed = restored.is_some();
+        let sessions = restored.unwrap_or_else(|| {
+            let identity = SessionsIdentity {
+                journal: JOURNAL.to_owned(),
+                master: self.pid(),
+                prefix: format!("{}_{}_", self.pid(), opened.last),
+            };
+            Sessions::new(identity, opened.last)
+        });
+        let state = live.state();
+        let mut first = VecDeque::new();
+        if opened.created || state.settings != env.plan.settings {
+            let settings = env.plan.settings.clone();
+            first.push_back(Event::SettingsLoaded { settings });
+        }
+        first.push_back(Event::MasterStarted {
+            journal: JournalId::from(JOURNAL),
+            boot: self.machine.boot.clone(),
+            pid: self.pid(),
+            survivors: self.machine.survivors(&recorded_children(state)),
+            ended: self.machine.unheard_ends(),
+            resumed,
+        });
+        env.engines += 1;
+        self.engine = Some(Engine {
+            number: env.engines,
+            live,
+            ack: if resumed {
+                replayed.ack
+            } else {
+                sessions.ack()
+            },
+            emitted: sessions.ack().acked,
+            sessions,
+            is_inside_input: false,
+            inbox: first,
+            watched: BTreeMap::new(),
+            pumped: BTreeSet::new(),
+            expiring: BTreeSet::new(),
+            is_ending: false,
+        });
+        env.soon_in_engine(3, (self.id, env.engines), Job::Turn);
+        if self.keeper.is_none() {
+            self.keeper = Some(Keeper::default());
+            env.soon(20, Happening::Watch { master: self.id });
+        }
+        self.start_sessions(env, resumed.then_some(replayed))
+    }
+
+    /// The engine takes what waits: recorded, durable, decided, performed.
+    pub(crate) fn turn(&mut self, env: &mut Env) -> Step {
+        let wall = self.wall(env);
+        let Some(engine) = self.engine.as_mut().filter(|engine| !engine.is_ending) else {
+            return Ok(());
+        };
+        let batch = usize::try_from(env.chance.between(1, BATCH_MOST)).unwrap_or(1);
+        let batch = batch.min(engine.inbox.len());
+        let mut events: Vec<Event> = engine.inbox.drain(..batch).collect();
+        if engine.deadline().is_some_and(|deadline| deadline <= wall) {
+            events.push(Event::DeadlineReached);
+        }
+        if !engine.inbox.is_empty() {
+            env.soon_in_engine(1, (self.id, engine.number), Job::Turn);
+        }
+        let Some(first) = events.first() else {
+            return Ok(());
+        };
+        let name = words::kind(first);
+        let effects = self.commit(env, name, events)?;
+        self.perform_all(env, effects)
+    }
+
+    /// Makes events durable and decides on them.
+    fn commit(
+        &mut self,
+        env: &mut Env,
+        name: &'static str,
+        events: Vec<Event>,
+    ) -> Result<Vec<Effect>, Killed> {
+        let wall = self.wall(env);
+        self.passes(env, Point::Received, name)?;
+        let torn = self.passes(env, Point::Appended, name);
+        if torn.is_err() {
+            self.disk.fail_next(DiskFault::Sync);
+        }
+        let engine = self.engine.as_mut().ok_or(Killed)?;
+        let mut clock = SimulatedClock {
+            wall,
+            chance: &mut env.chance,
+        };
+        let first = engine.live.position().sequence + 1;
+        let mut ack = engine.ack;
+        for (sequence, event) in (first..).zip(&events) {
+            ack.record(sequence, event);
+        }
+        let committed = engine.live.commit(&mut clock, events);
+        if let Err(killed) = torn {
+            env.demand(committed.is_err(), || {
+                "effects were given out although the disk did not confirm their cause".to_owned()
+            });
+            if let Some((_, kept)) = &mut self.loss {
+                *kept = env.chance.below(self.disk.pending_bytes() + 1);
+            }
+            return Err(killed);
+        }
+        let effects = committed.map_err(|error| {
+            env.demand(false, || format!("the journal: {error}"));
+            Killed
+        })?;
+        engine.ack = ack;
+        self.acknowledged = engine.live.position().sequence;
+        let checked = engine.live.state().check();
+        let pending = self.disk.pending_bytes();
+        env.demand(pending == 0, || {
+            format!("{pending} bytes are not durable, but their effects are performed")
+        });
+        env.demand(checked.is_ok(), || format!("the state: {checked:?}"));
+        self.passes(env, Point::Durable, name)?;
+        Ok(effects)
+    }
+
+    fn perform_all(&mut self, env: &mut Env, effects: Vec<Effect>) -> Step {
+        let mut for_sessions = Vec::new();
+        let (mut exits, mut last) = (false, None);
+        for effect in effects {
+            let name = name_of(&effect);
+            self.passes(env, Point::Before, name)?;
+            match effect {
+                Effect::Child(effect) => self.perform(env, effect)?,
+                Effect::Session(effect) => for_sessions.push(effect),
+                // No program of the simulation lacks a package.
+                Effect::Install { .. } => {}
+                // The loop ends when the whole batch is performed.
+                Effect::Exit => exits = true,
+            }
+            last = Some(name);
+        }
+        self.hand_over(env, for_sessions)?;
+        if let Some(name) = last {
+            self.passes(env, Point::After, name)?;
+        }
+        if exits {
+            return self.begin_to_end(env);
+        }
+        if let Some(engine) = &mut self.engine
+            && env.chance.permille(CHECKPOINT_PERMILLE)
+            && engine.live.make_checkpoint().is_err()
+        {
+            env.demand(false, || "the checkpoint cannot be made".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The sessions get what a batch of events caused for them, all of it at once.
+    fn hand_over(&mut self, env: &mut Env, effects: Vec<SessionEffect>) -> Step {
+        let Some(engine) = &self.engine else {
+            return Ok(());
+        };
+        let ack = engine.ack;
+        self.enter(env, Input::Journaled { ack, effects })
+    }
+
+    /// The master has done all: the last bytes leave, then it ends.
+    fn begin_to_end(&mut self, env: &mut Env) -> Step {
+        self.check_what_is_left(env);
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        engine.is_ending = true;
+        engine.sessions.finish_all();
+        let at = Happening::Engine {
+            master: self.id,
+            engine: engine.number,
+            job: Job::End,
+        };
+        env.after(DRAIN_TIMEOUT, at);
+        self.obey(env)
+    }
+
+    /// The master ends.
+    pub(crate) fn end(&mut self, env: &mut Env) {
+        if let Some(engine) = self.engine.take() {
+            self.expected = engine.live.state().clone();
+            let closed = engine.live.close();
+            env.demand(closed.is_ok(), || format!("the journal: {closed:?}"));
+        }
+        self.end_keeper(env, true);
+        self.exits += 1;
+        let start = Happening::Start {
+            master: self.id,
+            life: self.life,
+        };
+        let delay = env.chance.between(100, 5_000);
+        env.after(delay, start);
+    }
+
+    /// A point is passed. Where something is lost there, the engine must not go on.
+    pub(crate) fn passes(&mut self, env: &mut Env, point: Point, name: &'static str) -> Step {
+        let loss = env
+            .crash_points
+            .pass(&mut env.chance, env.is_calm, point, name);
+        match loss {
+            Some(loss) => {
+                self.loss = Some((loss, 0));
+                Err(Killed)
+            }
+            None if env.broken.is_some() => Err(Killed),
+            None => Ok(()),
+        }
+    }
+
+    /// The engine is killed, alone or with more.
+    pub(crate) fn lose(&mut self, env: &mut Env) {
+        let Some((loss, kept)) = self.loss.take() else {
+            return;
+        };
+        if loss == Loss::Engine && self.engine.is_none() {
+            return;
+        }
+        env.crash_points.losses += 1;
+        env.tools.expect_nothing(self.id);
+        if let Some(engine) = self.engine.take() {
+            self.expected = engine.live.state().clone();
+            let whole = !engine.is_inside_input;
+            let sessions = whole.then(|| serde_json::to_string(&engine.sessions).ok());
+            self.expected_sessions = sessions.flatten();
+        }
+        self.disk.crash(kept);
+        match loss {
+            Loss::Engine => {}
+            Loss::Master => self.end_keeper(env, true),
+            Loss::Machine => {
+                let says_so = env.chance.permille(500);
+                self.end_keeper(env, says_so);
+                self.machine.reboot();
+                let id = self.id;
+                for link in env
+                    .network
+                    .of_peer(|peer| matches!(peer, Peer::Child(_) | Peer::Tool))
+                {
+                    if env
+                        .network
+                        .ends(link)
+                        .is_some_and(|(master, _)| master == id)
+                    {
+                        env.tool_leaves(link);
+                        env.network.vanish(link, End::Peer);
+                    }
+                }
+            }
+        }
+        let delay = env.chance.pick(&[1, 20, 200, 3_000], 1);
+        env.after(
+            delay,
+            Happening::Start {
+                master: self.id,
+                life: self.life,
+            },
+        );
+    }
+
+    /// The master is gone: its connections, and what the parent of the children kept.
+    fn end_keeper(&mut self, env: &mut Env, says_so: bool) {
+        self.life += 1;
+        self.keeper = None;
+        self.expected_sessions = None;
+        self.machine.reap_all();
+        for link in env.network.of_master(self.id) {
+            let is_local = !matches!(env.network.ends(link), Some((_, Peer::LanManager { .. })));
+            if says_so || is_local {
+                env.close(link, End::Master);
+            } else {
+                env.network.vanish(link, End::Master);
+            }
+        }
+    }
+}
+
+/// The processes that the journal knows.
+fn recorded_children(state: &State) -> Vec<(Incarnation, Identity)> {
+    state
+        .services
+        .iter()
+        .filter_map(|(_, service)| service.activity.process())
+        .map(|process| (process.incarnation, process.identity.clone()))
+        .collect()
+}
