@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use allexmaster_inspect::words;
 use allexmaster_journal::store::{FakeDisk, Fault as DiskFault};
 use allexmaster_journal::{Clock, JournaledMachine, Options, Stamp, Visit, Wall};
 use allexmaster_sessions::{
@@ -273,7 +272,7 @@ impl Master {
         let Some(first) = events.first() else {
             return Ok(());
         };
-        let name = words::kind(first);
+        let name = first.kind_name();
         let effects = self.commit(env, name, events)?;
         self.perform_all(env, effects)
     }
