@@ -38,7 +38,9 @@
 //!
 //! Where this crate stands: `docs/architecture.md`.
 
-pub mod engine;
+pub mod event_loop;
+
+pub mod runner;
 
 mod inbox;
 
@@ -78,13 +80,14 @@ pub use allexmaster_machine::{Machine, Mono, Stamp, Time, Wall};
 pub use base::Base;
 pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
 pub use compaction::{Bounds, Compaction, CompactionEnd, CompactionRequest};
-pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
+pub use event_loop::{EventLoop, Performer};
 pub use failpoint::{BadFailpoint, Failpoint, Point};
 pub use journal::{Journal, MAX_BATCH, Options};
 pub use journaled::{JournaledMachine, Opened, Visit, Watch};
-pub use outage::Outage;
+pub use outage::{Outage, OutageBoard};
 pub use reader::Position;
 pub use records::{Recorded, Records};
 pub use recovery::Recovery;
 pub use restore::Restore;
+pub use runner::{Ended, Inbox, Mailbox, Refused, Stopped};

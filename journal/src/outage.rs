@@ -1,5 +1,6 @@
 //! The time in which the journal cannot be written.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,25 @@ pub struct Outage {
     pub failed_tries: u64,
     /// How many events wait in memory for the journal.
     pub waiting: usize,
+}
+
+/// Where the loop shows the outage that there is. Clones show the same.
+#[derive(Clone, Debug, Default)]
+pub struct OutageBoard(Arc<Mutex<Option<Outage>>>);
+
+impl OutageBoard {
+    /// Why and since when the journal cannot be written; nothing while it can.
+    #[must_use]
+    pub fn outage(&self) -> Option<Outage> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn show(&self, outage: Option<Outage>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outage;
+    }
 }
 
 impl Outage {
