@@ -1,8 +1,8 @@
 //! The way in to the loop: events, which it records, and questions, which it answers.
 //!
-//! They come on two ways, so that questions are answered also while events have to wait. On each
-//! the order is kept, and a question is answered when every event that was there before it has
-//! been taken in; only while the journal cannot be written it is answered at once.
+//! Two channels, so that questions are answered while events have to wait. Each keeps its order. A
+//! question is answered when every event sent before it is recorded; while the journal cannot be
+//! written it is answered at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::journaled::JournaledMachine;
 use crate::outage::{Outage, OutageBoard};
 use allexmaster_machine::Machine;
 
-/// How many questions may wait: whoever asks more waits with asking.
+/// How many questions may wait; further callers wait until there is room.
 const QUESTIONS_MOST: usize = 256;
 
 /// What is asked of the loop.
@@ -190,7 +190,7 @@ impl<M: Machine> Inbox<M> {
     {
         let (answer, answered) = oneshot::channel();
         let read = move |journal: &mut Journal<M>| {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = answer.send(read(journal));
         };
         let sent = self.questions.send(Question::Read(Box::new(read))).await;
@@ -207,7 +207,7 @@ where
 {
     let (answer, answered) = oneshot::channel();
     let look = move |state: &State| {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = answer.send(read(state));
     };
     (Box::new(look), answered)
@@ -219,7 +219,7 @@ pub(crate) enum Woken<M: Machine> {
     Received(Vec<M::Event>),
     /// The sleep is over.
     Slept,
-    /// Everybody has gone.
+    /// Every inbox is gone.
     Abandoned,
 }
 
@@ -267,7 +267,7 @@ impl<M: Machine> Mailbox<M> {
         self.asked.pop_front().map(|(_, question)| question)
     }
 
-    /// The next question, whatever it should wait for. None where everybody has gone.
+    /// The next question, whatever it should wait for. `None` when every inbox is gone.
     pub(crate) async fn question(&mut self) -> Option<Question<M>> {
         match self.asked.pop_front() {
             Some((_, question)) => Some(question),

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
-/// The pause before the storage is opened again for the first time: long enough for what was a
-/// hiccup, too short to be seen.
+/// The pause before the first attempt to open the storage again: long enough for a passing fault to be
+/// over, too short for anybody to notice.
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
 
-/// The longest pause between two tries. A try on a full disk costs next to nothing, and whoever
-/// made room wants to see the effect.
+/// The longest pause between two attempts. An attempt on a full disk costs little, and after somebody
+/// has made room the program should go on soon.
 pub(crate) const RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// Since when and why the journal cannot be written, and what waits for it.
