@@ -1,10 +1,10 @@
-//! Time and randomness come in through one door, so that a simulation can hold it.
+//! Where time and entropy come from: one trait, so that a simulation can replace both.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use allexmaster_machine::Wall;
 
-/// Where the loop gets the two things that a pure machine must not fetch itself.
+/// The source of the time and entropy of a stamp.
 pub trait Clock<T = Wall> {
     /// The time. The journal keeps recorded time from going back.
     fn now(&mut self) -> T;
@@ -29,8 +29,8 @@ pub enum Jump {
     Back(u64),
 }
 
-/// From so many milliseconds on a jump is one. What a time server corrects is less, and no deadline
-/// needs to be moved by it.
+/// The least difference that counts as a jump, in milliseconds. What a time server corrects is less,
+/// and no deadline needs to be moved for it.
 const JUMP_LEAST: u64 = 1_000;
 
 /// Where the given time is ahead of the machine's, this part of the passing time is left out until
@@ -139,8 +139,8 @@ impl<S: TimeSource> Clock for SteadyClock<S> {
     }
 }
 
-/// One moment of a clock, for all events of a batch: so that none of them sees a jump that the
-/// machine was not told of.
+/// One reading of a clock, for all events of a batch, so that none of them has a time after a jump that
+/// the machine has no event for yet.
 pub(crate) struct Moment<'clock, T> {
     pub(crate) now: T,
     pub(crate) clock: &'clock mut dyn Clock<T>,
@@ -177,7 +177,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// Clocks can be lent.
 impl<T, C: Clock<T> + ?Sized> Clock<T> for &mut C {
     fn now(&mut self) -> T {
         (**self).now()

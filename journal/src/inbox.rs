@@ -1,21 +1,21 @@
 //! The way in to the loop: events, which it records, and questions, which it answers.
 //!
-//! They come on two ways, so that questions are answered also while events have to wait. On each
-//! the order is kept, and a question is answered when every event that was there before it has
-//! been taken in; only while the journal cannot be written it is answered at once.
+//! Two channels, so that questions are answered while events have to wait. Each keeps its order. A
+//! question is answered when every event sent before it is recorded; while the journal cannot be
+//! written it is answered at once.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::journal::Journal;
 use crate::journaled::JournaledMachine;
-use crate::outage::Outage;
+use crate::outage::{Outage, OutageBoard};
 use allexmaster_machine::Machine;
 
-/// How many questions may wait: whoever asks more waits with asking.
+/// How many questions may wait; further callers wait until there is room.
 const QUESTIONS_MOST: usize = 256;
 
 /// What is asked of the loop.
@@ -59,14 +59,14 @@ pub enum Refused<Event> {
 pub struct Inbox<M: Machine> {
     events: mpsc::Sender<M::Event>,
     questions: mpsc::Sender<Question<M>>,
-    outage: watch::Receiver<Option<Outage>>,
+    board: OutageBoard,
 }
 
 /// The loop's end of the inbox.
 pub struct Mailbox<M: Machine> {
     events: mpsc::Receiver<M::Event>,
     questions: mpsc::Receiver<Question<M>>,
-    outage: watch::Sender<Option<Outage>>,
+    board: OutageBoard,
     /// How many events were taken out so far.
     received: u64,
     /// The questions that wait for events to be taken in: so many have to be out first.
@@ -78,16 +78,16 @@ pub struct Mailbox<M: Machine> {
 pub fn inbox<M: Machine>(capacity: usize) -> (Inbox<M>, Mailbox<M>) {
     let (event_sender, events) = mpsc::channel(capacity.max(1));
     let (question_sender, questions) = mpsc::channel(QUESTIONS_MOST);
-    let (outage_sender, outage) = watch::channel(None);
+    let board = OutageBoard::default();
     let inbox = Inbox {
         events: event_sender,
         questions: question_sender,
-        outage,
+        board: board.clone(),
     };
     let mailbox = Mailbox {
         events,
         questions,
-        outage: outage_sender,
+        board,
         received: 0,
         asked: VecDeque::new(),
     };
@@ -99,7 +99,7 @@ impl<M: Machine> Clone for Inbox<M> {
         Self {
             events: self.events.clone(),
             questions: self.questions.clone(),
-            outage: self.outage.clone(),
+            board: self.board.clone(),
         }
     }
 }
@@ -173,7 +173,7 @@ impl<M: Machine> Inbox<M> {
     /// Why and since when the journal cannot be written; nothing while it can.
     #[must_use]
     pub fn outage(&self) -> Option<Outage> {
-        let mut outage = self.outage.borrow().clone()?;
+        let mut outage = self.board.outage()?;
         outage.waiting += self.events.max_capacity() - self.events.capacity();
         Some(outage)
     }
@@ -190,7 +190,7 @@ impl<M: Machine> Inbox<M> {
     {
         let (answer, answered) = oneshot::channel();
         let read = move |journal: &mut Journal<M>| {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = answer.send(read(journal));
         };
         let sent = self.questions.send(Question::Read(Box::new(read))).await;
@@ -207,7 +207,7 @@ where
 {
     let (answer, answered) = oneshot::channel();
     let look = move |state: &State| {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = answer.send(read(state));
     };
     (Box::new(look), answered)
@@ -219,7 +219,7 @@ pub(crate) enum Woken<M: Machine> {
     Received(Vec<M::Event>),
     /// The sleep is over.
     Slept,
-    /// Everybody has gone.
+    /// Every inbox is gone.
     Abandoned,
 }
 
@@ -267,7 +267,7 @@ impl<M: Machine> Mailbox<M> {
         self.asked.pop_front().map(|(_, question)| question)
     }
 
-    /// The next question, whatever it should wait for. None where everybody has gone.
+    /// The next question, whatever it should wait for. `None` when every inbox is gone.
     pub(crate) async fn question(&mut self) -> Option<Question<M>> {
         match self.asked.pop_front() {
             Some((_, question)) => Some(question),
@@ -275,19 +275,14 @@ impl<M: Machine> Mailbox<M> {
         }
     }
 
-    /// How many events were taken out so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
-
     /// How many events wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.events.len() as u64
     }
 
-    /// Tells all who have the inbox how the journal is.
-    pub(crate) fn publish(&self, outage: Option<Outage>) {
-        self.outage.send_replace(outage);
+    /// Where every [`Inbox`] sees an outage.
+    pub(crate) fn board(&self) -> OutageBoard {
+        self.board.clone()
     }
 
     fn note(&mut self, question: Question<M>) {

@@ -1,4 +1,4 @@
-//! The journal: records that are durable before anybody hears of them.
+//! The journal: records that are durable before anything acts on them.
 
 use std::marker::PhantomData;
 use std::ops::ControlFlow;

@@ -1,14 +1,14 @@
-//! The event journal, and the loop around a machine that it records.
+//! The event journal, and the loop around a machine.
 //!
 //! # Theory of operation
 //!
-//! A program is a pure state machine ([`Machine`]) and code that performs its effects ([`Performer`]).
-//! This crate connects the two and keeps one promise: **no effect is performed before the event that
-//! caused it is on disk**. So the process can be killed at any instruction and restart with the same
-//! state, because the state is the sum of the recorded events.
+//! A program is a pure state machine ([`Machine`]) and a [`Performer`] of what it decides. This crate
+//! stands between them and keeps one promise: **nothing is done before the event that caused it is on
+//! disk**. So the process can be killed at any instruction and come back with the same state, because
+//! the state follows from the recorded events alone.
 //!
 //! ```text
-//!            ┌──────────────────────── engine ────────────────────────┐
+//!            ┌────────────────────── event loop ──────────────────────┐
 //!            │                                                        │
 //!  Inbox ───►│ receive ──► append ──► sync ──► step ──► perform ──► settled
 //!            │    ▲           │         │        │                    │
@@ -21,70 +21,47 @@
 //!                           sealed history, compressed, never changed
 //! ```
 //!
-//! A record ([`record`]) carries its number, time, entropy, kind and event, and a checksum that is
-//! chained to the record before. A [`Journal`] appends and verifies records in a [`store`]. [`JournaledMachine`]
-//! adds the state; [`engine`] adds the loop.
+//! A record ([`record`]) has a sequence number, time, entropy, kind and event, and a checksum that is
+//! chained to the record before. A [`Journal`] appends and verifies records in a [`store`].
+//! [`JournaledMachine`] adds the state. [`EventLoop`] adds deadlines, effects and outages; [`runner`]
+//! gives it a thread and an [`Inbox`].
 //!
-//! Opening a journal uses every record that verifies and sets the others aside under a name, with a
-//! [`Recovery`] that says so. Nothing is repaired silently, and nothing is deleted except by a
-//! [`compaction`], which keeps the state that the deleted events led to.
-//!
-//! # Reading order
-//!
-//! 1. [`engine`]: the loop. [`JournaledMachine`]: the state and the records together.
-//! 2. [`mod@journal`]: appending and reading. [`record`], [`header`]: the formats, with their changelogs.
-//! 3. [`store`]: sled, sealed files, and what is done about their faults.
-//! 4. [`recovery`], [`compaction`], [`base`], [`restore`]: damage, old history, copies.
-//!
-//! Where this crate stands: `docs/architecture.md`.
-
-pub mod engine;
-
-mod inbox;
-
-mod outage;
-
-pub mod journaled;
-
-pub mod journal;
-
-mod records;
-
-mod reader;
-
-pub mod record;
-
-mod checkpoint;
+//! When a journal is opened, whatever verifies is used; the rest is set aside under a name and
+//! reported as a [`Recovery`]. Nothing is repaired silently, and only a [`compaction`] deletes
+//! anything: it keeps the state that the deleted events led to.
 
 pub mod base;
-
-pub mod header;
-
-pub mod compaction;
-
-pub mod restore;
-
-pub mod store;
-
-pub mod recovery;
-
-pub mod error;
-
+mod checkpoint;
 pub mod clock;
-
+pub mod compaction;
+pub mod error;
+pub mod event_loop;
 pub mod failpoint;
+pub mod header;
+mod inbox;
+pub mod journal;
+pub mod journaled;
+mod outage;
+mod reader;
+pub mod record;
+mod records;
+pub mod recovery;
+pub mod restore;
+pub mod runner;
+pub mod store;
 
 pub use allexmaster_machine::{Machine, Mono, Stamp, Time, Wall};
 pub use base::Base;
 pub use clock::{Clock, Jump, MachineTime, SteadyClock, SystemClock, TimeSource};
 pub use compaction::{Bounds, Compaction, CompactionEnd, CompactionRequest};
-pub use engine::{Ended, Inbox, Mailbox, Performer, Refused, Stopped};
 pub use error::Error;
+pub use event_loop::{EventLoop, Performer};
 pub use failpoint::{BadFailpoint, Failpoint, Point};
 pub use journal::{Journal, MAX_BATCH, Options};
 pub use journaled::{JournaledMachine, Opened, Visit, Watch};
-pub use outage::Outage;
+pub use outage::{Outage, OutageBoard};
 pub use reader::Position;
 pub use records::{Recorded, Records};
 pub use recovery::Recovery;
 pub use restore::Restore;
+pub use runner::{Ended, Inbox, Mailbox, Refused, Stopped};

@@ -1,4 +1,4 @@
-//! Reads records in their order and lets nothing pass that does not verify.
+//! Reads records in order; stops at the first that does not verify.
 
 use crate::error::Error;
 use crate::record::{self, Checksum, Record, RecordError};

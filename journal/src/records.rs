@@ -1,4 +1,4 @@
-//! The records of a journal as events, for whoever reads it.
+//! The records of a journal, read as events.
 
 use std::marker::PhantomData;
 

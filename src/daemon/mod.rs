@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
-use allexmaster_journal::engine;
+use allexmaster_journal::runner;
 use allexmaster_journal::{Ended, Failpoint, SteadyClock};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -169,7 +169,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         zombies,
     } = boot::look_around(&options, pid, keeper, restored)?;
     let (pid_file, listeners, new) = claim_folder(&options, facts.pid.0, &mut inherited)?;
-    let (inbox, mailbox) = engine::inbox(EVENTS_MOST);
+    let (inbox, mailbox) = runner::inbox(EVENTS_MOST);
     for event in first_events {
         // The inbox is empty, and has room for more than these.
         let _ = inbox.try_send(event);
@@ -196,7 +196,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     let leave = Arc::clone(&hands.leave);
     let clock = SteadyClock::new(options.time.clone());
     let thread =
-        engine::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
+        runner::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
             what: "a thread for the loop",
             source,
         })?;

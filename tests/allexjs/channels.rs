@@ -14,7 +14,7 @@ use allexmaster::node::{child_socket, remove_left_behind};
 use allexmaster::process;
 use allexmaster::sessions::{Beginning, Inherited, Runtime, RuntimeOptions};
 use allexmaster_inspect::source::{Page, PageWish};
-use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
+use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, runner};
 use allexmaster_sessions::{Sessions, SessionsIdentity};
 use allexmaster_state::{
     Effect, Event, Incarnation, Need, Outcome, PerProtocol, Pid, Port, SpawnOrder, State,
@@ -70,8 +70,8 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let (live, _) =
             JournaledMachine::open(&folder.path().join("journal"), Options::default()).unwrap();
-        let (inbox, mailbox) = engine::inbox(64);
-        engine::start(live, mailbox, SystemClock, Idle).unwrap();
+        let (inbox, mailbox) = runner::inbox(64);
+        runner::start(live, mailbox, SystemClock, Idle).unwrap();
         let node = Launcher {
             program: PathBuf::from("sh"),
             arguments: ["-c", &script.replace('{', "{{").replace('}', "}}")]

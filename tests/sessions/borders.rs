@@ -15,7 +15,7 @@ use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
 };
 use allexmaster_journal::store::FakeDisk;
-use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
+use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, runner};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
 use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
@@ -166,7 +166,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         .build()
         .unwrap();
     runtime.block_on(async {
-        let (inbox, mailbox) = engine::inbox(16);
+        let (inbox, mailbox) = runner::inbox(16);
         let options = options(keeper, inbox.clone());
         let mut inherited = keeper.give_back();
         let beginning = match restore(&mut inherited) {
@@ -190,7 +190,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         };
         let store = Box::new(FakeDisk::new());
         let (rules, _) = JournaledMachine::<Rules>::with_store(store, Options::default()).unwrap();
-        let rules = engine::start(rules, mailbox, SystemClock, performer).unwrap();
+        let rules = runner::start(rules, mailbox, SystemClock, performer).unwrap();
         let result = until.await;
         sessions.lock().unwrap().take();
         let stop = Event::StopRequested {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use allexmaster_journal::engine;
+use allexmaster_journal::runner;
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{
     Clock, Error, JournaledMachine, Jump, Options, Performer, SteadyClock, TimeSource, Wall,
@@ -165,9 +165,9 @@ fn a_deadline_waits_its_own_time_whatever_is_done_to_the_clock() {
         let (script, bell) = (Script::new(), Bell::default());
         let place = Box::new(FakeDisk::new());
         let (live, _) = JournaledMachine::<Shelf>::at(place, Options::default()).unwrap();
-        let (inbox, mailbox) = engine::inbox(10);
+        let (inbox, mailbox) = runner::inbox(10);
         let clock = SteadyClock::new(script.clone());
-        let thread = engine::start(live, mailbox, clock, bell.clone()).unwrap();
+        let thread = runner::start(live, mailbox, clock, bell.clone()).unwrap();
         let look = || {
             inbox
                 .blocking_look(|state| (state.rung, state.alarm))

@@ -7,7 +7,7 @@ mod clock;
 mod compaction;
 mod contract;
 mod damage;
-mod engine;
+mod event_loop;
 #[cfg(unix)]
 mod file;
 mod folder;

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use allexmaster_journal::engine::{self, Inbox};
+use allexmaster_journal::runner::{self, Inbox};
 use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{
-    Clock, Ended, Error, JournaledMachine, Machine, Options, Outage, Performer, Recovery, Wall,
+    Clock, Ended, Error, EventLoop, JournaledMachine, Machine, Options, Outage, OutageBoard,
+    Performer, Recovery, Wall,
 };
 use proptest::prelude::*;
 
@@ -89,8 +90,8 @@ fn start_with(
 ) -> (Inbox<Shelf>, Thread) {
     let place = Box::new(patient.disk.clone());
     let (live, _) = JournaledMachine::at(place, Options::default()).unwrap();
-    let (inbox, mailbox) = engine::inbox(inbox_size);
-    let thread = engine::start(live, mailbox, clock, patient.clone()).unwrap();
+    let (inbox, mailbox) = runner::inbox(inbox_size);
+    let thread = runner::start(live, mailbox, clock, patient.clone()).unwrap();
     (inbox, thread)
 }
 
@@ -318,6 +319,89 @@ proptest! {
         prop_assert_eq!(numbers, (0..sent).collect::<Vec<_>>());
         let notes = patient.notes.lock().unwrap();
         prop_assert_eq!(&notes.told, &(1..=sent).collect::<Vec<_>>());
+        prop_assert_eq!(notes.performed_in_outage, 0);
+    }
+}
+
+/// What a seed of the simulated loop does next.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Turn(u64),
+    Break(Fault),
+    Repair,
+    Retry,
+    /// The power goes; so many bytes that no sync confirmed survive.
+    Crash(usize),
+}
+
+fn moves() -> impl Strategy<Value = Vec<Move>> {
+    let fault = prop_oneof![Just(Fault::Write), Just(Fault::Sync)];
+    let one = prop_oneof![
+        4 => (0..4_u64).prop_map(Move::Turn),
+        1 => fault.prop_map(Move::Break),
+        1 => Just(Move::Repair),
+        2 => Just(Move::Retry),
+        1 => (0..300_usize).prop_map(Move::Crash),
+    ];
+    prop::collection::vec(one, 0..60)
+}
+
+proptest! {
+    /// The loop without a thread, as a simulation drives it.
+    #[test]
+    fn a_loop_that_is_driven_step_by_step_keeps_its_promises_too(moves in moves()) {
+        let patient = Patient::default();
+        let begin = || {
+            let location = Box::new(patient.disk.clone());
+            let (machine, _) = JournaledMachine::at(location, Options::default()).unwrap();
+            let board = OutageBoard::default();
+            EventLoop::new(machine, TestClock::default(), patient.clone(), board)
+        };
+        let mut events = begin();
+        let mut made = 0;
+        for next in moves {
+            match next {
+                Move::Turn(count) if !events.is_suspended() => {
+                    let new = (made..made + count).map(put).collect();
+                    made += count;
+                    let flow = events.turn(new, false).unwrap();
+                    prop_assert!(flow.is_continue());
+                    events.maintain().unwrap();
+                }
+                Move::Turn(_) => {}
+                Move::Break(fault) => patient.disk.break_at(fault),
+                Move::Repair => patient.disk.repair(),
+                Move::Retry => {
+                    let was_suspended = events.is_suspended();
+                    prop_assert!(events.retry(0).unwrap().is_continue());
+                    prop_assert!(was_suspended || !events.is_suspended());
+                }
+                Move::Crash(kept) => {
+                    drop(events);
+                    patient.disk.crash(kept);
+                    patient.disk.repair();
+                    events = begin();
+                    // What had no effect yet may be there or not; a new life derives it again.
+                    let (numbers, _) = on_disk(&patient.disk);
+                    let told = patient.notes.lock().unwrap().told.last().copied();
+                    prop_assert!(told.unwrap_or(0) <= numbers.len() as u64);
+                    let after = numbers.len() as u64;
+                    patient.notes.lock().unwrap().told = (1..=after).collect();
+                }
+            }
+            prop_assert_eq!(events.wait().is_some(), events.is_suspended());
+        }
+        patient.disk.repair();
+        prop_assert!(events.retry(0).unwrap().is_continue());
+        prop_assert!(!events.is_suspended());
+        let state = events.machine().state().clone();
+        events.end(Ok(())).unwrap();
+        let (numbers, replayed) = on_disk(&patient.disk);
+        let notes = patient.notes.lock().unwrap();
+        let all: Vec<u64> = (1..=numbers.len() as u64).collect();
+        prop_assert_eq!(&notes.told, &all, "each event had its effect, once and in order");
+        prop_assert!(numbers.is_sorted_by(|before, after| before < after), "none twice");
+        prop_assert_eq!(replayed, state);
         prop_assert_eq!(notes.performed_in_outage, 0);
     }
 }

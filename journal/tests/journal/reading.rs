@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::engine::{self, Ended};
+use allexmaster_journal::runner::{self, Ended};
 use allexmaster_journal::{
     Error, Journal, JournaledMachine, Machine, Options, Performer, Position, Restore,
 };
@@ -145,8 +145,8 @@ impl Performer<Shelf> for Stopper {
 async fn the_loop_lends_its_journal_to_a_reader() {
     let folder = tempfile::tempdir().unwrap();
     let live = filled(folder.path());
-    let (inbox, mailbox) = engine::inbox::<Shelf>(8);
-    let thread = engine::start(live, mailbox, TestClock::default(), Stopper).unwrap();
+    let (inbox, mailbox) = runner::inbox::<Shelf>(8);
+    let thread = runner::start(live, mailbox, TestClock::default(), Stopper).unwrap();
     inbox.send(put(41)).await.unwrap();
     let last = inbox.read(|journal| journal.records(41).unwrap().count());
     assert_eq!(last.await.unwrap(), 1);

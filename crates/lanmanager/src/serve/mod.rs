@@ -20,9 +20,9 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use allexmaster_journal::engine::Ended;
+use allexmaster_journal::runner::Ended;
 use allexmaster_journal::{
-    self as journal, Failpoint, JournaledMachine, MachineTime, SteadyClock, engine,
+    self as journal, Failpoint, JournaledMachine, MachineTime, SteadyClock, runner,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -216,10 +216,10 @@ impl LanManager {
             Access::new(configuration.subnets),
             uuid::Uuid::new_v4().simple().to_string(),
         );
-        let (inbox, mailbox) = engine::inbox(INBOX_CAPACITY);
+        let (inbox, mailbox) = runner::inbox(INBOX_CAPACITY);
         let (decided_sender, mut decided) = mpsc::unbounded_channel();
         let courier = Courier::new(decided_sender);
-        let engine = engine::start(
+        let engine = runner::start(
             live,
             mailbox,
             SteadyClock::new(MachineTime::default()),

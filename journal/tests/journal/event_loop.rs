@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
-use allexmaster_journal::engine::{self, Inbox, Mailbox};
+use allexmaster_journal::runner::{self, Inbox, Mailbox};
 use allexmaster_journal::store::{FakeDisk, Fault};
 use allexmaster_journal::{Ended, Error, JournaledMachine, Options, Performer, Refused, Stopped};
 
@@ -56,11 +56,11 @@ fn live(disk: &FakeDisk) -> JournaledMachine<Shelf> {
 
 /// Fills an inbox, runs the loop over it on this thread, and gives what it ended with.
 fn run(scribe: &Scribe, fill: impl FnOnce(&Inbox<Shelf>)) -> Result {
-    let (inbox, mailbox) = engine::inbox(1000);
+    let (inbox, mailbox) = runner::inbox(1000);
     fill(&inbox);
     drop(inbox);
     let live = live(&scribe.disk);
-    engine::run(live, mailbox, TestClock::default(), scribe.clone())
+    runner::run(live, mailbox, TestClock::default(), scribe.clone())
 }
 
 #[test]
@@ -117,10 +117,10 @@ fn when_the_journal_cannot_be_written_nothing_is_performed_and_the_loop_ends() {
 fn a_deadline_rings_once_and_not_too_early() {
     let scribe = Scribe::default();
     let start = TestClock::default().now;
-    let (inbox, mailbox): (_, Mailbox<Shelf>) = engine::inbox(10);
+    let (inbox, mailbox): (_, Mailbox<Shelf>) = runner::inbox(10);
     inbox.try_send(Event::AlarmSet { at: start + 20 }).unwrap();
     let live = live(&scribe.disk);
-    let running = engine::start(live, mailbox, TestClock::default(), scribe.clone()).unwrap();
+    let running = runner::start(live, mailbox, TestClock::default(), scribe.clone()).unwrap();
     loop {
         let rung = inbox.blocking_look(|state| state.rung);
         if rung == Ok(1) {
@@ -145,9 +145,9 @@ fn a_deadline_rings_once_and_not_too_early() {
 #[tokio::test]
 async fn a_look_sees_everything_that_was_sent_before_it() {
     let scribe = Scribe::default();
-    let (inbox, mailbox) = engine::inbox(4);
+    let (inbox, mailbox) = runner::inbox(4);
     let live = live(&scribe.disk);
-    let running = engine::start(live, mailbox, TestClock::default(), scribe.clone()).unwrap();
+    let running = runner::start(live, mailbox, TestClock::default(), scribe.clone()).unwrap();
     for number in 1..=50 {
         inbox.send(put(number)).await.unwrap();
         assert_eq!(inbox.look(|state| state.events).await, Ok(number));
@@ -161,7 +161,7 @@ async fn a_look_sees_everything_that_was_sent_before_it() {
 
 #[test]
 fn a_full_inbox_gives_the_event_back() {
-    let (inbox, _mailbox) = engine::inbox::<Shelf>(1);
+    let (inbox, _mailbox) = runner::inbox::<Shelf>(1);
     inbox.try_send(put(1)).unwrap();
     assert_eq!(inbox.try_send(put(2)), Err(Refused::Full(put(2))));
 }
