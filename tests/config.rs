@@ -47,12 +47,9 @@ fn shown(error: &ConfigError) -> String {
     text
 }
 
+#[track_caller]
 fn snapshot(name: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(format!("cli__config_{name}"), text));
+    allexmaster_testkit::assert_snapshot(&format!("cli__config_{name}"), text);
 }
 
 #[test]

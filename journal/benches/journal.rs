@@ -15,14 +15,26 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use allexmaster_journal::{JournaledMachine, Machine, Options, Stamp, SystemClock, Wall};
+use allexmaster_testkit::report::size;
 use serde::{Deserialize, Serialize};
 
-const ROUNDS: usize = 11;
-/// Per round, as `GROUPED_EVENTS`: so many that seals and checkpoints have their share.
-const SINGLE_EVENTS: u64 = 2_500;
+fn rounds() -> usize {
+    size(11, 1)
+}
+
+/// Per round, as `grouped_events`: so many that seals and checkpoints have their share.
+fn single_events() -> u64 {
+    size(2_500, 50)
+}
 const GROUP: usize = 64;
-const GROUPED_EVENTS: u64 = 64_000;
-const MILLION: u64 = 1_000_000;
+
+fn grouped_events() -> u64 {
+    size(64_000, 640)
+}
+
+fn many_events() -> u64 {
+    size(1_000_000, 5_000)
+}
 
 /// Counts, and does nothing else: what is measured is the journal.
 struct Counter;
@@ -98,7 +110,11 @@ fn event(number: u64) -> Event {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [_, "fill", folder, group] => fill_and_die(Path::new(folder), group.parse().unwrap()),
+        [_, "fill", folder, group, events] => fill_and_die(
+            Path::new(folder),
+            group.parse().unwrap(),
+            events.parse().unwrap(),
+        ),
         [_, "open", folder] => open_and_tell(Path::new(folder)),
         [_, "hold"] => println!("{}", resident_kilobytes()),
         _ => measure_all(),
@@ -113,7 +129,8 @@ fn measure_all() {
     measure_groups(folder.path(), length);
     for group in [GROUP, 1] {
         // One by one a million takes minutes and shows what a tenth shows.
-        measure_million(folder.path(), group);
+        let events = many_events() / if group == 1 { 10 } else { 1 };
+        measure_million(folder.path(), group, events);
     }
 }
 
@@ -122,13 +139,13 @@ fn measure_single(folder: &Path, length: usize) {
         JournaledMachine::<Counter>::open(&folder.join("single"), Options::default()).unwrap();
     let (raw, ours) = in_turn(
         || {
-            rate(SINGLE_EVENTS, || {
-                raw_append(folder, length, 1, SINGLE_EVENTS)
+            rate(single_events(), || {
+                raw_append(folder, length, 1, single_events())
             })
         },
         || {
-            rate(SINGLE_EVENTS, || {
-                commit_in_groups(&mut live, 1, SINGLE_EVENTS)
+            rate(single_events(), || {
+                commit_in_groups(&mut live, 1, single_events())
             })
         },
     );
@@ -144,13 +161,13 @@ fn measure_groups(folder: &Path, length: usize) {
         JournaledMachine::<Counter>::open(&folder.join("groups"), Options::default()).unwrap();
     let (raw, ours) = in_turn(
         || {
-            rate(SINGLE_EVENTS, || {
-                raw_append(folder, length, 1, SINGLE_EVENTS)
+            rate(single_events(), || {
+                raw_append(folder, length, 1, single_events())
             })
         },
         || {
-            rate(GROUPED_EVENTS, || {
-                commit_in_groups(&mut live, GROUP, GROUPED_EVENTS)
+            rate(grouped_events(), || {
+                commit_in_groups(&mut live, GROUP, grouped_events())
             })
         },
     );
@@ -163,13 +180,14 @@ fn measure_groups(folder: &Path, length: usize) {
 
 /// The medians of both, measured turn by turn, so that a busy moment of the machine hits both.
 fn in_turn(mut raw: impl FnMut() -> f64, mut ours: impl FnMut() -> f64) -> (f64, f64) {
-    let (mut raws, mut ourses): (Vec<f64>, Vec<f64>) = (0..ROUNDS).map(|_| (raw(), ours())).unzip();
+    let (mut raws, mut ourses): (Vec<f64>, Vec<f64>) =
+        (0..rounds()).map(|_| (raw(), ours())).unzip();
     raws.sort_by(f64::total_cmp);
     ourses.sort_by(f64::total_cmp);
-    (raws[ROUNDS / 2], ourses[ROUNDS / 2])
+    (raws[rounds() / 2], ourses[rounds() / 2])
 }
 
-fn measure_million(folder: &Path, group: usize) {
+fn measure_million(folder: &Path, group: usize, events: u64) {
     let journal = folder.join(format!("million-{group}"));
     let program = std::env::current_exe().unwrap();
     let began = Instant::now();
@@ -177,6 +195,7 @@ fn measure_million(folder: &Path, group: usize) {
         .arg("fill")
         .arg(&journal)
         .arg(group.to_string())
+        .arg(events.to_string())
         .output()
         .unwrap();
     print!("{}", String::from_utf8_lossy(&fill.stdout));
@@ -216,9 +235,8 @@ fn measure_replay(journal: &Path) {
 }
 
 /// In a process of its own: records events, tells its memory, and dies without a clean end.
-fn fill_and_die(folder: &Path, group: usize) {
+fn fill_and_die(folder: &Path, group: usize, events: u64) {
     let before = resident_kilobytes();
-    let events = if group == 1 { MILLION / 10 } else { MILLION };
     let (mut live, _) = JournaledMachine::<Counter>::open(folder, Options::default()).unwrap();
     commit_in_groups(&mut live, group, events);
     println!("{events} events in groups of {group}, then kill -9");

@@ -22,20 +22,24 @@ use allexmaster_state::{
     LanEffect, Launcher, ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer,
     SessionEffect, Settings, State, Timestamp, step,
 };
+use allexmaster_testkit::report::size;
 use serde_json::{Map, json};
 
 /// So many services die at the same moment.
 const DEATHS_AT_ONCE: u32 = 16;
 /// Decided upon in one measurement.
-const EVENTS: usize = 300_000;
+fn event_count() -> usize {
+    size(300_000, 10_000)
+}
 /// The best of so many measurements counts: what disturbs can only slow down.
-const ROUNDS: u32 = 5;
+fn rounds() -> u32 {
+    size(5, 1)
+}
 /// What `step` must do at least.
 const EVENTS_PER_SECOND_LEAST: f64 = 1_000_000.0;
 
 fn main() {
-    let few = measure(1_000);
-    let many = measure(10_000);
+    let [few, many] = [size(1_000, 20), size(10_000, 200)].map(measure);
     let growth = few / many;
     // ln(10,000 · 3) / ln(1,000 · 3): what lookups in an ordered tree of the ports may cost more.
     let logarithmic = (30_000_f64).ln() / (3_000_f64).ln();
@@ -54,7 +58,7 @@ fn main() {
 fn measure(needs: u32) -> f64 {
     let (state, events) = Life::record(needs);
     let mut best = f64::MAX;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let mut state = state.clone();
         let events = events.clone();
         let start = Instant::now();
@@ -66,7 +70,7 @@ fn measure(needs: u32) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
         black_box(&state);
     }
-    let rate = EVENTS as f64 / best;
+    let rate = event_count() as f64 / best;
     let is_spawn = |recorded: &&Recorded| matches!(recorded.event, Event::ChildSpawned { .. });
     let spawned = events.iter().filter(is_spawn).count();
     println!(
@@ -103,14 +107,14 @@ impl Life {
         let state = life.state.clone();
         life.recorded.clear();
         let mut next = 0;
-        while life.recorded.len() < EVENTS {
+        while life.recorded.len() < event_count() {
             for _ in 0..DEATHS_AT_ONCE {
                 life.kill(next);
                 next = (next + 1) % needs;
             }
             life.drain();
         }
-        life.recorded.truncate(EVENTS);
+        life.recorded.truncate(event_count());
         (state, life.recorded)
     }
 

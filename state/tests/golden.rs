@@ -11,12 +11,11 @@
 use std::collections::BTreeSet;
 
 use allexmaster_state::{Event, Identity, Incarnation};
+use allexmaster_testkit::assert_snapshot;
 use serde_json::json;
 
 #[path = "support/samples.rs"]
 mod samples;
-#[path = "support/snapshots.rs"]
-mod snapshots;
 
 /// The accepted bytes.
 const GOLDEN: &str = include_str!("../../snapshots/state__golden_events.snap");
@@ -34,7 +33,7 @@ fn line(event: &Event) -> String {
 #[test]
 fn the_bytes_of_every_kind_of_event_are_the_accepted_ones() {
     let lines: Vec<String> = one_of_each().iter().map(line).collect();
-    snapshots::assert("golden_events", &lines.join("\n"));
+    assert_snapshot("state__golden_events", &lines.join("\n"));
 }
 
 #[test]

@@ -1,110 +1,14 @@
 //! A master that died, and the next one that finds its children.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use allexmaster::child::{AbortAfterFork, Children};
 use allexmaster::launch::INCARNATION_VARIABLE;
 use allexmaster::process::{self, find_survivors};
 use allexmaster_keeper::os;
 use allexmaster_state::{Event, Identity, JournalId, Outcome, Signal, Survivor};
-use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process_group};
 use serde_json::json;
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
-use super::bench::{Bench, incarnation, journal, launchers, options, silent, until};
-
-/// The folder in which the process below is to play a master.
-const FOLDER_VARIABLE: &str = "ALLEXMASTER_TEST_FOLDER_OF_DYING_MASTER";
-
-/// Not a test by itself: the test below starts this program anew with only this function, to have a
-/// master that dies right after the fork, before it could record anything.
-#[tokio::test]
-async fn a_master_dies_right_after_the_fork() {
-    let Some(folder) = std::env::var_os(FOLDER_VARIABLE).map(PathBuf::from) else {
-        return;
-    };
-    let (sink, mut events) = mpsc::channel(8);
-    let journal = journal(&folder);
-    let options = options(&folder, &journal, launchers([]), Some(AbortAfterFork(1)));
-    Children::new(Handle::current(), sink, options).spawn(silent(5, json!({})));
-    panic!("this process goes on: {:?}", events.recv().await);
-}
-
-/// A child whose master died right after the fork.
-fn orphan(bench: &Bench) -> Survivor {
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "adoption::a_master_dies_right_after_the_fork"])
-        .env(FOLDER_VARIABLE, bench.folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert_eq!(
-        std::os::unix::process::ExitStatusExt::signal(&status),
-        Some(6),
-        "{status}"
-    );
-    let mut found = find_survivors(&journal(bench.folder.path()), &[])
-        .unwrap()
-        .found;
-    assert_eq!(found.len(), 1, "{found:?}");
-    found.remove(0)
-}
-
-/// The end of somebody else's child is told as long as it is a zombie; after that, Linux 6.15 and
-/// later still tell it.
-fn assert_told(outcome: &Outcome, expected: &Outcome) {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map(|part| part.parse().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= (6, 15) || !matches!(outcome, Outcome::Lost(_)) {
-        assert_eq!(outcome, expected);
-    }
-}
-
-#[tokio::test]
-async fn a_child_that_nobody_recorded_is_found_adopted_and_its_end_told() {
-    let mut bench = Bench::new(launchers([]));
-    let Survivor {
-        incarnation: found,
-        identity,
-    } = orphan(&bench);
-    assert_eq!(found, incarnation(5));
-    bench.logged("Service", "serves nothing").await;
-    bench
-        .children
-        .adopt(found, "Service".into(), identity.clone());
-    // A second order to adopt it does nothing.
-    bench
-        .children
-        .adopt(found, "Service".into(), identity.clone());
-    assert_eq!(bench.children.count(), 1);
-    bench
-        .children
-        .signal(found, identity.clone(), Signal::Terminate);
-    assert_told(&bench.outcome().await, &Outcome::Exited(0));
-    assert_eq!(bench.children.count(), 0);
-}
-
-#[tokio::test]
-async fn an_adopted_child_that_is_killed_is_told_so() {
-    let mut bench = Bench::new(launchers([]));
-    let Survivor {
-        incarnation,
-        identity,
-    } = orphan(&bench);
-    bench
-        .children
-        .adopt(incarnation, "Service".into(), identity.clone());
-    let group = RawPid::from_raw(identity.pid.0.try_into().unwrap()).unwrap();
-    kill_process_group(group, RawSignal::KILL).unwrap();
-    assert_told(&bench.outcome().await, &Outcome::Signaled(9));
-}
+use super::bench::{Bench, incarnation, journal, launchers, silent, until};
 
 #[tokio::test]
 async fn a_process_that_is_another_one_by_now_is_not_adopted() {

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
+use allexmaster_testkit::assert_snapshot;
 use allexmaster_testkit::lan::{Lan, need};
 use allexmaster_testkit::master::Master;
 use allexmaster_testkit::processes::{Signal, lives, signal};
@@ -35,7 +36,7 @@ fn the_help_teaches() {
     ] {
         let output = run(&arguments);
         assert!(output.status.success());
-        allexmaster_testkit::snapshot!(format!("cli__{name}"), text(&output.stdout));
+        assert_snapshot(&format!("cli__{name}"), &text(&output.stdout));
     }
 }
 

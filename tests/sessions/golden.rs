@@ -85,9 +85,7 @@ fn the_log_of_version_2_is_read_for_ever() {
             format!("{number}: {event}")
         })
         .collect();
-    insta::with_settings!({snapshot_path => "../../snapshots", prepend_module_to_snapshot => false}, {
-        insta::assert_snapshot!("sessions__golden_unacked", told.join("\n"));
-    });
+    allexmaster_testkit::assert_snapshot("sessions__golden_unacked", &told.join("\n"));
     // What goes on from here is what this program would have said itself.
     for (line, _) in sessions.connections() {
         assert_eq!(

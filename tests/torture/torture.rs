@@ -58,13 +58,20 @@ struct Arguments {
     /// The folder with the programs allexmaster and allexlanmanager; without it, those of this build
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
+    /// A run of seconds for the gate: seed 1, 10 engines, 6 services
+    #[arg(long, conflicts_with_all = ["seed", "kills", "children"])]
+    small: bool,
     /// What `cargo bench` says to every bench
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if arguments.small {
+        arguments.seed = Some(1);
+        (arguments.kills, arguments.children) = (10, 6);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let seed = arguments
         .seed

@@ -18,21 +18,29 @@ use allexmaster_lanmanager::{Door, LanManager, Options};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::handshake::dial;
 use allexmaster_protocol::pump::{Inbox, Opened};
+use allexmaster_testkit::report::size;
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 
-const NEEDS: usize = 1_000;
-const RUNS: usize = 5;
+fn need_count() -> usize {
+    size(1_000, 20)
+}
+fn runs() -> usize {
+    size(5, 1)
+}
 
 #[tokio::main]
 async fn main() {
     let checked = listen_apart();
     println!("needs   LanManager   bare connections   ratio   shutdown");
-    for _ in 0..RUNS {
+    for _ in 0..runs() {
         let baseline = bare_connections(checked).await;
         let (taken, shutdown) = thousand_needs(checked).await;
         let ratio = taken.as_secs_f64() / baseline.as_secs_f64();
-        println!("{NEEDS:<7} {taken:>10.1?}   {baseline:>16.1?}   {ratio:>5.1}   {shutdown:>8.1?}");
+        println!(
+            "{:<7} {taken:>10.1?}   {baseline:>16.1?}   {ratio:>5.1}   {shutdown:>8.1?}",
+            need_count()
+        );
     }
 }
 
@@ -50,7 +58,7 @@ fn listen_apart() -> SocketAddr {
 
 async fn bare_connections(address: SocketAddr) -> Duration {
     let began = Instant::now();
-    for _ in 0..NEEDS {
+    for _ in 0..need_count() {
         drop(TcpStream::connect(address).await.unwrap());
     }
     began.elapsed()
@@ -60,7 +68,8 @@ async fn thousand_needs(checked: SocketAddr) -> (Duration, Duration) {
     let folder = tempfile::tempdir().unwrap();
     let files = folder.path().join(".allexlanmanager");
     std::fs::create_dir_all(&files).unwrap();
-    let needs = (0..NEEDS).map(|number| json!({"instancename": name(number), "modulename": "m"}));
+    let needs =
+        (0..need_count()).map(|number| json!({"instancename": name(number), "modulename": "m"}));
     let needs = Value::Array(needs.collect());
     std::fs::write(files.join("needs"), needs.to_string()).unwrap();
     let running = LanManager::start(Options::embedded(folder.path()))
@@ -86,9 +95,9 @@ async fn bid_for_all(address: SocketAddr, checked: SocketAddr) -> Duration {
     let send = |frame: Value| outgoing.send(&frame.to_string()).unwrap();
     send(json!(["root", [null, {"ip": {"name": "bench", "role": "user"}}]]));
     let mut began = Instant::now();
-    let mut sessions = vec![String::new(); NEEDS];
+    let mut sessions = vec![String::new(); need_count()];
     let mut accepted = 0;
-    while accepted < NEEDS {
+    while accepted < need_count() {
         let WireItem::Text(text) = incoming.recv().await.unwrap().item else {
             continue;
         };
@@ -113,7 +122,7 @@ async fn bid_for_all(address: SocketAddr, checked: SocketAddr) -> Duration {
                 let session = &answer["introduce"]["session"];
                 send(json!(["ready-0", [session, null]]));
                 began = Instant::now();
-                for number in 0..NEEDS {
+                for number in 0..need_count() {
                     let call = json!(["!", ["subConnect", [name(number), {"role": "user"}]]]);
                     send(json!([format!("sub-{number}"), [session, null], call]));
                 }

@@ -81,13 +81,10 @@ fn words(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+#[track_caller]
 fn assert_words(name: &str, text: &str, folder: &Path) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
     let text = text.replace(&folder.display().to_string(), "FOLDER");
-    settings.bind(|| insta::assert_snapshot!(format!("lanmanager__{name}"), text));
+    allexmaster_testkit::assert_snapshot(&format!("lanmanager__{name}"), &text);
 }
 
 #[test]

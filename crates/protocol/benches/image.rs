@@ -18,13 +18,20 @@ use allexmaster_protocol::server::{
     ConnectionId, Event, Grant, Output, Peer, Server, ServerOptions, ServiceId, TableId,
 };
 use allexmaster_protocol::table::TableDescription;
+use allexmaster_testkit::report::size;
 use serde_json::json;
 
-const CONNECTIONS: usize = 1_000;
-const ROWS: usize = 1_000;
+fn connection_count() -> usize {
+    size(1_000, 20)
+}
+fn row_count() -> usize {
+    size(1_000, 20)
+}
 const FOLLOWERS_OF_ALL: usize = 10;
 /// The best of so many measurements counts: what disturbs can only slow down.
-const ROUNDS: u32 = 20;
+fn rounds() -> u32 {
+    size(20, 1)
+}
 /// The fields of a running service, as the LanManager's table has them.
 const FIELDS: [&str; 8] = [
     "instancename",
@@ -40,8 +47,10 @@ const FIELDS: [&str; 8] = [
 fn main() {
     let server = server();
     println!(
-        "{CONNECTIONS} connections with a session each, {ROWS} rows in two tables, {} queries",
-        CONNECTIONS + FOLLOWERS_OF_ALL
+        "{} connections with a session each, {} rows in two tables, {} queries",
+        connection_count(),
+        row_count(),
+        connection_count() + FOLLOWERS_OF_ALL
     );
     let text = serde_json::to_vec(&server).unwrap();
     let bytes = postcard::to_allocvec(&server).unwrap();
@@ -64,7 +73,7 @@ fn report(format: &str, size: usize, write: Duration, read: Duration) {
 }
 
 fn best<Made>(make: impl Fn() -> Made) -> Duration {
-    (0..ROUNDS)
+    (0..rounds())
         .map(|_| {
             let start = Instant::now();
             let made = make();
@@ -88,7 +97,7 @@ fn server() -> Server {
             named_filters: BTreeMap::new(),
         })
     });
-    for number in 0..CONNECTIONS {
+    for number in 0..connection_count() {
         let connection = server
             .open(0, CarrierKind::Socket, Peer::default())
             .unwrap();
@@ -99,7 +108,7 @@ fn server() -> Server {
             follow(&mut server, connection, &session, json!("*"));
         }
     }
-    for number in 0..ROWS {
+    for number in 0..row_count() {
         let row = json!({
             "instancename": format!("Service{number}"), "modulename": "allex_timeservice",
             "ipaddress": "127.0.0.1", "tcpport": 15_000 + number, "httpport": 16_000 + number,

@@ -8,7 +8,7 @@
 //! | [`ports`], [`disk`], [`processes`] | what a test takes of the machine, and sees of it |
 //! | [`installation`] | the JavaScript programs of AllexJS |
 //! | [`report`] | figures, one a line |
-//! | [`snapshot!`] | one way to compare with an accepted snapshot |
+//! | [`assert_snapshot`] | comparing with an accepted snapshot (feature `snapshots`) |
 //! | [`lan`], [`master`], [`tool`] | the programs, and what can be said to them (feature `programs`) |
 //!
 //! How tests are made, and what cannot run where: `docs/testing.md`.
@@ -30,13 +30,15 @@ pub mod master;
 pub mod ports;
 pub mod processes;
 pub mod report;
+#[cfg(feature = "snapshots")]
 mod snapshot;
 
 #[cfg(feature = "programs")]
 pub mod tool;
 pub mod wait;
 
-pub use snapshot::SNAPSHOTS;
+#[cfg(feature = "snapshots")]
+pub use snapshot::assert_snapshot;
 
 /// What a check found wrong, in words.
 pub type Finding<T> = Result<T, String>;

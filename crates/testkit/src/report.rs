@@ -13,6 +13,11 @@ pub fn sizes<const COUNT: usize>(default: [usize; COUNT], small: [usize; COUNT])
     sizes
 }
 
+/// A size of a bench: the full one, or that of `--small`.
+pub fn size<T>(full: T, small: T) -> T {
+    if is_small() { small } else { full }
+}
+
 /// Whether the gate asks for a run of seconds.
 pub fn is_small() -> bool {
     std::env::args().any(|text| text == "--small")

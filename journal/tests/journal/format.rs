@@ -7,11 +7,9 @@ use proptest::prelude::*;
 
 use crate::support::Shelf;
 
+#[track_caller]
 pub(crate) fn snapshot(name: &str, content: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.bind(|| insta::assert_snapshot!(format!("journal__{name}"), content));
+    allexmaster_testkit::assert_snapshot(&format!("journal__{name}"), content);
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -13,7 +13,6 @@ mod file;
 mod folder;
 mod format;
 mod journaled;
-mod kill;
 mod messages;
 mod outage;
 mod reading;

@@ -6,8 +6,6 @@
     reason = "a test that cannot go on says so and ends"
 )]
 
-#[path = "../support/snapshots.rs"]
-mod snapshots;
 mod story;
 mod transcript;
 

@@ -8,9 +8,9 @@ use allexmaster_state::{
     Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
     RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
 };
+use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;
 
-use crate::snapshots;
 use crate::transcript;
 
 /// The address that the LanManager sees this machine under.
@@ -110,8 +110,9 @@ impl Story {
     }
 
     /// Compares with the accepted snapshot.
+    #[track_caller]
     pub(crate) fn end(&self, name: &str) {
-        snapshots::assert(name, &self.text);
+        assert_snapshot(&format!("state__{name}"), &self.text);
     }
 
     /// Any event.

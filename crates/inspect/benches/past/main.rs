@@ -26,12 +26,17 @@ use allexmaster_state::{
     ModuleName, Need, Outcome, PerProtocol, Pid, Recorded, ResponseAnswer, Settings, State,
     Timestamp, step,
 };
+use allexmaster_testkit::report::size;
 use terminal::Terminal;
 use uuid::Uuid;
 
-const EVENTS: u64 = 1_000_000;
+fn event_count() -> u64 {
+    size(1_000_000, 1_000)
+}
 const SERVICES: u64 = 200;
-const JUMPS: u64 = 100;
+fn jump_count() -> u64 {
+    size(100, 3)
+}
 
 fn main() {
     if let Ok(journal) = std::env::var(terminal::EXPLORED) {
@@ -69,16 +74,18 @@ fn main() {
     );
 
     let mut jumps: Vec<f64> = Vec::new();
-    for number in 0..JUMPS {
-        let target = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % EVENTS + 1;
+    for number in 0..jump_count() {
+        let target = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % event_count() + 1;
         let began = Instant::now();
         past.state_after(target).unwrap();
         jumps.push(began.elapsed().as_secs_f64() * 1000.0);
     }
     jumps.sort_by(f64::total_cmp);
     println!(
-        "jump to any of {EVENTS} events: median {:.1} ms, longest of {JUMPS} {:.1} ms (goal 100)",
+        "jump to any of {} events: median {:.1} ms, longest of {} {:.1} ms (goal 100)",
+        event_count(),
         jumps[jumps.len() / 2],
+        jumps.len(),
         jumps[jumps.len() - 1]
     );
 
@@ -90,7 +97,7 @@ fn main() {
         reading.take_into(&mut index);
         std::thread::yield_now();
     }
-    assert_eq!(index.last(), EVENTS);
+    assert_eq!(index.last(), event_count());
     println!(
         "the explorer knows all of them after {:.1} s",
         began.elapsed().as_secs_f64()
@@ -106,23 +113,26 @@ fn main() {
 fn in_a_terminal(journal: &Path) {
     let began = Instant::now();
     let mut terminal = Terminal::start(journal);
-    let shows = |event: u64| move |screen: &str| screen.contains(&format!("#{event} of {EVENTS} "));
-    terminal.wait_until(shows(EVENTS));
+    let shows = |event: u64| {
+        move |screen: &str| screen.contains(&format!("#{event} of {} ", event_count()))
+    };
+    terminal.wait_until(shows(event_count()));
     let first = began.elapsed().as_secs_f64() * 1000.0;
     let early = terminal.type_until("g500000\r", shows(500_000));
     terminal.wait_until(|screen| !screen.contains("reading:"));
     let read = began.elapsed().as_secs_f64();
-    let mut jumps: Vec<f64> = (1..=JUMPS)
+    let mut jumps: Vec<f64> = (1..=jump_count())
         .map(|number| {
-            let target = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % EVENTS + 1;
+            let target = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) % event_count() + 1;
             terminal.type_until(&format!("g{target}\r"), shows(target))
         })
         .collect();
     jumps.sort_by(f64::total_cmp);
     println!(
         "time machine in a terminal: first screen {first:.0} ms, all read {read:.1} s, a jump before that \
-         {early:.0} ms, then median {:.0} ms, longest of {JUMPS} {:.0} ms; memory {} kB (goal 200000)",
+         {early:.0} ms, then median {:.0} ms, longest of {} {:.0} ms; memory {} kB (goal 200000)",
         jumps[jumps.len() / 2],
+        jumps.len(),
         jumps[jumps.len() - 1],
         terminal.peak_kilobytes()
     );
@@ -146,7 +156,7 @@ fn write(folder: &Path) {
             event,
         };
         *state = step(std::mem::take(state), recorded).0;
-        sequence >= EVENTS
+        sequence >= event_count()
     };
     push(
         &mut state,

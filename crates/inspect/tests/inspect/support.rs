@@ -57,12 +57,11 @@ pub(crate) fn said(
 }
 
 /// Compares with the accepted snapshot `cli__journal_<name>.snap`.
+#[track_caller]
 pub(crate) fn assert_snapshot(name: &str, text: impl Display) {
     let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
     // Where the repository is, is no matter of the output.
     settings.add_filter(r"/\S*/tests/journals/", "tests/journals/");
-    settings.bind(|| insta::assert_snapshot!(format!("cli__journal_{name}"), text.to_string()));
+    let _bound = settings.bind_to_scope();
+    allexmaster_testkit::assert_snapshot(&format!("cli__journal_{name}"), &text.to_string());
 }

@@ -106,16 +106,14 @@ fn running(prose: &str) -> Scenario {
     scenario
 }
 
+#[track_caller]
 fn assert_transcript(snapshot: &str, scenario: Scenario) {
     assert_text(snapshot, &scenario.text());
 }
 
+#[track_caller]
 fn assert_text(snapshot: &str, text: &str) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(format!("lanmanager__{snapshot}"), text));
+    allexmaster_testkit::assert_snapshot(&format!("lanmanager__{snapshot}"), text);
 }
 
 #[test]

@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use crate::setting::{AT_ONCE, FOR_EVER, Master, Setting, dead_port, live_port, time};
 
 /// Identifiers differ from run to run: each is replaced by a short name.
+#[track_caller]
 fn assert_conversation(name: &str, lines: &[String]) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(format!("lanmanager__{name}"), lines.join("\n")));
+    allexmaster_testkit::assert_snapshot(
+        &format!("lanmanager__{name}"),
+        &lines.join(
+            "
+",
+        ),
+    );
 }
 
 #[tokio::test]

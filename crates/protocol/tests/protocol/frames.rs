@@ -13,12 +13,9 @@ use allexmaster_protocol::table::DataEvent;
 use serde_json::{Value, json};
 
 /// Compares with `snapshots/protocol__<name>.snap`.
+#[track_caller]
 pub(crate) fn assert_snapshot(name: &str, content: impl AsRef<str>) {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../snapshots"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!(format!("protocol__{name}"), content.as_ref()));
+    allexmaster_testkit::assert_snapshot(&format!("protocol__{name}"), content.as_ref());
 }
 
 #[test]

@@ -1,15 +1,24 @@
 //! Killed at any moment, by `kill -9` and at each named point: no acknowledged event is lost.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails the test")]
+
+#[path = "../journal/support.rs"]
+mod support;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 
 use allexmaster_journal::{CompactionRequest, JournaledMachine, Options};
+use allexmaster_testkit::chance::Chance;
+use allexmaster_testkit::harness::run;
+use allexmaster_testkit::tests;
 
 use crate::support::{Shelf, TestClock, put};
 
-const FOLDER: &str = "JOURNAL_TEST_FOLDER";
-const FAILPOINT: &str = "JOURNAL_TEST_FAILPOINT";
+/// The first argument of the program where it is the process that the tests kill; the folder follows,
+/// and a failpoint.
+const WRITER: &str = "writer";
 const KILLS: u32 = 30;
 const ALL_THAT_CAN_GO: CompactionRequest = CompactionRequest {
     keep: 0,
@@ -17,24 +26,34 @@ const ALL_THAT_CAN_GO: CompactionRequest = CompactionRequest {
     dry_run: false,
 };
 
-/// Not a test but the process that the tests below kill: it appends for ever, and says what was
-/// acknowledged. Without a folder to do it in, it does nothing.
-#[test]
-fn writer_that_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER) else {
-        return;
-    };
-    let failpoint = std::env::var(FAILPOINT).ok();
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        [WRITER, folder] => write(Path::new(folder), None),
+        [WRITER, folder, failpoint] => write(Path::new(folder), Some(failpoint)),
+        _ => {
+            return run(tests![
+                thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds,
+                death_at_each_named_point_is_survived,
+                death_at_each_point_of_a_compaction_is_survived,
+            ]);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Appends for ever, and says what was acknowledged, until nobody listens.
+fn write(folder: &Path, failpoint: Option<&str>) {
     let options = Options {
         failpoint: failpoint.map(|setting| setting.parse().unwrap()),
-        bounds: None,
+        ..Options::default()
     };
-    let (mut live, opened) = JournaledMachine::<Shelf>::open(Path::new(&folder), options).unwrap();
+    let (mut live, opened) = JournaledMachine::<Shelf>::open(folder, options).unwrap();
     let mut clock = TestClock::default();
     let mut output = std::io::stdout();
     let tell = |output: &mut std::io::Stdout, last: u64| {
-        // A line of its own: the test harness writes to the same output.
-        writeln!(output, "\nacknowledged {last}").and_then(|()| output.flush())
+        writeln!(output, "acknowledged {last}").and_then(|()| output.flush())
     };
     let mut told = tell(&mut output, opened.last);
     for (round, size) in [1, 64, 3, 200, 1, 1, 30].into_iter().cycle().enumerate() {
@@ -62,15 +81,9 @@ fn writer_that_is_killed() {
 
 fn start_writer(folder: &Path, failpoint: Option<&str>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["kill::writer_that_is_killed", "--exact", "--nocapture"])
-        .env(FOLDER, folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null());
-    if let Some(failpoint) = failpoint {
-        command.env(FAILPOINT, failpoint);
-    }
-    command.spawn().unwrap()
+    command.arg(WRITER).arg(folder).args(failpoint);
+    let quiet = command.stdout(Stdio::piped()).stderr(Stdio::null());
+    quiet.spawn().unwrap()
 }
 
 /// The last number that the writer said before its end, or before it has said `patience` numbers.
@@ -105,14 +118,12 @@ fn inspect(folder: &Path, acknowledged: u64) -> u64 {
     opened.last
 }
 
-#[test]
 fn thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds() {
     let folder = tempfile::tempdir().unwrap();
-    let mut random = 12_345_u32;
+    let mut chance = Chance::new(12_345);
     let mut last = 0;
     for _ in 0..KILLS {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let patience = (random >> 16) as usize % 30;
+        let patience = chance.below(30);
         let mut writer = start_writer(folder.path(), None);
         let acknowledged = last_acknowledged(&mut writer, patience);
         writer.kill().unwrap();
@@ -126,7 +137,6 @@ fn thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds() {
     assert!(removed > 1_000, "kills met compactions, too: {removed}");
 }
 
-#[test]
 fn death_at_each_named_point_is_survived() {
     // Event 20 is in the second batch; the first ends with event 1.
     for (failpoint, left) in [
@@ -144,7 +154,6 @@ fn death_at_each_named_point_is_survived() {
     }
 }
 
-#[test]
 fn death_at_each_point_of_a_compaction_is_survived() {
     for (failpoint, begins_after) in [
         ("compaction-verified:1", false),
