@@ -1,21 +1,14 @@
-//! The task of one connection: reads, writes, and reports how it ended.
+//! The task of one connection of the sessions: the pump, over a socket that outlives this process.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::pump::{Link, READ_BYTES, Turn, pump};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
 use super::runtime::Shared;
 use super::socket::ResumableSocket;
 use allexmaster_sessions::{ConnectionName, Input, Mark};
-
-/// How much is read from a socket at once.
-const READ_BYTES: usize = 16 * 1_024;
-/// How long the last bytes may take to leave when this side closes.
-const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the runtime reaches the task of a connection.
 #[derive(Debug, Default)]
@@ -26,97 +19,85 @@ pub(super) struct PumpHandle {
     pub(super) cut: Notify,
 }
 
+struct ResumableLink {
+    shared: Arc<Shared>,
+    name: ConnectionName,
+    socket: ResumableSocket,
+    handle: Arc<PumpHandle>,
+}
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     name: ConnectionName,
     socket: ResumableSocket,
-    pump: Arc<PumpHandle>,
+    handle: Arc<PumpHandle>,
 ) {
-    let reason = tokio::select! {
-        reason = run(&shared, &name, &socket, &pump) => Some(reason),
-        () = pump.cut.notified() => None,
+    let link = ResumableLink {
+        shared,
+        name,
+        socket,
+        handle,
     };
+    let reason = tokio::select! {
+        reason = pump(&link) => Some(reason),
+        () = link.handle.cut.notified() => None,
+    };
+    let ResumableLink {
+        shared,
+        name,
+        socket,
+        handle,
+    } = link;
     socket.shut_down();
-    shared.close(&name, &pump);
+    shared.close(&name, &handle);
     if let Some(reason) = reason {
         shared.enter(Input::Ended { name, reason });
     }
 }
 
-/// Reads and writes until one of it ends.
-async fn run(
-    shared: &Arc<Shared>,
-    name: &ConnectionName,
-    socket: &ResumableSocket,
-    pump: &PumpHandle,
-) -> CloseReason {
-    let mut finish_until = None;
-    loop {
-        let work = match work(shared, name, socket) {
-            Ok(work) => work,
-            Err(error) => return io_reason(&error),
-        };
-        if work == Work::Finished {
-            return CloseReason::ByUs;
-        }
-        if finish_until.is_none() && shared.is_finishing(name) {
-            finish_until = Some(Instant::now() + FINISH_PATIENCE);
-        }
-        let reading = finish_until.is_none() && shared.may_read(name);
-        tokio::select! {
-            ready = socket.readable(), if reading => {
-                match ready {
-                    Ok(mut ready) => match read(shared, name, socket) {
-                        Ok(0) => return CloseReason::ByPeer,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return io_reason(&error),
-                    },
-                    Err(error) => return io_reason(&error),
-                }
+impl Link for ResumableLink {
+    fn turn(&self) -> io::Result<Turn> {
+        let Self {
+            shared,
+            name,
+            socket,
+            ..
+        } = self;
+        Ok(Turn {
+            writing: socket.pipe_len()? > 0 || shared.chunk(name, 1).is_some(),
+            reading: shared.may_read(name),
+            finishing: shared.is_finishing(name),
+        })
+    }
+
+    async fn read(&self) -> io::Result<usize> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match read(&self.shared, &self.name, &self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                read => return read,
             }
-            ready = socket.writable(), if work == Work::Write => {
-                match ready {
-                    Ok(mut ready) => match write(shared, name, socket) {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return io_reason(&error),
-                    },
-                    Err(error) => return io_reason(&error),
-                }
-            }
-            () = pump.wake.notified() => {}
-            () = shared.room_again(), if !reading && finish_until.is_none() => {}
-            () = until(finish_until) => return CloseReason::ByUs,
         }
     }
-}
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
+    async fn write(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            match write(&self.shared, &self.name, &self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                written => return written,
+            }
+        }
     }
-}
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Work {
-    Write,
-    Nothing,
-    /// Everything is sent, and nothing may follow.
-    Finished,
-}
-
-fn work(shared: &Shared, name: &ConnectionName, socket: &ResumableSocket) -> io::Result<Work> {
-    if socket.pipe_len()? > 0 || shared.chunk(name, 1).is_some() {
-        return Ok(Work::Write);
+    async fn changed(&self) {
+        self.handle.wake.notified().await;
     }
-    Ok(if shared.is_finishing(name) {
-        Work::Finished
-    } else {
-        Work::Nothing
-    })
+
+    async fn readable_again(&self) {
+        self.shared.room_again().await;
+    }
 }
 
 /// Takes in what has come. Logged before it leaves the socket.
@@ -158,21 +139,6 @@ fn write(shared: &Arc<Shared>, name: &ConnectionName, socket: &ResumableSocket) 
             let written = socket.write(&bytes)?;
             let unwritten = (bytes.len() - written) as u64;
             shared.mark(name, Mark::Taken(end - unwritten));
-        }
-    }
-}
-
-fn io_reason(error: &io::Error) -> CloseReason {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    // A peer that was killed resets the connection: for everybody but itself it has closed it.
-    if matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    ) {
-        CloseReason::ByPeer
-    } else {
-        CloseReason::Io {
-            reason: error.to_string(),
         }
     }
 }
