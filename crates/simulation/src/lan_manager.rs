@@ -3,7 +3,7 @@
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_lanmanager::rules::{self, Event, Files, Need, Settings};
-use allexmaster_lanmanager::serve::{Access, Front, Rules, Task};
+use allexmaster_lanmanager::serve::{Access, Rules, Sessions, Task};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::server::{ConnectionId, Output, Peer};
 use allexmaster_state::Port;
@@ -31,7 +31,7 @@ pub(crate) struct LanManager {
 
 struct Parts {
     live: JournaledMachine<Rules>,
-    front: Front,
+    front: Sessions,
 }
 
 impl LanManager {
@@ -82,7 +82,7 @@ impl World {
             }
         };
         let prefix = format!("l{}_", lan_manager.run);
-        let front = Front::new(Access::new(Vec::new()), prefix);
+        let front = Sessions::new(Access::new(Vec::new()), prefix);
         lan_manager.parts = Some(Parts { live, front });
         let files = Files {
             needs: lan_manager.needs.clone(),
