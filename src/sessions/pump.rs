@@ -1,22 +1,15 @@
-//! The task of one connection: reads, writes, and reports how it ended.
+//! The task of one connection of the sessions: the pump, over a socket that outlives this process.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use allexmaster_protocol::close::CloseReason;
+use allexmaster_protocol::pump::{Link, Turn, pump};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
 
 use super::runtime::Shared;
 use super::socket::ResumableSocket;
-use allexmaster_sessions::transfer::{
-    SendState, Transfer, close_reason, read_some, send_state, write_some,
-};
+use allexmaster_sessions::transfer::{SendState, Transfer, read_some, send_state, write_some};
 use allexmaster_sessions::{ConnectionName, Input};
-
-/// How long the last bytes may take to leave when this side closes.
-const FINISH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How the runtime reaches the task of a connection.
 #[derive(Debug, Default)]
@@ -27,82 +20,88 @@ pub(super) struct PumpHandle {
     pub(super) cut: Notify,
 }
 
+struct ResumableLink {
+    shared: Arc<Shared>,
+    name: ConnectionName,
+    socket: ResumableSocket,
+    handle: Arc<PumpHandle>,
+}
+
 /// Serves a connection until it ends.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     name: ConnectionName,
     socket: ResumableSocket,
-    pump: Arc<PumpHandle>,
+    handle: Arc<PumpHandle>,
 ) {
-    let reason = tokio::select! {
-        reason = run(&shared, &name, &socket, &pump) => Some(reason),
-        () = pump.cut.notified() => None,
+    let link = ResumableLink {
+        shared,
+        name,
+        socket,
+        handle,
     };
+    let reason = tokio::select! {
+        reason = pump(&link) => Some(reason),
+        () = link.handle.cut.notified() => None,
+    };
+    let ResumableLink {
+        shared,
+        name,
+        socket,
+        handle,
+    } = link;
     socket.shut_down();
-    shared.close(&name, &pump);
+    shared.close(&name, &handle);
     if let Some(reason) = reason {
         shared.enter(Input::Ended { name, reason });
     }
 }
 
-/// Reads and writes until one of it ends.
-async fn run(
-    shared: &Arc<Shared>,
-    name: &ConnectionName,
-    socket: &ResumableSocket,
-    pump: &PumpHandle,
-) -> CloseReason {
-    let mut connection = Connection {
-        shared,
-        name,
-        socket,
-    };
-    let mut finish_until = None;
-    loop {
-        let sending = match send_state(&mut connection) {
-            Ok(sending) => sending,
-            Err(error) => return close_reason(&error),
-        };
-        if sending == SendState::Finished {
-            return CloseReason::ByUs;
-        }
-        if finish_until.is_none() && shared.is_finishing(name) {
-            finish_until = Some(Instant::now() + FINISH_PATIENCE);
-        }
-        let reading = finish_until.is_none() && shared.may_read(name);
-        tokio::select! {
-            ready = socket.readable(), if reading => {
-                match ready {
-                    Ok(mut ready) => match read_some(&mut connection) {
-                        Ok(0) => return CloseReason::ByPeer,
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return close_reason(&error),
-                    },
-                    Err(error) => return close_reason(&error),
-                }
-            }
-            ready = socket.writable(), if sending == SendState::Pending => {
-                match ready {
-                    Ok(mut ready) => match write_some(&mut connection) {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                        Err(error) => return close_reason(&error),
-                    },
-                    Err(error) => return close_reason(&error),
-                }
-            }
-            () = pump.wake.notified() => {}
-            () = shared.room_again(), if !reading && finish_until.is_none() => {}
-            () = until(finish_until) => return CloseReason::ByUs,
+impl ResumableLink {
+    fn connection(&self) -> Connection<'_> {
+        Connection {
+            shared: &self.shared,
+            name: &self.name,
+            socket: &self.socket,
         }
     }
 }
 
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
+impl Link for ResumableLink {
+    fn turn(&self) -> io::Result<Turn> {
+        Ok(Turn {
+            writing: send_state(&mut self.connection())? == SendState::Pending,
+            reading: self.shared.may_read(&self.name),
+            finishing: self.shared.is_finishing(&self.name),
+        })
+    }
+
+    async fn read(&self) -> io::Result<usize> {
+        loop {
+            let mut ready = self.socket.readable().await?;
+            match read_some(&mut self.connection()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                read => return read,
+            }
+        }
+    }
+
+    async fn write(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            match write_some(&mut self.connection()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                written => return written,
+            }
+        }
+    }
+
+    async fn changed(&self) {
+        self.handle.wake.notified().await;
+    }
+
+    async fn readable_again(&self) {
+        self.shared.room_again().await;
     }
 }
 

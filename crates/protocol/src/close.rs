@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::frame::FrameError;
 use crate::framing::FramingError;
 
-/// Which carrier a connection uses: it decides who pings whom, and how a request that is not
+/// What carries a connection: it decides who pings whom, and how a request that is not
 /// understood is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CarrierKind {
@@ -72,7 +72,7 @@ pub enum CloseReason {
         /// The bound.
         limit: usize,
     },
-    /// The connection could not be opened as the carrier demands.
+    /// The connection could not be opened.
     #[error("the peer did not complete the handshake: {reason}")]
     Handshake {
         /// What went wrong.

@@ -28,7 +28,7 @@ pub(crate) struct Connections(BTreeMap<ConnectionName, Connection>);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Connection {
-    /// The framing; none where the carrier does it (TLS).
+    /// The framing; none where the connection is encrypted and its own pump does it.
     wire: Option<Wire>,
     owner: Owner,
     /// It ends when everything is sent.

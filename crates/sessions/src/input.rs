@@ -96,7 +96,7 @@ pub enum Input {
         /// How far.
         mark: Mark,
     },
-    /// Something came over a connection whose carrier does the framing (TLS).
+    /// Something came over an encrypted connection, whose own pump does the framing.
     Carried {
         /// Over which connection.
         name: ConnectionName,
@@ -147,7 +147,7 @@ pub enum Input {
     Timeout,
 }
 
-/// What a carrier delivers: [`WireItem`], in a form that can be logged.
+/// What an encrypted connection delivers: [`WireItem`], in a form that can be logged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Item {
@@ -176,7 +176,7 @@ pub enum Mark {
 pub enum Output {
     /// There are bytes to be sent: [`Sessions::chunk`](crate::Sessions::chunk).
     Write(ConnectionName),
-    /// A text is to be sent over a connection whose carrier does the framing.
+    /// A text is to be sent over an encrypted connection.
     Carry(ConnectionName, String),
     /// A connection is to be closed when everything is sent; then it [`Ended`](Input::Ended).
     Finish(ConnectionName),

@@ -14,8 +14,6 @@
 
 use std::io;
 
-use allexmaster_protocol::close::CloseReason;
-
 use crate::connections::Progress;
 use crate::input::{ConnectionName, Input, Mark};
 
@@ -192,24 +190,6 @@ pub fn reconcile(transfer: &mut impl Transfer, progress: Progress) -> io::Result
     }
     Ok(())
 }
-
-/// Why a connection has ended, as its error says.
-#[must_use]
-pub fn close_reason(error: &io::Error) -> CloseReason {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    // A peer that was killed resets the connection: for everybody but itself it has closed it.
-    if matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
-    ) {
-        CloseReason::ByPeer
-    } else {
-        CloseReason::Io {
-            reason: error.to_string(),
-        }
-    }
-}
-
 fn mark(transfer: &mut impl Transfer, mark: Mark) -> io::Result<()> {
     let name = transfer.name().clone();
     transfer.enter(Input::Marked { name, mark })

@@ -6,7 +6,7 @@ use std::io;
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_sessions::transfer::{
-    SendState, Transfer, close_reason, read_some, reconcile, send_state, write_some,
+    SendState, Transfer, read_some, reconcile, send_state, write_some,
 };
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, LanProtocol, Output, ReplayedEffects,
@@ -377,7 +377,7 @@ impl Master {
         if self.loss.is_some() || env.broken.is_some() {
             return Err(Killed);
         }
-        let reason = how.unwrap_or_else(|error| close_reason(&error));
+        let reason = how.unwrap_or_else(|error| CloseReason::from_io(&error));
         self.forget(env, name);
         let name = name.clone();
         self.enter(env, Input::Ended { name, reason })

@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::check::Checker;
-use super::front::{Front, Task};
 use super::listen::Arrival;
+use super::sessions::{Sessions, Task};
 use crate::rules::Rules;
 use crate::rules::{Effect, Event, State};
 
@@ -80,7 +80,7 @@ pub(super) enum HubEnd {
 
 /// The ends that the hub holds.
 pub(super) struct Hub {
-    pub(super) front: Front,
+    pub(super) sessions: Sessions,
     pub(super) inbox: JournalInbox<Rules>,
     pub(super) decided: mpsc::UnboundedReceiver<Decided>,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
@@ -93,14 +93,14 @@ pub(super) struct Hub {
 
 impl Hub {
     pub(super) fn new(
-        front: Front,
+        sessions: Sessions,
         inbox: JournalInbox<Rules>,
         decided: mpsc::UnboundedReceiver<Decided>,
         arrivals: mpsc::Receiver<Arrival>,
         runtime_revision: watch::Sender<u64>,
     ) -> Self {
         Self {
-            front,
+            sessions,
             inbox,
             decided,
             arrivals,
@@ -120,7 +120,7 @@ impl Hub {
             if self.settle().await.is_break() {
                 break HubEnd::JournalFailed;
             }
-            let timeout = self.front.server.poll_timeout();
+            let timeout = self.sessions.server.poll_timeout();
             let timeout = timeout.map(|at| self.began + Duration::from_millis(at));
             tokio::select! {
                 _ = &mut stop => break HubEnd::Asked,
@@ -137,7 +137,7 @@ impl Hub {
                         break HubEnd::JournalFailed;
                     }
                 }
-                () = sleep_until(timeout) => self.front.server.handle_timeout(self.now()),
+                () = sleep_until(timeout) => self.sessions.server.handle_timeout(self.now()),
             }
         };
         self.checks.shutdown().await;
@@ -153,7 +153,7 @@ impl Hub {
     fn welcome(&mut self, arrival: Arrival, deliveries: &mpsc::Sender<Delivery>) {
         let Arrival { door, peer, opened } = arrival;
         let address = peer.address;
-        match self.front.server.open(self.now(), door.carrier(), peer) {
+        match self.sessions.server.open(self.now(), door.carrier(), peer) {
             Ok(connection) => {
                 let inbox = Inbox {
                     connection: connection.0,
@@ -170,13 +170,13 @@ impl Hub {
         let connection = ConnectionId(delivery.connection);
         let now = self.now();
         match delivery.item {
-            WireItem::Text(text) => self.front.server.receive(now, connection, &text),
-            WireItem::Alive => self.front.server.traffic(now, connection),
+            WireItem::Text(text) => self.sessions.server.receive(now, connection, &text),
+            WireItem::Alive => self.sessions.server.traffic(now, connection),
             WireItem::Closed(reason) => {
                 // What the hub closed itself was told already.
                 if self.outgoing.remove(&connection).is_some() {
                     log_cut(connection, &reason);
-                    self.front.server.closed(connection, reason);
+                    self.sessions.server.closed(connection, reason);
                 }
             }
         }
@@ -185,7 +185,7 @@ impl Hub {
     fn perform(&mut self, effects: Vec<Effect>) {
         let now = self.now();
         for effect in effects {
-            self.front.perform(now, effect);
+            self.sessions.perform(now, effect);
         }
     }
 
@@ -195,7 +195,7 @@ impl Hub {
         let now = self.now();
         let mut events = VecDeque::new();
         loop {
-            while let Some(output) = self.front.server.poll_output() {
+            while let Some(output) = self.sessions.server.poll_output() {
                 match output {
                     Output::Send { connection, text } => self.send(connection, &text),
                     Output::Close { connection, reason } => {
@@ -204,10 +204,10 @@ impl Hub {
                             outgoing.close();
                         }
                     }
-                    Output::Event(event) => self.front.handle(now, event),
+                    Output::Event(event) => self.sessions.handle(now, event),
                 }
             }
-            let Some(task) = self.front.poll_task() else {
+            let Some(task) = self.sessions.poll_task() else {
                 break;
             };
             match task {
@@ -243,7 +243,7 @@ impl Hub {
             // Every other end is delivered. This one too, but until then the server would go on.
             self.outgoing.remove(&connection);
             log_cut(connection, &reason);
-            self.front.server.closed(connection, reason);
+            self.sessions.server.closed(connection, reason);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  doors ──arrivals──► hub ◄──texts── connections       engine (own thread)
-//!                       │ └─► front ──rules::Event──► journal ─► step
+//!                       │ └─► sessions ─rules::Event─► journal ─► step
 //!                       │       ▲                                 │
 //!          checks ◄─────┤       └───────── rules::Effect ◄────────┘
 //!   needs.runtime ◄─────┘
@@ -10,10 +10,10 @@
 
 mod access;
 mod check;
-mod front;
 mod hub;
 mod listen;
 mod runtime_file;
+mod sessions;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -28,8 +28,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 pub use self::access::Access;
-pub use self::front::{Front, Task};
 pub use self::listen::Door;
+pub use self::sessions::{Sessions, Task};
 pub use crate::rules::Rules;
 
 use self::hub::{Courier, Decided, Hub, HubEnd};
@@ -212,7 +212,7 @@ impl LanManager {
             .map(|bound| (bound.door, bound.address))
             .collect();
         let settings = settings(&options, &configuration);
-        let front = Front::new(
+        let sessions = Sessions::new(
             Access::new(configuration.subnets),
             uuid::Uuid::new_v4().simple().to_string(),
         );
@@ -226,7 +226,14 @@ impl LanManager {
             courier,
         )
         .map_err(StartError::Thread)?;
-        let front = tell_start(front, &inbox, &mut decided, configuration.files, settings).await?;
+        let sessions = tell_start(
+            sessions,
+            &inbox,
+            &mut decided,
+            configuration.files,
+            settings,
+        )
+        .await?;
         let (runtime_sender, runtime_receiver) = watch::channel(0);
         let writer = runtime_file::keep(options.directory, inbox.clone(), runtime_receiver);
         let writer = tokio::spawn(writer);
@@ -236,7 +243,7 @@ impl LanManager {
             tracing::info!(door = %bound.door, address = %bound.address, "listening");
             doors.spawn(listen::accept_all(bound, arrival_sender.clone()));
         }
-        let hub = Hub::new(front, inbox, decided, arrivals, runtime_sender);
+        let hub = Hub::new(sessions, inbox, decided, arrivals, runtime_sender);
         let (stop, stopped) = oneshot::channel();
         let parts = Parts {
             hub,
@@ -393,12 +400,12 @@ fn settings(options: &Options, configuration: &files::Configuration) -> Settings
 /// Tells the rules that the LanManager started, and the tables what the rules say,
 /// before anybody can look at them.
 async fn tell_start(
-    mut front: Front,
+    mut sessions: Sessions,
     inbox: &journal::Inbox<Rules>,
     decided: &mut mpsc::UnboundedReceiver<Decided>,
     files: crate::rules::Files,
     settings: Settings,
-) -> Result<Front, StartError> {
+) -> Result<Sessions, StartError> {
     let mut first = true;
     for files in files.into_parts() {
         let part = Event::FilesRead { first, files };
@@ -421,10 +428,10 @@ async fn tell_start(
             Decided::Effects(effects) => {
                 effects
                     .into_iter()
-                    .for_each(|effect| front.perform(0, effect));
+                    .for_each(|effect| sessions.perform(0, effect));
             }
             Decided::JournalFailed => return Err(StartError::Stillborn),
         }
     }
-    Ok(front)
+    Ok(sessions)
 }

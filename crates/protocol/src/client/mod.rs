@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!             introduce, claim, call, …                 receive, traffic, closed
-//! application ─────────────────────────►  Client  ◄───────────────────────────── carrier
+//! application ─────────────────────────►  Client  ◄───────────────────────────── wire
 //!             ◄─────────────────────────          ─────────────────────────────►
 //!                   poll_event                             poll_transmit
 //! ```
@@ -147,7 +147,7 @@ pub enum ClientEvent {
         /// What it says.
         error: RemoteError,
     },
-    /// The connection is of no use any more: close the carrier. Every open call has been answered
+    /// The connection is of no use any more: close it. Every open call has been answered
     /// with an error; so will be every call that is made later.
     Closed {
         /// Why.

@@ -116,7 +116,7 @@ impl Server {
         self.event(Event::ConnectionEnded { connection, reason });
     }
 
-    /// Closes a connection: what is left to send goes first, then the carrier is told.
+    /// Closes a connection: what is left to send goes first, then [`Output::Close`].
     pub fn disconnect(&mut self, connection: ConnectionId, reason: CloseReason) {
         if self.connections.contains_key(&connection) {
             self.outputs.push_back(Output::Close {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              open, receive, traffic, closed              accept, refuse, answer,
-//!   carriers ─────────────────────────────────►  Server ◄── push_state, kill, put_row ── application
+//!   wires ────────────────────────────────────►  Server ◄── push_state, kill, put_row ── application
 //!            ◄─────────────────────────────────         ──►
 //!                  Output::Send, Close                   Output::Event
 //! ```

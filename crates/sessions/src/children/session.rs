@@ -171,7 +171,7 @@ impl Session {
         self.take_events(now);
     }
 
-    /// The carrier saw a sign of life that is no text.
+    /// A sign of life came that is no text.
     pub fn traffic(&mut self, now: u64) {
         self.client.traffic(now);
     }

@@ -101,7 +101,7 @@ impl Lan {
         }
     }
 
-    /// The LanManager was reached. Gives the framing; none where the carrier does it (TLS).
+    /// The LanManager was reached. Gives the framing; none where the connection is encrypted and its own pump does it.
     pub(crate) fn dialed(
         &mut self,
         now: u64,

@@ -1,4 +1,4 @@
-//! The front with the real rules and a clock that the test moves.
+//! The sessions with the real rules and a clock that the test moves.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::access::Access;
-use super::{Front, Task};
+use super::{Sessions, Task};
 use crate::rules::{self, Files, Need, Settings, State};
 
 /// A LanManager without sockets, disk and clock.
 struct Simulation {
-    front: Front,
+    sessions: Sessions,
     state: State,
     sequence: u64,
     now: u64,
@@ -25,7 +25,7 @@ struct Simulation {
 impl Simulation {
     fn with_need(name: &str) -> Self {
         let mut simulation = Self {
-            front: Front::new(Access::new(Vec::new()), "s".to_owned()),
+            sessions: Sessions::new(Access::new(Vec::new()), "s".to_owned()),
             state: State::default(),
             sequence: 0,
             now: 0,
@@ -58,24 +58,24 @@ impl Simulation {
         let (state, effects) = rules::step(std::mem::take(&mut self.state), stamp, event);
         self.state = state;
         for effect in effects {
-            self.front.perform(self.now, effect);
+            self.sessions.perform(self.now, effect);
         }
     }
 
     /// Lets everything happen that can happen now; all ports answer.
     fn settle(&mut self) {
         loop {
-            while let Some(output) = self.front.server.poll_output() {
+            while let Some(output) = self.sessions.server.poll_output() {
                 match output {
                     Output::Send { connection, text } => {
                         self.sent
                             .push((connection, serde_json::from_str(&text).unwrap()));
                     }
                     Output::Close { connection, .. } => self.closed.push(connection),
-                    Output::Event(event) => self.front.handle(self.now, event),
+                    Output::Event(event) => self.sessions.handle(self.now, event),
                 }
             }
-            match self.front.poll_task() {
+            match self.sessions.poll_task() {
                 None => return,
                 Some(Task::Event(event)) => self.event(event),
                 Some(Task::CheckPorts { check, .. }) => self.event(rules::Event::PortsChecked {
@@ -93,7 +93,7 @@ impl Simulation {
     fn pass(&mut self, milliseconds: u64) {
         let end = self.now + milliseconds;
         loop {
-            let server = self.front.server.poll_timeout();
+            let server = self.sessions.server.poll_timeout();
             let rules = self.state.next_deadline().map(|(at, _)| at.0);
             let next = server.into_iter().chain(rules).min();
             let Some(at) = next.filter(|at| *at <= end) else {
@@ -101,7 +101,7 @@ impl Simulation {
                 return;
             };
             self.now = self.now.max(at);
-            self.front.server.handle_timeout(self.now);
+            self.sessions.server.handle_timeout(self.now);
             if rules.is_some_and(|at| at <= self.now) {
                 self.event(rules::Event::DeadlineReached);
             }
@@ -115,14 +115,14 @@ impl Simulation {
             ..Peer::default()
         };
         let opened = self
-            .front
+            .sessions
             .server
             .open(self.now, CarrierKind::WebSocket, peer);
         opened.unwrap()
     }
 
     fn ask(&mut self, connection: ConnectionId, request: &Value) -> Value {
-        self.front
+        self.sessions
             .server
             .receive(self.now, connection, &request.to_string());
         self.settle();
@@ -249,7 +249,7 @@ impl Simulation {
             Act::Pass(milliseconds) => return self.pass(milliseconds),
             Act::Close(place) => {
                 let reason = allexmaster_protocol::close::CloseReason::ByPeer;
-                self.front.server.closed(connection(place), reason);
+                self.sessions.server.closed(connection(place), reason);
                 return self.settle();
             }
             Act::Introduce(place, credentials) => {
@@ -270,7 +270,7 @@ impl Simulation {
             Act::Text(place, text) => (place, text),
         };
         let (place, text) = request;
-        self.front
+        self.sessions
             .server
             .receive(self.now, connection(place), &text);
         self.settle();
@@ -295,11 +295,14 @@ impl Simulation {
     fn assert_consistent(&self) {
         self.state.check().unwrap();
         let (open, services) = self.counts();
-        let rows = |table| self.front.server.table(table).unwrap().len();
-        assert_eq!(rows(self.front.tables.needs), open);
-        assert_eq!(rows(self.front.tables.services), services);
-        assert_eq!(self.front.sessions.len(), self.front.server.session_count());
-        assert!(self.front.requests.len() <= self.front.sessions.len() * 4);
+        let rows = |table| self.sessions.server.table(table).unwrap().len();
+        assert_eq!(rows(self.sessions.tables.needs), open);
+        assert_eq!(rows(self.sessions.tables.services), services);
+        assert_eq!(
+            self.sessions.sessions.len(),
+            self.sessions.server.session_count()
+        );
+        assert!(self.sessions.requests.len() <= self.sessions.sessions.len() * 4);
     }
 }
 
@@ -320,8 +323,8 @@ proptest! {
         simulation.pass(60_000);
         simulation.assert_consistent();
         prop_assert_eq!(simulation.counts().1, 0);
-        prop_assert!(simulation.front.requests.is_empty());
-        prop_assert!(simulation.front.openings.nobody_waits());
+        prop_assert!(simulation.sessions.requests.is_empty());
+        prop_assert!(simulation.sessions.openings.nobody_waits());
     }
 }
 
@@ -366,13 +369,13 @@ fn a_bidder_whose_session_ends_leaves_nothing_behind() {
         &json!(["w", [needs, null], ["!", ["subConnect", ["Later", {}]]]]),
     );
     simulation
-        .front
+        .sessions
         .server
         .closed(master, allexmaster_protocol::close::CloseReason::ByPeer);
     simulation.settle();
-    assert!(simulation.front.sessions.is_empty());
-    assert!(simulation.front.requests.is_empty());
-    assert!(simulation.front.openings.nobody_waits());
+    assert!(simulation.sessions.sessions.is_empty());
+    assert!(simulation.sessions.requests.is_empty());
+    assert!(simulation.sessions.openings.nobody_waits());
     assert_eq!(simulation.counts(), (1, 0));
 }
 
@@ -382,19 +385,19 @@ fn whoever_leaves_before_it_is_welcome_is_gone() {
     let master = simulation.connect();
     let request = json!(["i", [null, {"ip": {"name": "x", "role": "user"}}]]);
     simulation
-        .front
+        .sessions
         .server
         .receive(0, master, &request.to_string());
-    let Some(Output::Event(event)) = simulation.front.server.poll_output() else {
+    let Some(Output::Event(event)) = simulation.sessions.server.poll_output() else {
         panic!("an introduction is decided upon");
     };
-    simulation.front.handle(0, event);
+    simulation.sessions.handle(0, event);
     simulation
-        .front
+        .sessions
         .server
         .closed(master, allexmaster_protocol::close::CloseReason::ByPeer);
     let before = simulation.state.clone();
     simulation.settle();
     assert_eq!(simulation.state, before);
-    assert!(simulation.front.requests.is_empty());
+    assert!(simulation.sessions.requests.is_empty());
 }

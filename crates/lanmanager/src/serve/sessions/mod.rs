@@ -78,9 +78,9 @@ pub enum Task {
     },
 }
 
-/// The front of the LanManager.
+/// All sessions of the LanManager, from texts of connections to events of the rules and back.
 #[derive(Debug)]
-pub struct Front {
+pub struct Sessions {
     /// The server end of all connections.
     pub server: Server,
     access: Access,
@@ -106,7 +106,7 @@ enum Request {
     Call { token: Token, session: SessionId },
 }
 
-/// What the front knows of a session.
+/// One session.
 #[derive(Debug)]
 struct Session {
     /// The master whose root session it is or is below of; none below a root session
@@ -127,8 +127,8 @@ enum KnownAs {
     Bidder,
 }
 
-impl Front {
-    /// A front without connections. `identifier_prefix` must be another one for each
+impl Sessions {
+    /// No connections yet. `identifier_prefix` must be another one for each
     /// start: sessions are remembered by their identifiers over restarts.
     #[must_use]
     pub fn new(access: Access, identifier_prefix: String) -> Self {

@@ -4,10 +4,10 @@ use allexmaster_protocol::frame::RemoteError;
 use allexmaster_protocol::table::RowKey;
 use serde_json::{Map, Value, json};
 
-use super::{Front, Request, Task};
+use super::{Request, Sessions, Task};
 use crate::rules::{Effect, Opening, Refusal, Reply, RequestId, Row};
 
-impl Front {
+impl Sessions {
     /// Does what the rules decided. Times are milliseconds of a clock that does not go back.
     pub fn perform(&mut self, now: u64, effect: Effect) {
         match effect {

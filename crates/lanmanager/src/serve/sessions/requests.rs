@@ -5,7 +5,7 @@ use allexmaster_protocol::server::{ServiceId, Token};
 use serde_json::Value;
 
 use super::arguments::Arguments;
-use super::{Front, KnownAs, ROOT, Request, SUBSERVICES, Task};
+use super::{KnownAs, ROOT, Request, SUBSERVICES, Sessions, Task};
 use crate::rules::{
     self, Descriptor, InstanceName, MasterId, ModuleName, Need, NeedError, Opening, RequestId,
     Ticket,
@@ -42,7 +42,7 @@ enum Outcome {
     Answer(Value),
 }
 
-impl Front {
+impl Sessions {
     /// Takes a call that the server does not answer itself.
     pub(super) fn call(&mut self, caller: Caller, method: &str, arguments: Vec<Value>) {
         let arguments = Arguments::new(arguments);
