@@ -102,7 +102,6 @@ impl Shared {
         if dialing.is_some() {
             dialer::begin(self, &mut self.lock());
         }
-        self.obey(&mut self.lock());
         self.emit.notify_one();
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allexmaster_journal::Outage;
+use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Mark, OutboxAck, Output, ReplayedEffects, Sessions,
@@ -92,7 +93,7 @@ pub(super) struct Inner {
     pub(super) dial: Option<AbortHandle>,
     /// Channels of children that were given back, and that the sessions do not know.
     pub(super) spare: BTreeMap<ConnectionName, OwnedFd>,
-    armed: Option<u64>,
+    armed: Option<Mono>,
 }
 
 impl Runtime {
@@ -254,11 +255,7 @@ impl Runtime {
 
     /// Sends what is left to be sent, and ends all connections.
     pub async fn end(&self) {
-        {
-            let mut inner = self.shared.lock();
-            inner.sessions.finish_all();
-            self.shared.obey(&mut inner);
-        }
+        self.shared.enter(Input::Stopping);
         let ended = async {
             loop {
                 let empty = self.shared.empty.notified();
@@ -280,8 +277,8 @@ impl std::fmt::Debug for Runtime {
 }
 
 /// Milliseconds of the host's clock that is never set: the same for every process.
-fn now() -> u64 {
-    allexmaster_keeper::os::monotonic()
+fn now() -> Mono {
+    Mono(allexmaster_keeper::os::monotonic())
 }
 
 /// The name of a child's connection.
@@ -307,8 +304,8 @@ impl Shared {
             self.forget(&log_name(*generation));
             inner.log = None;
         }
-        inner.sessions.handle(now, input);
-        self.obey(&mut inner);
+        let outputs = inner.sessions.handle(now, input);
+        self.obey(&mut inner, outputs);
     }
 
     pub(super) fn mark(self: &Arc<Self>, name: &ConnectionName, mark: Mark) {
@@ -385,8 +382,8 @@ impl Shared {
     }
 
     /// Does what the sessions want.
-    pub(super) fn obey(self: &Arc<Self>, inner: &mut Inner) {
-        while let Some(output) = inner.sessions.poll() {
+    fn obey(self: &Arc<Self>, inner: &mut Inner, outputs: Vec<Output>) {
+        for output in outputs {
             self.obey_one(inner, output);
         }
         let timeout = inner.sessions.poll_timeout();
@@ -474,7 +471,7 @@ impl Shared {
             let sleep = async {
                 match at {
                     Some(at) => {
-                        let wait = at.saturating_sub(now());
+                        let wait = at.since(now());
                         tokio::time::sleep(Duration::from_millis(wait)).await;
                     }
                     None => std::future::pending().await,

@@ -18,14 +18,8 @@ use std::os::unix::fs::FileExt as _;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use allexmaster_sessions::{Input, Sessions};
-
-/// The version of the snapshot and of the inputs. Sessions of another version cannot be made again.
-///
-/// Changelog:
-/// - 2: sessions in parts of their own; bytes and marks are inputs.
-/// - 1: the first.
-pub const SESSIONS_VERSION: u32 = 2;
+use allexmaster_machine::{Machine as _, Mono};
+use allexmaster_sessions::{Input, SESSIONS_VERSION, Sessions};
 
 /// A log of so many bytes after its snapshot gets a new one: it is replayed in some tens of
 /// milliseconds, which is what a restart may take.
@@ -80,7 +74,7 @@ struct SnapshotIn {
     sessions: Sessions,
 }
 
-/// The kind of the first record; the kinds of inputs are [`Input::kind`].
+/// The kind of the first record; the kinds of inputs are those of the machine.
 const SNAPSHOT: u8 = 0;
 
 impl SessionLog {
@@ -131,8 +125,6 @@ impl SessionLog {
         while let Some((kind, payload)) = next(&mut rest) {
             replay(&mut sessions, kind, payload)?;
         }
-        // What it would do now has been done, or is asked for again.
-        while sessions.poll().is_some() {}
         let end = (bytes.len() - rest.len()) as u64;
         let log = Self {
             file,
@@ -146,10 +138,10 @@ impl SessionLog {
     ///
     /// # Errors
     /// The system has no memory left.
-    pub fn append(&mut self, now: u64, input: &Input) -> io::Result<()> {
-        self.append_record(input.kind(), |payload| {
-            payload.extend_from_slice(&now.to_le_bytes());
-            input.encode(payload)
+    pub fn append(&mut self, now: Mono, input: &Input) -> io::Result<()> {
+        self.append_record(Sessions::kind(input) as u8, |payload| {
+            payload.extend_from_slice(&now.0.to_le_bytes());
+            Sessions::encode(input, payload)
         })
     }
 
@@ -223,9 +215,8 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
 fn replay(sessions: &mut Sessions, kind: u8, payload: &[u8]) -> Result<(), SessionLogError> {
     let too_short = || meaningless("a record is too short");
     let (now, payload) = payload.split_first_chunk::<8>().ok_or_else(too_short)?;
-    let input = Input::decode(kind, payload).map_err(meaningless)?;
-    sessions.handle(u64::from_le_bytes(*now), input);
+    let input = Sessions::decode(kind.into(), payload).map_err(meaningless)?;
     // Its outputs are of the past.
-    while sessions.poll().is_some() {}
+    let _ = sessions.handle(Mono(u64::from_le_bytes(*now)), input);
     Ok(())
 }

@@ -16,6 +16,7 @@ use allexmaster::sessions::{
 };
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, engine};
+use allexmaster_machine::Mono;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
 use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
@@ -302,8 +303,8 @@ fn die_in(window: Window, keeper: &Keeper) {
     let mark = |log: &mut SessionLog, sessions: &mut Sessions, mark| {
         let name = line.clone();
         let marked = Input::Marked { name, mark };
-        log.append(0, &marked).unwrap();
-        sessions.handle(0, marked);
+        log.append(Mono(0), &marked).unwrap();
+        let _ = sessions.handle(Mono(0), marked);
     };
     if window < Window::Peeked {
         return;
@@ -313,13 +314,13 @@ fn die_in(window: Window, keeper: &Keeper) {
         return;
     }
     let clock = clock_gettime(ClockId::Monotonic);
-    let now = u64::try_from(clock.tv_sec).unwrap() * 1_000;
+    let now = Mono(u64::try_from(clock.tv_sec).unwrap() * 1_000);
     let received = Input::Received {
         name: line.clone(),
         bytes: buffer[..count].to_vec(),
     };
     log.append(now, &received).unwrap();
-    sessions.handle(now, received);
+    let _ = sessions.handle(now, received);
     if window < Window::PartlyConsumed {
         return;
     }

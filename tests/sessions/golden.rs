@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use allexmaster::sessions::{SESSIONS_VERSION, SessionLog};
-use allexmaster_sessions::ChildWire;
+use allexmaster::sessions::SessionLog;
+use allexmaster_sessions::{ChildWire, SESSIONS_VERSION};
 use serde_json::json;
 
 use super::torn::{bytes_of, file_of};

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
-use allexmaster::sessions::{SESSIONS_VERSION, SessionLog, SessionLogError};
+use allexmaster::sessions::{SessionLog, SessionLogError};
+use allexmaster_machine::Mono;
+use allexmaster_sessions::SESSIONS_VERSION;
 use serde_json::json;
 
 use super::world::{TOOL, World, all_of};
@@ -49,7 +51,7 @@ fn short_life() -> (Vec<u8>, Vec<(usize, String)>) {
 }
 
 #[test]
-fn a_log_that_was_cut_anywhere_makes_the_front_of_its_last_whole_record() {
+fn a_log_that_was_cut_anywhere_makes_the_sessions_of_its_last_whole_record() {
     let (bytes, was) = short_life();
     let image_end = was[0].0;
     for length in 0..=bytes.len() {
@@ -72,9 +74,8 @@ fn what_is_noted_after_a_torn_record_takes_its_place() {
     let (torn, whole) = (bytes.len() - 1, was[was.len() - 2].0);
     let (mut log, mut sessions) = SessionLog::open(file_of(&bytes[..torn])).unwrap();
     let input = allexmaster_sessions::Input::Timeout;
-    log.append(2_000, &input).unwrap();
-    sessions.handle(2_000, input);
-    while sessions.poll().is_some() {}
+    log.append(Mono(2_000), &input).unwrap();
+    let _ = sessions.handle(Mono(2_000), input);
     let again = SessionLog::open(file_of(&bytes_of(&log))).unwrap().1;
     assert_eq!(all_of(&again), all_of(&sessions));
     assert!(bytes_of(&log).len() > whole, "it was noted");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 use allexmaster::sessions::SessionLog;
+use allexmaster_machine::Mono;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Item, LanProtocol, Mark, OutboxAck, Output,
     Sessions, SessionsIdentity,
@@ -113,9 +114,17 @@ impl World {
     }
 
     pub(crate) fn enter(&mut self, input: &Input) {
-        self.log.append(self.now, input).unwrap();
-        let now = self.now;
-        self.all(|sessions| sessions.handle(now, input.clone()));
+        let now = Mono(self.now);
+        self.log.append(now, input).unwrap();
+        let outputs = self.sessions.handle(now, input.clone());
+        let shown = format!("{outputs:?}");
+        for twin in &mut self.twins {
+            let theirs = twin.handle(now, input.clone());
+            assert_eq!(format!("{theirs:?}"), shown, "they act alike");
+        }
+        for output in outputs {
+            self.obey(output);
+        }
     }
 
     pub(crate) fn receive(&mut self, line: &ConnectionName, bytes: &[u8]) {
@@ -136,34 +145,24 @@ impl World {
         self.enter(&Input::Marked { name, mark });
     }
 
-    fn all(&mut self, act: impl Fn(&mut Sessions)) {
-        act(&mut self.sessions);
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.sessions.poll()).collect();
-        let shown = format!("{outputs:?}");
-        for twin in &mut self.twins {
-            act(twin);
-            let theirs: Vec<Output> = std::iter::from_fn(|| twin.poll()).collect();
-            assert_eq!(format!("{theirs:?}"), shown, "they act alike");
-        }
-        for output in outputs {
-            match output {
-                Output::Query(request, _) => self.looks.push(request),
-                Output::Carry(line, text) => {
-                    if let Some((_, _, peer)) = self.lan.as_mut().filter(|lan| lan.0 == line) {
-                        peer.hear(text.as_bytes());
-                    }
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Query(request, _) => self.looks.push(request),
+            Output::Carry(line, text) => {
+                if let Some((_, _, peer)) = self.lan.as_mut().filter(|lan| lan.0 == line) {
+                    peer.hear(text.as_bytes());
                 }
-                Output::Write(_)
-                | Output::Finish(_)
-                | Output::Cut(_)
-                | Output::Emit
-                | Output::Dial
-                | Output::StopDialing
-                | Output::Introduced(..)
-                | Output::ChildGone(..)
-                | Output::LogEvent(_)
-                | Output::Warn(_) => {}
             }
+            Output::Write(_)
+            | Output::Finish(_)
+            | Output::Cut(_)
+            | Output::Emit
+            | Output::Dial
+            | Output::StopDialing
+            | Output::Introduced(..)
+            | Output::ChildGone(..)
+            | Output::LogEvent(_)
+            | Output::Warn(_) => {}
         }
     }
 
@@ -253,7 +252,8 @@ impl World {
     /// Moves the clock, to where the sessions wants to be woken if it does before.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
         let until = self.now + milliseconds;
-        match self.sessions.poll_timeout().filter(|at| *at <= until) {
+        let due = self.sessions.poll_timeout().map(|at| at.0);
+        match due.filter(|at| *at <= until) {
             Some(at) => {
                 self.now = self.now.max(at);
                 self.enter(&Input::Timeout);

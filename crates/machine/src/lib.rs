@@ -53,7 +53,7 @@ impl<T> Stamp<T> {
 /// `step` has to be total and deterministic: same state, stamp and event, same result, on any host.
 pub trait Machine: 'static {
     /// Everything that the machine knows. `default()` is the state before the first event.
-    type State: Serialize + DeserializeOwned + Default + Clone + Send + 'static;
+    type State: Serialize + DeserializeOwned + Default + Send + 'static;
     /// What happened. Its recorded form is a public format.
     type Event: Serialize + DeserializeOwned + Send + 'static;
     /// What has to be done. Never recorded: after a restart it is derived again.
