@@ -150,7 +150,7 @@ fn pick<'names>(
 }
 
 fn any_line(world: &World, who: usize) -> Option<ConnectionName> {
-    let lines = world.sessions.connections();
+    let lines = world.sessions().connections();
     pick(lines.iter().map(|(line, _)| line), who)
 }
 

@@ -66,6 +66,9 @@ pub trait Machine: 'static {
     /// Raised whenever `step` or `State` changes. Checkpoints of another version are discarded, and
     /// the state is rebuilt from the events, or from the base of a compacted journal on.
     const STEP_VERSION: u32;
+    /// The longest recorded form of an event, in bytes. A larger event is refused before anything is
+    /// written.
+    const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
     /// The number of the event's kind: explicit, and never used again for another kind.
     fn kind(event: &Self::Event) -> u16;

@@ -25,6 +25,9 @@ impl Machine for Sessions {
 
     const PROGRAM: &'static str = "allexmaster-sessions";
     const STEP_VERSION: u32 = SESSIONS_VERSION;
+    /// What one batch of the rules' journal caused is one input, and so is an answer to a query: with
+    /// ten thousand services each may take some megabytes.
+    const MAX_EVENT_BYTES: usize = 256 * 1024 * 1024;
 
     fn kind(input: &Input) -> u16 {
         match input {
