@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::record::MAX_PAYLOAD;
 use crate::store::StoreError;
 
 /// Why a journal could not be opened, read or written.
@@ -146,14 +145,14 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// The event is larger than any may be. Nothing was written.
-    #[error(
-        "an event of kind {kind} takes {length} bytes, more than the {MAX_PAYLOAD} that one may"
-    )]
+    #[error("an event of kind {kind} takes {length} bytes, more than the {limit} that one may")]
     EventTooLarge {
         /// The number of its kind.
         kind: u16,
-        /// The length of its JSON form in bytes.
+        /// The length of its recorded form in bytes.
         length: usize,
+        /// The most that it may have.
+        limit: usize,
     },
     /// The state cannot be put down as a checkpoint.
     #[error("the state cannot be written as a checkpoint: its JSON form cannot be made")]

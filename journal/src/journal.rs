@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
 use crate::reader::{Position, Reader, walk};
-use crate::record::{self, MAX_PAYLOAD, Record};
+use crate::record::{self, Record};
 use crate::records::Records;
 use crate::recovery::Recovery;
 use crate::store::{
@@ -597,10 +597,11 @@ fn put_down<M: Machine>(event: &M::Event) -> Result<(u16, Vec<u8>, M::Event), Er
     let not_recordable = |source| Error::NotRecordable { kind, source };
     let mut payload = Vec::new();
     M::encode(event, &mut payload).map_err(not_recordable)?;
-    if payload.len() > MAX_PAYLOAD {
+    if payload.len() > M::MAX_EVENT_BYTES {
         return Err(Error::EventTooLarge {
             kind,
             length: payload.len(),
+            limit: M::MAX_EVENT_BYTES,
         });
     }
     let event = M::decode(kind, &payload).map_err(not_recordable)?;

@@ -30,8 +30,7 @@ pub const FORMAT: (u8, u8) = (FORMAT_MAJOR, 0);
 
 const FORMAT_MAJOR: u8 = 1;
 
-/// The longest payload in bytes. Events come from configurations and frames that are bounded far
-/// below; the limit keeps a broken length from asking for the memory of the machine.
+/// The longest payload in bytes that is exported and restored: the limit of the rules' events.
 pub const MAX_PAYLOAD: usize = 4 * 1024 * 1024;
 
 /// 128 bits: no accident produces a collision, and the overhead stays small.
@@ -106,7 +105,7 @@ pub fn genesis(program: &str, identity: &str) -> Checksum {
 
 /// Appends the record to `output` and gives the checksum for the next one.
 ///
-/// The caller keeps the payload within [`MAX_PAYLOAD`].
+/// The caller keeps the payload within the limit of its machine.
 pub fn encode(
     output: &mut Vec<u8>,
     previous: Checksum,
@@ -168,9 +167,6 @@ pub fn decode(
 /// Format 1. A format 2 would have its own function, and this one a conversion to its record.
 fn decode_content(content: &[u8], checksum: Checksum) -> Result<Record<'_>, RecordError> {
     let payload = content.get(HEADER_LENGTH..).ok_or(RecordError::Checksum)?;
-    if payload.len() > MAX_PAYLOAD {
-        return Err(RecordError::Checksum);
-    }
     Ok(Record {
         kind: u16::from_be_bytes(field(content, 2)?),
         stamp: Stamp {

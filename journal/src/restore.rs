@@ -74,7 +74,11 @@ impl<M: Machine> Restore<M> {
         let sequence = self.position.sequence + 1;
         if payload.len() > MAX_PAYLOAD {
             let length = payload.len();
-            return Err(Error::EventTooLarge { kind, length });
+            return Err(Error::EventTooLarge {
+                kind,
+                length,
+                limit: MAX_PAYLOAD,
+            });
         }
         M::decode(kind, payload).map_err(|source| Error::UnknownEvent {
             sequence,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::{Common, ask, complain, print, print_json, report};
 use crate::client;
 use crate::exit_code;
-use crate::sessions::{SESSIONS_VERSION, Upgraded};
+use crate::sessions::Upgraded;
 use crate::status::StatusDocument;
+use allexmaster_sessions::SESSIONS_VERSION;
 
 /// Replace the running engine of this folder's master by another build of the program.
 ///

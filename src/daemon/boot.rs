@@ -77,7 +77,7 @@ pub(super) fn look_around(
 ) -> Result<Boot, DaemonError> {
     let mut replayed = restored
         .as_ref()
-        .map(|restored| ReplayedEffects::after(restored.sessions.ack()));
+        .map(|restored| ReplayedEffects::after(restored.sessions().ack()));
     let (live, opened) = open_journal(options, replayed.as_mut())?;
     if let Err(error) = os::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");
@@ -164,9 +164,9 @@ fn begin(
     restored: Option<(Restored, ReplayedEffects)>,
 ) -> Beginning {
     if let Some((restored, replayed)) = restored {
-        let known = restored.sessions.identity();
+        let known = restored.sessions().identity();
         let is_ours = known.journal == journal.to_string() && known.master == pid;
-        if is_ours && opened.replayed_after(restored.sessions.ack().sequence) {
+        if is_ours && opened.replayed_after(restored.sessions().ack().sequence) {
             return Beginning::Restored(Box::new(restored), replayed);
         }
         warn!("the connections of the engine before are not this journal's; they end");

@@ -186,6 +186,10 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     };
     let ack = beginning.ack();
     let sessions = Runtime::start(runtime_options, beginning, inherited);
+    let sessions = sessions.map_err(|error| DaemonError::System {
+        what: "memory for the log of the connections",
+        source: std::io::Error::other(error),
+    })?;
     let acceptors = if new {
         listen(&sessions, &listeners, store.as_deref())?
     } else {

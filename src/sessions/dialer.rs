@@ -26,7 +26,7 @@ pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
     if let Some(before) = inner.dial.take() {
         before.abort();
     }
-    let Some(dialing) = inner.sessions.dialing() else {
+    let Some(dialing) = inner.log.sessions().dialing() else {
         return;
     };
     let task = dial(Arc::clone(shared), dialing.connection, dialing.failures);

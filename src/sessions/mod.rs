@@ -39,6 +39,6 @@ pub use accept::listener_name;
 pub use descriptors::{DescriptorStore, Inherited};
 pub use resume::{Restored, restore};
 pub use runtime::{Beginning, Runtime, RuntimeOptions, channel_name};
-pub use session_log::{SESSIONS_VERSION, SessionLog, SessionLogError};
+pub use session_log::{SessionLog, SessionLogError};
 pub use status_queries::Compacted;
 pub use upgrade::Upgraded;

@@ -19,7 +19,6 @@ use allexmaster_sessions::{ConnectionName, Input, Progress, Sessions};
 /// Sessions that were made again from their log.
 #[derive(Debug)]
 pub struct Restored {
-    pub sessions: Sessions,
     pub(super) log: SessionLog,
     /// The number of that log.
     pub(super) generation: u64,
@@ -39,11 +38,7 @@ pub fn restore(inherited: &mut Inherited) -> Option<Restored> {
     }
     let (generation, descriptors) = logs.pop_last()?;
     match SessionLog::open(descriptors.into_iter().next()?) {
-        Ok((log, sessions)) => Some(Restored {
-            log,
-            sessions,
-            generation,
-        }),
+        Ok(log) => Some(Restored { log, generation }),
         Err(reason) => {
             error!(%reason, "the connections of the engine before cannot be taken up");
             None
@@ -51,11 +46,19 @@ pub fn restore(inherited: &mut Inherited) -> Option<Restored> {
     }
 }
 
+impl Restored {
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        self.log.sessions()
+    }
+}
+
 impl Shared {
     /// Takes up what was given back: the connections that the sessions know, and those that they do not.
     pub(super) fn attach(self: &Arc<Self>, mut inherited: Inherited, is_restored: bool) {
         let (connections, queries, dialing) = {
-            let sessions = &self.lock().sessions;
+            let inner = self.lock();
+            let sessions = inner.log.sessions();
             (
                 sessions.connections(),
                 sessions.queries(),
@@ -100,7 +103,6 @@ impl Shared {
         if dialing.is_some() {
             dialer::begin(self, &mut self.lock());
         }
-        self.obey(&mut self.lock());
         self.emit.notify_one();
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use allexmaster_journal::Outage;
+use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, OutboxAck, Output, ReplayedEffects, Sessions,
@@ -20,7 +21,7 @@ use tracing::{info, warn};
 use super::descriptors::{CHANNEL, DescriptorStore, Inherited, LOG};
 use super::pump::PumpHandle;
 use super::resume::Restored;
-use super::session_log::SessionLog;
+use super::session_log::{SessionLog, SessionLogError};
 use super::{accept, dialer, log_events, status_queries};
 use crate::channel::{Channel, ChannelEnd};
 use crate::machine::EventInbox;
@@ -82,9 +83,10 @@ pub(super) struct Shared {
 }
 
 pub(super) struct Inner {
-    pub(super) sessions: Sessions,
-    /// The log, and its number; none without a keeper.
-    log: Option<(SessionLog, u64)>,
+    /// The sessions; logged only where there is a keeper.
+    pub(super) log: SessionLog,
+    /// The number of the log's file, which is kept under it; none while nothing is logged.
+    generation: Option<u64>,
     pub(super) pumps: HashMap<ConnectionName, Arc<PumpHandle>>,
     /// Encrypted connections, which have pumps of their own.
     pub(super) carried: HashMap<ConnectionName, Outgoing>,
@@ -92,30 +94,35 @@ pub(super) struct Inner {
     pub(super) dial: Option<AbortHandle>,
     /// Channels of children that were given back, and that the sessions do not know.
     pub(super) spare: BTreeMap<ConnectionName, OwnedFd>,
-    armed: Option<u64>,
+    armed: Option<Mono>,
 }
 
 impl Runtime {
     /// Starts, and takes up the connections that were given back.
-    #[must_use]
-    pub fn start(options: RuntimeOptions, beginning: Beginning, inherited: Inherited) -> Self {
+    ///
+    /// # Errors
+    /// The system has no memory for the log.
+    pub fn start(
+        options: RuntimeOptions,
+        beginning: Beginning,
+        inherited: Inherited,
+    ) -> Result<Self, SessionLogError> {
         let RuntimeOptions {
             endpoints,
             socket_folder,
             inbox,
             store,
         } = options;
-        let (sessions, log, tail) = match beginning {
-            Beginning::New(sessions) => (*sessions, None, None),
+        let (log, generation, tail) = match beginning {
+            Beginning::New(sessions) => (SessionLog::begin(&sessions)?, None, None),
             Beginning::Restored(restored, tail) => {
-                let log = Some((restored.log, restored.generation));
-                (restored.sessions, log, Some(tail))
+                (restored.log, Some(restored.generation), Some(tail))
             }
         };
         let is_restored = tail.is_some();
         let inner = Inner {
-            sessions,
             log,
+            generation,
             pumps: HashMap::new(),
             carried: HashMap::new(),
             introduced: BTreeMap::new(),
@@ -137,8 +144,10 @@ impl Runtime {
         });
         {
             let mut inner = shared.lock();
-            if inner.log.is_none() {
-                shared.begin_log(&mut inner, 1);
+            match (&shared.store, inner.generation) {
+                (Some(_), None) => shared.keep_log(&mut inner, 1),
+                (Some(_), Some(_)) => {}
+                (None, _) => inner.log.detach(),
             }
         }
         if let Some(ReplayedEffects { ack, effects }) = tail {
@@ -149,7 +158,7 @@ impl Runtime {
         shared.attach(inherited, is_restored);
         tokio::spawn(Arc::clone(&shared).emit_all());
         tokio::spawn(Arc::clone(&shared).keep_time());
-        Self { shared }
+        Ok(Self { shared })
     }
 
     /// Events are in the journal, and this is what they caused for the sessions. Called on the loop's
@@ -224,7 +233,7 @@ impl Runtime {
         incarnation: Incarnation,
     ) -> Option<(Identity, impl Future<Output = ()> + Send + use<>)> {
         let mut inner = self.shared.lock();
-        let (child, introduced) = inner.sessions.child(incarnation)?;
+        let (child, introduced) = inner.log.sessions().child(incarnation)?;
         let mut told = inner
             .introduced
             .entry(incarnation)
@@ -254,11 +263,7 @@ impl Runtime {
 
     /// Sends what is left to be sent, and ends all connections.
     pub async fn end(&self) {
-        {
-            let mut inner = self.shared.lock();
-            inner.sessions.finish_all();
-            self.shared.obey(&mut inner);
-        }
+        self.shared.enter(Input::Stopping);
         let ended = async {
             loop {
                 let empty = self.shared.empty.notified();
@@ -280,8 +285,8 @@ impl std::fmt::Debug for Runtime {
 }
 
 /// Milliseconds of the host's clock that is never set: the same for every process.
-fn now() -> u64 {
-    allexmaster_keeper::os::monotonic()
+fn now() -> Mono {
+    Mono(allexmaster_keeper::os::monotonic())
 }
 
 /// The name of a child's connection.
@@ -300,28 +305,36 @@ impl Shared {
     pub(super) fn enter(self: &Arc<Self>, input: Input) {
         let now = now();
         let mut inner = self.lock();
-        if let Some((log, generation)) = &mut inner.log
-            && let Err(error) = log.append(now, &input)
-        {
-            warn!(%error, "the connections cannot be logged: a killed engine will lose them");
-            self.forget(&log_name(*generation));
-            inner.log = None;
+        let outputs = match inner.log.commit(now, input.clone()) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                self.give_log_up(&mut inner, &error);
+                inner.log.commit(now, input).unwrap_or_default()
+            }
+        };
+        self.obey(&mut inner, outputs);
+    }
+
+    /// Goes on without a log: a killed engine will lose the connections.
+    fn give_log_up(&self, inner: &mut Inner, error: &SessionLogError) {
+        warn!(%error, "the connections cannot be logged: a killed engine will lose them");
+        if let Some(generation) = inner.generation.take() {
+            self.forget(&log_name(generation));
         }
-        inner.sessions.handle(now, input);
-        self.obey(&mut inner);
+        inner.log.detach();
     }
 
     pub(super) fn chunk(&self, name: &ConnectionName, most: usize) -> Option<(Vec<u8>, u64)> {
-        self.lock().sessions.chunk(name, most)
+        self.lock().log.sessions().chunk(name, most)
     }
 
     pub(super) fn is_finishing(&self, name: &ConnectionName) -> bool {
-        self.lock().sessions.is_finishing(name)
+        self.lock().log.sessions().is_finishing(name)
     }
 
     /// Whether more may be read from a connection.
     pub(super) fn may_read(&self, name: &ConnectionName) -> bool {
-        self.lock().sessions.may_read(name)
+        self.lock().log.sessions().may_read(name)
     }
 
     /// Completes when there may be room again.
@@ -361,39 +374,33 @@ impl Shared {
         }
     }
 
-    /// Begins a new log with a snapshot, where somebody keeps it.
-    fn begin_log(&self, inner: &mut Inner, generation: u64) {
-        let Some(store) = &self.store else {
-            return;
-        };
-        match SessionLog::create(&inner.sessions) {
-            Ok(log) => {
-                store.keep(&log_name(generation).0, &[log.as_fd()]);
-                if let Some((_, before)) = inner.log.replace((log, generation)) {
-                    self.forget(&log_name(before));
-                }
-            }
-            Err(error) => {
-                warn!(%error, "the connections cannot be logged: a killed engine will lose them");
+    /// Has the log's file kept in place of the one before.
+    fn keep_log(&self, inner: &mut Inner, generation: u64) {
+        if let Some(store) = &self.store {
+            store.keep(&log_name(generation).0, &[inner.log.as_fd()]);
+            if let Some(before) = inner.generation.replace(generation) {
+                self.forget(&log_name(before));
             }
         }
     }
 
     /// Does what the sessions want.
-    pub(super) fn obey(self: &Arc<Self>, inner: &mut Inner) {
-        while let Some(output) = inner.sessions.poll() {
+    fn obey(self: &Arc<Self>, inner: &mut Inner, outputs: Vec<Output>) {
+        for output in outputs {
             self.obey_one(inner, output);
         }
-        let timeout = inner.sessions.poll_timeout();
+        let timeout = inner.log.sessions().poll_timeout();
         if inner.armed != timeout {
             inner.armed = timeout;
             self.timer.notify_one();
         }
-        if let Some((log, generation)) = &inner.log
-            && log.is_long()
+        if let Some(generation) = inner.generation
+            && inner.log.is_long()
         {
-            let next = generation + 1;
-            self.begin_log(inner, next);
+            match inner.log.renew() {
+                Ok(()) => self.keep_log(inner, generation + 1),
+                Err(error) => self.give_log_up(inner, &error),
+            }
         }
     }
 
@@ -449,7 +456,7 @@ impl Shared {
     async fn emit_all(self: Arc<Self>) {
         let mut last = 0;
         loop {
-            let next = self.lock().sessions.unacked(last);
+            let next = self.lock().log.sessions().unacked(last);
             match next {
                 Some((number, event)) => {
                     if self.inbox.send(event).await.is_err() {
@@ -469,7 +476,7 @@ impl Shared {
             let sleep = async {
                 match at {
                     Some(at) => {
-                        let wait = at.saturating_sub(now());
+                        let wait = at.since(now());
                         tokio::time::sleep(Duration::from_millis(wait)).await;
                     }
                     None => std::future::pending().await,

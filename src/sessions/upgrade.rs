@@ -59,7 +59,7 @@ pub(super) fn begin(shared: &Arc<Shared>, request: RequestId, program: PathBuf) 
 
 /// Answers whoever asked the engine before to be replaced.
 pub(super) fn end(shared: &Arc<Shared>) {
-    let Some((request, program)) = shared.lock().sessions.upgrading() else {
+    let Some((request, program)) = shared.lock().log.sessions().upgrading() else {
         return;
     };
     let upgraded = if is_own(&program) {

@@ -111,7 +111,7 @@ impl Bench {
             store: None,
         };
         let beginning = Beginning::New(Box::new(Sessions::new(identity, 0)));
-        let front = Runtime::start(front_options, beginning, Inherited::new());
+        let front = Runtime::start(front_options, beginning, Inherited::new()).unwrap();
         let opened = front.clone();
         let neighbours = Neighbours {
             channel_opened: Box::new(move |channel| opened.open_channel(channel)),

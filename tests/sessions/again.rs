@@ -47,7 +47,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<usize>(), 1..40_usize, any::<bool>()).prop_map(|(who, most, works)| Step::Send(who, most, works)),
         10 => Just(Step::SendAll),
         1 => (any::<usize>(), any::<bool>()).prop_map(|(who, by_peer)| Step::End(who, by_peer)),
-        2 => (0..4_usize, 1..6_u64).prop_map(|(what, which)| Step::Other(what, which)),
+        2 => (0..5_usize, 1..6_u64).prop_map(|(what, which)| Step::Other(what, which)),
         1 => (any::<usize>(), proptest::collection::vec(any::<u8>(), 0..20)).prop_map(|(who, bytes)| Step::Bytes(who, bytes)),
         1 => Just(Step::Split),
         1 => any::<bool>().prop_map(Step::Restart),
@@ -63,7 +63,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_front_is_made_again_of_its_log_and_goes_on_alike(steps in steps()) {
+    fn sessions_are_made_again_of_their_log_and_goes_on_alike(steps in steps()) {
         let mut world = World::new();
         for step in steps {
             take(&mut world, step);
@@ -150,7 +150,7 @@ fn pick<'names>(
 }
 
 fn any_line(world: &World, who: usize) -> Option<ConnectionName> {
-    let lines = world.sessions.connections();
+    let lines = world.sessions().connections();
     pick(lines.iter().map(|(line, _)| line), who)
 }
 
@@ -262,6 +262,7 @@ fn other(what: usize, which: u64) -> Input {
             connection: Connection(which),
             reason: "refused".to_owned(),
         },
+        3 => Input::Stopping,
         _ => Input::Upgrading {
             request: RequestId(which),
             program: "/bin/true".into(),

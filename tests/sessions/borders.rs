@@ -16,6 +16,7 @@ use allexmaster::sessions::{
 };
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{Error, JournaledMachine, Options, Performer, SystemClock, runner};
+use allexmaster_machine::Mono;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_sessions::{ConnectionName, Input, Mark, OutboxAck, ReplayedEffects, Sessions};
 use allexmaster_state::{Effect, Event, Reply, SessionEffect, State, StopSource};
@@ -44,7 +45,7 @@ impl Keeper {
             .collect()
     }
 
-    fn log(&self) -> (SessionLog, Sessions) {
+    fn log(&self) -> SessionLog {
         let mut all = self.give_back();
         SessionLog::open(all.remove(LOG).unwrap().remove(0)).unwrap()
     }
@@ -171,7 +172,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         let mut inherited = keeper.give_back();
         let beginning = match restore(&mut inherited) {
             Some(restored) => {
-                let replayed = ReplayedEffects::after(restored.sessions.ack());
+                let replayed = ReplayedEffects::after(restored.sessions().ack());
                 Beginning::Restored(Box::new(restored), replayed)
             }
             None => {
@@ -179,7 +180,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
                 Beginning::New(Box::new(Sessions::new(identity(), 0)))
             }
         };
-        let driver = Runtime::start(options, beginning, inherited);
+        let driver = Runtime::start(options, beginning, inherited).unwrap();
         if let Some(socket) = first {
             driver.take_in(ConnectionName(LINE.to_owned()), socket);
         }
@@ -241,7 +242,8 @@ fn check(keeper: &Arc<Keeper>, mut tool: Tool, calls: usize, what: &str) {
         .map(|number| json!(["r", format!("c{number}"), true]))
         .collect();
     assert_eq!(answers, expected, "{what}");
-    let (_, sessions) = keeper.log();
+    let log = keeper.log();
+    let sessions = log.sessions();
     let told: Vec<String> = (0..)
         .map_while(|after| sessions.unacked(after))
         .map(|(_, event)| {
@@ -291,7 +293,7 @@ const PART: usize = 7;
 /// Does what an engine does with what has come, step by step, until it ends there.
 fn die_in(window: Window, keeper: &Keeper) {
     let line = ConnectionName(LINE.to_owned());
-    let (mut log, mut sessions) = keeper.log();
+    let mut log = keeper.log();
     let kept = keeper.give_back();
     let [socket, from, to] = kept.get(LINE).unwrap().as_slice() else {
         panic!("a socket and both ends of its pipe are kept");
@@ -299,11 +301,10 @@ fn die_in(window: Window, keeper: &Keeper) {
     let mut buffer = [0; 4_096];
     let take =
         |buffer: &mut [u8], flags| recv(socket, buffer, flags | RecvFlags::DONTWAIT).unwrap().0;
-    let mark = |log: &mut SessionLog, sessions: &mut Sessions, mark| {
+    let mark = |log: &mut SessionLog, mark| {
         let name = line.clone();
         let marked = Input::Marked { name, mark };
-        log.append(0, &marked).unwrap();
-        sessions.handle(0, marked);
+        log.commit(Mono(0), marked).unwrap();
     };
     if window < Window::Peeked {
         return;
@@ -313,13 +314,12 @@ fn die_in(window: Window, keeper: &Keeper) {
         return;
     }
     let clock = clock_gettime(ClockId::Monotonic);
-    let now = u64::try_from(clock.tv_sec).unwrap() * 1_000;
+    let now = Mono(u64::try_from(clock.tv_sec).unwrap() * 1_000);
     let received = Input::Received {
         name: line.clone(),
         bytes: buffer[..count].to_vec(),
     };
-    log.append(now, &received).unwrap();
-    sessions.handle(now, received);
+    log.commit(now, received).unwrap();
     if window < Window::PartlyConsumed {
         return;
     }
@@ -334,28 +334,25 @@ fn die_in(window: Window, keeper: &Keeper) {
     if window < Window::ConsumedNoted {
         return;
     }
-    mark(&mut log, &mut sessions, Mark::Consumed);
+    mark(&mut log, Mark::Consumed);
     if window < Window::Offered {
         return;
     }
-    let asked = (0..).map_while(|after| sessions.unacked(after));
+    let asked = (0..).map_while(|after| log.sessions().unacked(after));
     let reply = |(_, event)| {
         let Event::ModuleEngaged { request, .. } = event else {
             panic!("nobody asked for this: {event:?}");
         };
-        Some(SessionEffect::Reply {
-            request: request?,
-            reply: Reply::Done(json!(true)),
-        })
+        let (request, reply) = (request?, Reply::Done(json!(true)));
+        Some(SessionEffect::Reply { request, reply })
     };
     let answered = Input::Journaled {
         ack: OutboxAck::default(),
         effects: asked.filter_map(reply).collect(),
     };
-    log.append(now, &answered).unwrap();
-    sessions.handle(now, answered);
-    let (bytes, end) = sessions.chunk(&line, usize::MAX).unwrap();
-    mark(&mut log, &mut sessions, Mark::Offered(end));
+    log.commit(now, answered).unwrap();
+    let (bytes, end) = log.sessions().chunk(&line, usize::MAX).unwrap();
+    mark(&mut log, Mark::Offered(end));
     if window < Window::Put {
         return;
     }
@@ -363,7 +360,7 @@ fn die_in(window: Window, keeper: &Keeper) {
     if window < Window::Taken {
         return;
     }
-    mark(&mut log, &mut sessions, Mark::Taken(end));
+    mark(&mut log, Mark::Taken(end));
     if window < Window::PartlyMoved {
         return;
     }

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use allexmaster::sessions::{SESSIONS_VERSION, SessionLog};
-use allexmaster_sessions::ChildWire;
+use allexmaster::sessions::SessionLog;
+use allexmaster_sessions::{ChildWire, SESSIONS_VERSION};
 use serde_json::json;
 
 use super::torn::{bytes_of, file_of};
@@ -62,7 +62,8 @@ fn the_log_of_version_2_is_read_for_ever() {
         "a new version wants a golden log of its own: {}",
         made.display()
     );
-    let (_, sessions) = SessionLog::open(file_of(LOG)).unwrap();
+    let log = SessionLog::open(file_of(LOG)).unwrap();
+    let sessions = log.sessions();
     let lines: Vec<String> = sessions
         .connections()
         .iter()
@@ -90,9 +91,9 @@ fn the_log_of_version_2_is_read_for_ever() {
     for (line, _) in sessions.connections() {
         assert_eq!(
             sessions.chunk(&line, usize::MAX),
-            ours.sessions.chunk(&line, usize::MAX),
+            ours.sessions().chunk(&line, usize::MAX),
             "{line}"
         );
     }
-    assert_eq!(all_of(&sessions), all_of(&ours.sessions));
+    assert_eq!(all_of(sessions), all_of(ours.sessions()));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd as _;
 
 use allexmaster::sessions::SessionLog;
+use allexmaster_machine::Mono;
 use allexmaster_sessions::{
     ChildWire, ConnectionName, Endpoint, Input, Item, LanProtocol, Mark, OutboxAck, Output,
     Sessions, SessionsIdentity,
@@ -19,11 +20,10 @@ use super::peers::{Peer, answer_of_a_child, answers_of_a_lan_manager};
 pub(crate) const TOOL: u32 = 40;
 
 pub(crate) struct World {
-    pub(crate) sessions: Sessions,
     pub(crate) log: SessionLog,
     pub(crate) now: u64,
-    /// Fronts that were made again at some moment; they get all further inputs.
-    twins: Vec<Sessions>,
+    /// Sessions that were made again at some moment; they get all further inputs.
+    twins: Vec<SessionLog>,
     pub(crate) tools: BTreeMap<ConnectionName, Peer>,
     pub(crate) children: BTreeMap<ConnectionName, Peer>,
     pub(crate) lan: Option<(ConnectionName, bool, Peer)>,
@@ -41,9 +41,9 @@ pub(crate) fn identity() -> SessionsIdentity {
     }
 }
 
-/// All that a sessions is: its image, and what its driver asks it.
+/// All that sessions are: their snapshot, and what the runtime asks them.
 pub(crate) fn all_of(sessions: &Sessions) -> String {
-    let image = serde_json::to_string(sessions).unwrap();
+    let snapshot = serde_json::to_string(sessions).unwrap();
     let untold: Vec<_> = (0..)
         .map_while(|after| sessions.unacked(sessions.ack().acked + after))
         .collect();
@@ -54,21 +54,22 @@ pub(crate) fn all_of(sessions: &Sessions) -> String {
         .collect();
     let looks = sessions.queries();
     let timeout = sessions.poll_timeout();
-    format!("{image}\n{untold:?}\n{lines:?}\n{chunks:?}\n{looks:?}\n{timeout:?}")
+    format!("{snapshot}\n{untold:?}\n{lines:?}\n{chunks:?}\n{looks:?}\n{timeout:?}")
 }
 
-/// The sessions that a log makes.
-pub(crate) fn opened(log: &SessionLog) -> Sessions {
+/// The sessions that a log makes. They log nothing themselves.
+pub(crate) fn opened(log: &SessionLog) -> SessionLog {
     let descriptor = log.as_fd().try_clone_to_owned().unwrap();
-    SessionLog::open(descriptor).unwrap().1
+    let mut twin = SessionLog::open(descriptor).unwrap();
+    twin.detach();
+    twin
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let sessions = Sessions::new(identity(), 0);
-        let log = SessionLog::create(&sessions).unwrap();
+        let log = SessionLog::begin(&sessions).unwrap();
         Self {
-            sessions,
             log,
             now: 1_000,
             twins: Vec::new(),
@@ -82,40 +83,62 @@ impl World {
         }
     }
 
+    pub(crate) fn sessions(&self) -> &Sessions {
+        self.log.sessions()
+    }
+
     /// Everything that the log makes is what lives.
     pub(crate) fn check(&self) {
-        let lives = all_of(&self.sessions);
-        assert_eq!(all_of(&opened(&self.log)), lives, "made of the log");
-        let image = SessionLog::create(&self.sessions).unwrap();
-        assert_eq!(all_of(&opened(&image)), lives, "made of an image");
+        let lives = all_of(self.sessions());
+        assert_eq!(
+            all_of(opened(&self.log).sessions()),
+            lives,
+            "made of the log"
+        );
+        let snapshot = SessionLog::begin(self.sessions()).unwrap();
+        assert_eq!(
+            all_of(opened(&snapshot).sessions()),
+            lives,
+            "made of a snapshot"
+        );
         for twin in &self.twins {
-            assert_eq!(all_of(twin), lives, "made of the log some inputs ago");
+            assert_eq!(
+                all_of(twin.sessions()),
+                lives,
+                "made of the log some inputs ago"
+            );
         }
     }
 
-    /// A further sessions is made of the log, and lives beside.
+    /// Further sessions are made of the log, and live beside.
     pub(crate) fn split(&mut self) {
         self.twins.push(opened(&self.log));
     }
 
     /// The engine is killed: what was made of the log goes on with it. The new engine may begin a new
-    /// log with an image.
-    pub(crate) fn restart(&mut self, with_image: bool) {
+    /// file with a snapshot.
+    pub(crate) fn restart(&mut self, with_snapshot: bool) {
         let descriptor = self.log.as_fd().try_clone_to_owned().unwrap();
-        let (log, sessions) = SessionLog::open(descriptor).unwrap();
-        self.twins
-            .push(std::mem::replace(&mut self.sessions, sessions));
-        self.log = if with_image {
-            SessionLog::create(&self.sessions).unwrap()
-        } else {
-            log
-        };
+        let log = SessionLog::open(descriptor).unwrap();
+        let mut before = std::mem::replace(&mut self.log, log);
+        before.detach();
+        self.twins.push(before);
+        if with_snapshot {
+            self.log.renew().unwrap();
+        }
     }
 
     pub(crate) fn enter(&mut self, input: &Input) {
-        self.log.append(self.now, input).unwrap();
-        let now = self.now;
-        self.all(|sessions| sessions.handle(now, input.clone()));
+        let now = Mono(self.now);
+        let outputs = self.log.commit(now, input.clone()).unwrap();
+        let shown = format!("{outputs:?}");
+        for twin in &mut self.twins {
+            let theirs = twin.commit(now, input.clone()).unwrap();
+            assert_eq!(format!("{theirs:?}"), shown, "they act alike");
+        }
+        for output in outputs {
+            self.obey(output);
+        }
     }
 
     pub(crate) fn receive(&mut self, line: &ConnectionName, bytes: &[u8]) {
@@ -136,34 +159,24 @@ impl World {
         self.enter(&Input::Marked { name, mark });
     }
 
-    fn all(&mut self, act: impl Fn(&mut Sessions)) {
-        act(&mut self.sessions);
-        let outputs: Vec<Output> = std::iter::from_fn(|| self.sessions.poll()).collect();
-        let shown = format!("{outputs:?}");
-        for twin in &mut self.twins {
-            act(twin);
-            let theirs: Vec<Output> = std::iter::from_fn(|| twin.poll()).collect();
-            assert_eq!(format!("{theirs:?}"), shown, "they act alike");
-        }
-        for output in outputs {
-            match output {
-                Output::Query(request, _) => self.looks.push(request),
-                Output::Carry(line, text) => {
-                    if let Some((_, _, peer)) = self.lan.as_mut().filter(|lan| lan.0 == line) {
-                        peer.hear(text.as_bytes());
-                    }
+    fn obey(&mut self, output: Output) {
+        match output {
+            Output::Query(request, _) => self.looks.push(request),
+            Output::Carry(line, text) => {
+                if let Some((_, _, peer)) = self.lan.as_mut().filter(|lan| lan.0 == line) {
+                    peer.hear(text.as_bytes());
                 }
-                Output::Write(_)
-                | Output::Finish(_)
-                | Output::Cut(_)
-                | Output::Emit
-                | Output::Dial
-                | Output::StopDialing
-                | Output::Introduced(..)
-                | Output::ChildGone(..)
-                | Output::LogEvent(_)
-                | Output::Warn(_) => {}
             }
+            Output::Write(_)
+            | Output::Finish(_)
+            | Output::Cut(_)
+            | Output::Emit
+            | Output::Dial
+            | Output::StopDialing
+            | Output::Introduced(..)
+            | Output::ChildGone(..)
+            | Output::LogEvent(_)
+            | Output::Warn(_) => {}
         }
     }
 
@@ -230,7 +243,7 @@ impl World {
 
     /// Some of what was told is in the journal, with what it caused.
     pub(crate) fn journaled(&mut self, effects: Vec<SessionEffect>) {
-        let untold = (0..).map_while(|after| self.sessions.unacked(self.heard + after));
+        let untold = (0..).map_while(|after| self.sessions().unacked(self.heard + after));
         let most = untold.last().map_or(self.heard, |(number, _)| number);
         self.heard = (self.heard + 2).min(most);
         self.sequence += 3;
@@ -253,7 +266,8 @@ impl World {
     /// Moves the clock, to where the sessions wants to be woken if it does before.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
         let until = self.now + milliseconds;
-        match self.sessions.poll_timeout().filter(|at| *at <= until) {
+        let due = self.sessions().poll_timeout().map(|at| at.0);
+        match due.filter(|at| *at <= until) {
             Some(at) => {
                 self.now = self.now.max(at);
                 self.enter(&Input::Timeout);
@@ -315,7 +329,7 @@ impl World {
 
     /// Sends some of what a line has to send, or fails to.
     pub(crate) fn send(&mut self, line: &ConnectionName, most: usize, works: bool) {
-        let Some((bytes, end)) = self.sessions.chunk(line, most) else {
+        let Some((bytes, end)) = self.sessions().chunk(line, most) else {
             return;
         };
         self.mark(line, Mark::Offered(end));
@@ -333,7 +347,7 @@ impl World {
 
     /// Sends all that waits.
     pub(crate) fn send_all(&mut self) {
-        for (line, _) in self.sessions.connections() {
+        for (line, _) in self.sessions().connections() {
             self.send(&line, usize::MAX, true);
         }
     }

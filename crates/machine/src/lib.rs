@@ -53,7 +53,7 @@ impl<T> Stamp<T> {
 /// `step` has to be total and deterministic: same state, stamp and event, same result, on any host.
 pub trait Machine: 'static {
     /// Everything that the machine knows. `default()` is the state before the first event.
-    type State: Serialize + DeserializeOwned + Default + Clone + Send + 'static;
+    type State: Serialize + DeserializeOwned + Default + Send + 'static;
     /// What happened. Its recorded form is a public format.
     type Event: Serialize + DeserializeOwned + Send + 'static;
     /// What has to be done. Never recorded: after a restart it is derived again.
@@ -66,6 +66,9 @@ pub trait Machine: 'static {
     /// Raised whenever `step` or `State` changes. Checkpoints of another version are discarded, and
     /// the state is rebuilt from the events, or from the base of a compacted journal on.
     const STEP_VERSION: u32;
+    /// The longest recorded form of an event, in bytes. A larger event is refused before anything is
+    /// written.
+    const MAX_EVENT_BYTES: usize = 4 * 1024 * 1024;
 
     /// The number of the event's kind: explicit, and never used again for another kind.
     fn kind(event: &Self::Event) -> u16;

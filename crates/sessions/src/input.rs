@@ -9,7 +9,6 @@ use allexmaster_protocol::framing::wire::WireItem;
 use allexmaster_state::{
     Connection, Event, Identity, Incarnation, InstanceName, Reply, RequestId, SessionEffect,
 };
-use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
@@ -145,6 +144,8 @@ pub enum Input {
     },
     /// The time of [`Front::poll_timeout`](crate::Sessions::poll_timeout) has come.
     Timeout,
+    /// The master ends: each connection ends as soon as all that is queued for it is sent.
+    Stopping,
 }
 
 /// What an encrypted connection delivers: [`WireItem`], in a form that can be logged.
@@ -171,7 +172,7 @@ pub enum Mark {
     Withdrawn,
 }
 
-/// What is to be done, in this order.
+/// What is to be done.
 #[derive(Debug)]
 pub enum Output {
     /// There are bytes to be sent: [`Sessions::chunk`](crate::Sessions::chunk).
@@ -199,71 +200,6 @@ pub enum Output {
     /// What people should know.
     Warn(String),
 }
-
-impl Input {
-    /// The number of the input's kind in the log; never used again for another kind.
-    #[must_use]
-    pub const fn kind(&self) -> u8 {
-        match self {
-            Self::Accepted { .. } => 1,
-            Self::ChannelOpened { .. } => 2,
-            Self::Dialed { .. } => 3,
-            Self::DialFailed { .. } => 4,
-            Self::Received { .. } => RECEIVED,
-            Self::Marked { .. } => 6,
-            Self::Carried { .. } => 7,
-            Self::Ended { .. } => 8,
-            Self::Journaled { .. } => 9,
-            Self::Answered { .. } => 10,
-            Self::ChildFailed { .. } => 11,
-            Self::Upgrading { .. } => 12,
-            Self::JournalOut { .. } => 13,
-            Self::Timeout => 14,
-        }
-    }
-
-    /// Appends the form in which it is logged: JSON, but bytes as they are, behind the length of the
-    /// connection's name (one byte) and the name.
-    ///
-    /// # Errors
-    /// It has no JSON form, or the name is longer than 255 bytes.
-    pub fn encode(&self, output: &mut Vec<u8>) -> Result<(), serde_json::Error> {
-        let Self::Received { name, bytes } = self else {
-            return serde_json::to_writer(output, self);
-        };
-        let length = u8::try_from(name.0.len());
-        output.push(length.map_err(|_| serde_json::Error::custom("a name is too long"))?);
-        output.extend_from_slice(name.0.as_bytes());
-        output.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Reads what [`encode`](Self::encode) made of an input of this kind.
-    ///
-    /// # Errors
-    /// It is no input that this version knows.
-    pub fn decode(kind: u8, payload: &[u8]) -> Result<Self, serde_json::Error> {
-        if kind != RECEIVED {
-            let input: Self = serde_json::from_slice(payload)?;
-            if input.kind() != kind {
-                return Err(serde_json::Error::custom("an input of another kind"));
-            }
-            return Ok(input);
-        }
-        let parts = payload
-            .split_first()
-            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)));
-        let (name, bytes) = parts.ok_or_else(|| serde_json::Error::custom("it is too short"))?;
-        let name = str::from_utf8(name).map_err(serde_json::Error::custom)?;
-        Ok(Self::Received {
-            name: ConnectionName(name.to_owned()),
-            bytes: bytes.to_vec(),
-        })
-    }
-}
-
-/// The kind of [`Input::Received`].
-const RECEIVED: u8 = 5;
 
 impl From<Item> for WireItem {
     fn from(item: Item) -> Self {

@@ -1,9 +1,9 @@
 //! The root: routes inputs to the parts, and what the parts want to one another and to the runtime.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use allexmaster_machine::Mono;
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::server::Peer;
@@ -35,18 +35,17 @@ pub struct SessionsIdentity {
     pub prefix: String,
 }
 
-/// All conversations. Times are milliseconds of a clock that never goes back.
+/// All conversations.
 ///
 /// | to do | by |
 /// |---|---|
-/// | hand in what happened | [`handle`](Self::handle) |
-/// | fetch what is to be done | [`poll`](Self::poll), until there is nothing |
+/// | hand in what happened, and get what is to be done | [`handle`](Self::handle) |
 /// | know when to hand in [`Input::Timeout`] | [`poll_timeout`](Self::poll_timeout) |
 /// | fetch bytes to send | [`chunk`](Self::chunk), then hand in how far they came |
 /// | fetch events for the rules | [`unacked`](Self::unacked), until [`Input::Journaled`] |
 ///
-/// Only `handle` and `finish_all` change anything that is kept; all other methods are questions.
-#[derive(Debug, Serialize, Deserialize)]
+/// Only `handle` changes anything. The default are the sessions of no master.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Sessions {
     identity: SessionsIdentity,
     connections: Connections,
@@ -55,7 +54,18 @@ pub struct Sessions {
     lan: Lan,
     outbox: Outbox,
     #[serde(skip)]
-    outputs: VecDeque<Output>,
+    outputs: Vec<Output>,
+}
+
+impl Default for SessionsIdentity {
+    /// No master.
+    fn default() -> Self {
+        Self {
+            journal: String::new(),
+            master: Pid(0),
+            prefix: String::new(),
+        }
+    }
 }
 
 impl Sessions {
@@ -69,110 +79,24 @@ impl Sessions {
             children: Children::default(),
             lan: Lan::default(),
             outbox: Outbox::after(journaled),
-            outputs: VecDeque::new(),
+            outputs: Vec::new(),
         }
     }
 
-    /// Takes an input.
-    pub fn handle(&mut self, now: u64, input: Input) {
-        match input {
-            Input::Accepted {
-                name,
-                socket,
-                process,
-                user,
-            } => {
-                let peer = Peer {
-                    listener: socket,
-                    process,
-                    user,
-                    ..Peer::default()
-                };
-                self.accepted(now, name, peer);
-            }
-            Input::ChannelOpened {
-                name,
-                incarnation,
-                instance,
-                identity,
-                wire,
-            } => {
-                let (kind, wire) = match wire {
-                    ChildWire::Inherited => (CarrierKind::Ipc, Wire::newline_delimited()),
-                    ChildWire::OwnSocket => (CarrierKind::Socket, Wire::length_prefixed()),
-                };
-                self.open(name.clone(), Some(wire), Owner::Child(incarnation));
-                let (child, master) = ((name, instance, identity), self.identity.master);
-                self.children.open(now, incarnation, child, kind, master);
-            }
-            Input::Dialed {
-                name,
-                connection,
-                endpoint,
-                seed,
-            } if self.lan.is_dialing(connection) => {
-                let (of, prefix) = ((connection, &endpoint), &self.identity.prefix);
-                let wire = self.lan.dialed(now, name.clone(), of, seed, prefix);
-                self.open(name, wire, Owner::Lan);
-            }
-            Input::Dialed { name, .. } => self.outputs.push_back(Output::Cut(name)),
-            Input::DialFailed { connection, reason } => self.lan.dial_failed(connection, &reason),
-            Input::Received { name, bytes } => {
-                let (items, output) = self.connections.receive(&name, &bytes);
-                self.outputs.extend(output);
-                self.deliver(now, &name, items);
-            }
-            Input::Carried { name, item } => self.deliver(now, &name, vec![item.into()]),
-            Input::Marked { name, mark } => self.connections.mark(&name, mark),
-            Input::Ended { name, reason } => {
-                if reason == CloseReason::ByPeer {
-                    let items = self.connections.receive_end(&name);
-                    self.deliver(now, &name, items);
-                }
-                self.disconnected(now, &name, reason);
-                self.connections.remove(&name);
-            }
-            Input::Journaled { ack, effects } => {
-                self.outbox.acknowledge(ack);
-                for effect in effects {
-                    self.perform(now, effect);
-                }
-            }
-            Input::Answered { request, reply } => self.local.answer(request, reply),
-            Input::ChildFailed {
-                incarnation,
-                reason,
-            } => self.child_failed(incarnation, reason),
-            Input::Upgrading { request, program } => self.local.upgrade(request, program),
-            Input::JournalOut { outage } => self.local.journal_is_out(outage),
-            Input::Timeout => {
-                self.local.service.handle_timeout(now);
-                self.children.handle_timeout(now);
-                self.lan.handle_timeout(now);
-            }
-        }
+    /// Takes an input; gives what is to be done, in this order.
+    pub fn handle(&mut self, now: Mono, input: Input) -> Vec<Output> {
+        let now = now.0;
+        self.take(now, input);
         self.settle(now);
-    }
-
-    /// The next thing to do.
-    pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        std::mem::take(&mut self.outputs)
     }
 
     /// When [`Input::Timeout`] is due.
     #[must_use]
-    pub fn poll_timeout(&self) -> Option<u64> {
+    pub fn poll_timeout(&self) -> Option<Mono> {
         let local = self.local.service.poll_timeout();
         let all = [local, self.children.poll_timeout(), self.lan.poll_timeout()];
-        all.into_iter().flatten().min()
-    }
-
-    /// Ends all connections, each as soon as all that is queued is sent.
-    pub fn finish_all(&mut self) {
-        let names: Vec<ConnectionName> = self.connections.names().cloned().collect();
-        for name in names {
-            self.outputs.extend(self.connections.finish(&name));
-        }
+        all.into_iter().flatten().min().map(Mono)
     }
 
     /// Whose they are.
@@ -256,6 +180,91 @@ impl Sessions {
         self.children.incarnations().collect()
     }
 
+    fn take(&mut self, now: u64, input: Input) {
+        match input {
+            Input::Accepted {
+                name,
+                socket,
+                process,
+                user,
+            } => {
+                let peer = Peer {
+                    listener: socket,
+                    process,
+                    user,
+                    ..Peer::default()
+                };
+                self.accepted(now, name, peer);
+            }
+            Input::ChannelOpened {
+                name,
+                incarnation,
+                instance,
+                identity,
+                wire,
+            } => {
+                let (kind, wire) = match wire {
+                    ChildWire::Inherited => (CarrierKind::Ipc, Wire::newline_delimited()),
+                    ChildWire::OwnSocket => (CarrierKind::Socket, Wire::length_prefixed()),
+                };
+                self.open(name.clone(), Some(wire), Owner::Child(incarnation));
+                let (child, master) = ((name, instance, identity), self.identity.master);
+                self.children.open(now, incarnation, child, kind, master);
+            }
+            Input::Dialed {
+                name,
+                connection,
+                endpoint,
+                seed,
+            } if self.lan.is_dialing(connection) => {
+                let (of, prefix) = ((connection, &endpoint), &self.identity.prefix);
+                let wire = self.lan.dialed(now, name.clone(), of, seed, prefix);
+                self.open(name, wire, Owner::Lan);
+            }
+            Input::Dialed { name, .. } => self.outputs.push(Output::Cut(name)),
+            Input::DialFailed { connection, reason } => self.lan.dial_failed(connection, &reason),
+            Input::Received { name, bytes } => {
+                let (items, output) = self.connections.receive(&name, &bytes);
+                self.outputs.extend(output);
+                self.deliver(now, &name, items);
+            }
+            Input::Carried { name, item } => self.deliver(now, &name, vec![item.into()]),
+            Input::Marked { name, mark } => self.connections.mark(&name, mark),
+            Input::Ended { name, reason } => {
+                if reason == CloseReason::ByPeer {
+                    let items = self.connections.receive_end(&name);
+                    self.deliver(now, &name, items);
+                }
+                self.disconnected(now, &name, reason);
+                self.connections.remove(&name);
+            }
+            Input::Journaled { ack, effects } => {
+                self.outbox.acknowledge(ack);
+                for effect in effects {
+                    self.perform(now, effect);
+                }
+            }
+            Input::Answered { request, reply } => self.local.answer(request, reply),
+            Input::ChildFailed {
+                incarnation,
+                reason,
+            } => self.child_failed(incarnation, reason),
+            Input::Upgrading { request, program } => self.local.upgrade(request, program),
+            Input::JournalOut { outage } => self.local.journal_is_out(outage),
+            Input::Timeout => {
+                self.local.service.handle_timeout(now);
+                self.children.handle_timeout(now);
+                self.lan.handle_timeout(now);
+            }
+            Input::Stopping => {
+                let names: Vec<ConnectionName> = self.connections.names().cloned().collect();
+                for name in names {
+                    self.finish(&name);
+                }
+            }
+        }
+    }
+
     fn accepted(&mut self, now: u64, name: ConnectionName, peer: Peer) {
         match self.local.open(now, name.clone(), peer) {
             Ok(connection) => {
@@ -336,7 +345,7 @@ impl Sessions {
             Err(reason) => {
                 self.disconnected(now, name, reason);
                 self.connections.remove(name);
-                self.outputs.push_back(Output::Cut(name.clone()));
+                self.outputs.push(Output::Cut(name.clone()));
             }
         }
     }
@@ -375,13 +384,13 @@ impl Sessions {
             local::Output::Send(name, text) => self.send(now, &name, text),
             local::Output::Close(name, reason) => {
                 let text = format!("a local peer was cut off: {reason}");
-                self.outputs.push_back(Output::Warn(text));
+                self.outputs.push(Output::Warn(text));
                 self.release(&name);
             }
             local::Output::ToChild(request) => self.children.request(now, request),
             local::Output::Emit(event) => self.emit(event),
             local::Output::Query(request, query) => {
-                self.outputs.push_back(Output::Query(request, query));
+                self.outputs.push(Output::Query(request, query));
             }
         }
     }
@@ -392,14 +401,14 @@ impl Sessions {
             children::Output::ToTool(message) => self.local.service.take_from_child(message),
             children::Output::Introduced(incarnation, instance, module) => {
                 let introduced = Output::Introduced(incarnation, instance, module);
-                self.outputs.push_back(introduced);
+                self.outputs.push(introduced);
             }
             children::Output::Failed(incarnation, reason) => {
                 self.child_failed(incarnation, reason);
             }
             children::Output::Gone(incarnation, identity, name) => {
                 let gone = Output::ChildGone(incarnation, identity);
-                self.outputs.push_back(gone);
+                self.outputs.push(gone);
                 self.release(&name);
             }
         }
@@ -410,13 +419,13 @@ impl Sessions {
             lan::Output::Send(name, text) => self.send(now, &name, text),
             lan::Output::Emit(event) => {
                 let shown = Output::LogEvent(Box::new(event.clone()));
-                self.outputs.push_back(shown);
+                self.outputs.push(shown);
                 self.emit(event);
             }
             lan::Output::Table(change) => self.local.service.follow(change),
-            lan::Output::Warn(text) => self.outputs.push_back(Output::Warn(text)),
-            lan::Output::Dial => self.outputs.push_back(Output::Dial),
-            lan::Output::StopDialing => self.outputs.push_back(Output::StopDialing),
+            lan::Output::Warn(text) => self.outputs.push(Output::Warn(text)),
+            lan::Output::Dial => self.outputs.push(Output::Dial),
+            lan::Output::StopDialing => self.outputs.push(Output::StopDialing),
             lan::Output::Closed(name) => self.release(&name),
         }
     }
@@ -432,6 +441,6 @@ impl Sessions {
     /// Puts an event into the outbox.
     fn emit(&mut self, event: Event) {
         self.outbox.emit(event);
-        self.outputs.push_back(Output::Emit);
+        self.outputs.push(Output::Emit);
     }
 }

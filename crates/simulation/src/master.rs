@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use allexmaster_journal::store::{FakeDisk, Fault as DiskFault};
 use allexmaster_journal::{Clock, JournaledMachine, Options, Stamp, Visit, Wall};
 use allexmaster_sessions::{
-    ConnectionName, Input, OutboxAck, ReplayedEffects, Sessions, SessionsIdentity,
+    ConnectionName, Input, OutboxAck, Output, ReplayedEffects, Sessions, SessionsIdentity,
 };
 use allexmaster_state::{
     Effect, Event, Identity, Incarnation, JournalId, Pid, Rules, SessionEffect, State,
@@ -78,6 +78,8 @@ pub(crate) struct Engine {
     /// What of the journal the sessions are to know.
     ack: OutboxAck,
     pub(crate) sessions: Sessions,
+    /// What the sessions want done, in this order.
+    pub(crate) outputs: VecDeque<Output>,
     /// An input is logged and not taken yet.
     pub(crate) is_inside_input: bool,
     pub(crate) inbox: VecDeque<Event>,
@@ -147,7 +149,7 @@ impl Master {
 
     /// When the sessions have something to do.
     pub(crate) fn sessions_due(&self) -> Option<u64> {
-        self.engine.as_ref()?.sessions.poll_timeout()
+        Some(self.engine.as_ref()?.sessions.poll_timeout()?.0)
     }
 
     /// The process that the master is known by.
@@ -239,6 +241,7 @@ impl Master {
             },
             emitted: sessions.ack().acked,
             sessions,
+            outputs: VecDeque::new(),
             is_inside_input: false,
             inbox: first,
             watched: BTreeMap::new(),
@@ -374,14 +377,13 @@ impl Master {
             return Ok(());
         };
         engine.is_ending = true;
-        engine.sessions.finish_all();
         let at = Happening::Engine {
             master: self.id,
             engine: engine.number,
             job: Job::End,
         };
         env.after(DRAIN_TIMEOUT, at);
-        self.obey(env)
+        self.enter(env, Input::Stopping)
     }
 
     /// The master ends.

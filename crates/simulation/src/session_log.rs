@@ -1,6 +1,7 @@
 //! The log of the sessions, in a file that the keeper holds: what the engine writes to it survives the
 //! engine at once.
 
+use allexmaster_machine::{Machine, Mono};
 use allexmaster_sessions::{Input, Sessions};
 
 /// Why the sessions cannot be made again.
@@ -9,7 +10,7 @@ pub(crate) type LogError = serde_json::Error;
 /// A snapshot and the inputs after it.
 pub(crate) struct SessionLog {
     snapshot: String,
-    inputs: Vec<(u64, u8, Vec<u8>)>,
+    inputs: Vec<(u64, u16, Vec<u8>)>,
 }
 
 impl SessionLog {
@@ -22,8 +23,8 @@ impl SessionLog {
 
     pub(crate) fn append(&mut self, now: u64, input: &Input) -> Result<(), LogError> {
         let mut payload = Vec::new();
-        input.encode(&mut payload)?;
-        self.inputs.push((now, input.kind(), payload));
+        Sessions::encode(input, &mut payload)?;
+        self.inputs.push((now, Sessions::kind(input), payload));
         Ok(())
     }
 
@@ -31,8 +32,7 @@ impl SessionLog {
     pub(crate) fn replay(&self) -> Result<Sessions, LogError> {
         let mut sessions: Sessions = serde_json::from_str(&self.snapshot)?;
         for (now, kind, payload) in &self.inputs {
-            sessions.handle(*now, Input::decode(*kind, payload)?);
-            while sessions.poll().is_some() {}
+            sessions.handle(Mono(*now), Sessions::decode(*kind, payload)?);
         }
         Ok(sessions)
     }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use allexmaster_machine::Mono;
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_sessions::transfer::{
@@ -113,7 +114,8 @@ impl Master {
         let Some(engine) = &mut self.engine else {
             return Err(Killed);
         };
-        engine.sessions.handle(env.now, input);
+        let outputs = engine.sessions.handle(Mono(env.now), input);
+        engine.outputs.extend(outputs);
         engine.is_inside_input = false;
         self.obey(env)
     }
@@ -121,7 +123,7 @@ impl Master {
     /// Does what the sessions want.
     pub(crate) fn obey(&mut self, env: &mut Env) -> Step {
         while let Some(engine) = &mut self.engine
-            && let Some(output) = engine.sessions.poll()
+            && let Some(output) = engine.outputs.pop_front()
         {
             let me = (self.id, engine.number);
             match output {
@@ -550,5 +552,6 @@ const fn name_of(input: &Input) -> &'static str {
         Input::Upgrading { .. } => "upgrading",
         Input::JournalOut { .. } => "journal-out",
         Input::Timeout => "timeout",
+        Input::Stopping => "stopping",
     }
 }

@@ -96,6 +96,7 @@ fn every_error_says_what_to_do() {
         Error::EventTooLarge {
             kind: 99,
             length: 5_000_000,
+            limit: 4 * 1024 * 1024,
         },
         Error::Checkpoint { source: bad_json() },
         Error::Failed,

@@ -56,7 +56,7 @@ pub const SILENCE_MS: u64 = 20 * 1_000;
 pub const PING_INTERVAL_MS: u64 = 10 * 1_000;
 
 /// The server end. See the module.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Server {
     options: ServerOptions,
     counter: u64,

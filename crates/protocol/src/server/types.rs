@@ -11,7 +11,7 @@ use crate::frame::{CallId, ClientFrame, SessionId, Target};
 use crate::state_stream::StateItem;
 
 /// How a server is set up.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ServerOptions {
     /// Begins every identifier of a session, query or reading; make it different for each start of
     /// the program, so that an identifier of an earlier life is never taken for one of this.
@@ -39,7 +39,9 @@ impl Token {
 pub struct ServiceId(pub u64);
 
 /// A table that the server serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct TableId(pub(super) u64);
 
 /// Who is at the other end, as the application knows when it accepts a connection.

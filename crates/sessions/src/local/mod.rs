@@ -20,7 +20,7 @@ use requests::LocalRequest;
 use service::Service;
 
 /// All local peers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Local {
     pub(crate) service: Service,
     names: BTreeMap<ConnectionId, ConnectionName>,
@@ -50,10 +50,7 @@ impl Local {
     pub(crate) fn new(prefix: String) -> Self {
         Self {
             service: Service::new(prefix),
-            names: BTreeMap::new(),
-            queries: BTreeMap::new(),
-            upgrading: None,
-            outage: None,
+            ..Self::default()
         }
     }
 

@@ -60,7 +60,7 @@ pub enum Output {
 }
 
 /// The three services.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Service {
     server: Server,
     children: TableId,

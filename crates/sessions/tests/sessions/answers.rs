@@ -1,5 +1,6 @@
 //! What a framing answers by itself leaves at once, not with the next text.
 
+use allexmaster_machine::Mono;
 use allexmaster_sessions::{
     ConnectionName, Endpoint, Input, LanProtocol, Mark, OutboxAck, Output, Sessions,
     SessionsIdentity,
@@ -21,8 +22,8 @@ fn reached(protocol: LanProtocol) -> (Sessions, ConnectionName) {
         connection: CONNECTION,
         failures: 0,
     };
-    sessions.handle(
-        0,
+    let _ = sessions.handle(
+        Mono(0),
         Input::Journaled {
             ack: OutboxAck {
                 sequence: 1,
@@ -42,43 +43,41 @@ fn reached(protocol: LanProtocol) -> (Sessions, ConnectionName) {
         endpoint,
         seed: [7; 32],
     };
-    sessions.handle(0, dialed);
-    sent(&mut sessions, &line);
+    let _ = sessions.handle(Mono(0), dialed);
+    send(&mut sessions, &line);
     (sessions, line)
 }
 
-/// What is to be sent, and whether somebody was told so.
-fn sent(sessions: &mut Sessions, line: &ConnectionName) -> (usize, bool) {
-    let mut told = false;
-    while let Some(output) = sessions.poll() {
-        told |= matches!(output, Output::Write(of) if of == *line);
-    }
+/// Sends all that is to be sent; gives how many bytes that was.
+fn send(sessions: &mut Sessions, line: &ConnectionName) -> usize {
     let mut count = 0;
     while let Some((bytes, end)) = sessions.chunk(line, 1_024) {
         count += bytes.len();
         let (name, mark) = (line.clone(), Mark::Taken(end));
-        sessions.handle(0, Input::Marked { name, mark });
+        let _ = sessions.handle(Mono(0), Input::Marked { name, mark });
     }
-    (count, told)
+    count
 }
 
-fn receive(sessions: &mut Sessions, line: &ConnectionName, bytes: &[u8]) {
+/// Takes bytes; gives how many are sent then, and whether the runtime is told so.
+fn receive(sessions: &mut Sessions, line: &ConnectionName, bytes: &[u8]) -> (usize, bool) {
     let (name, bytes) = (line.clone(), bytes.to_vec());
-    sessions.handle(1, Input::Received { name, bytes });
+    let outputs = sessions.handle(Mono(1), Input::Received { name, bytes });
+    let is_write = |output: &Output| matches!(output, Output::Write(of) if of == line);
+    let told = outputs.iter().any(is_write);
+    (send(sessions, line), told)
 }
 
 #[test]
 fn a_ping_is_answered_at_once() {
     let (mut sessions, line) = reached(LanProtocol::Ws);
-    receive(&mut sessions, &line, &[0x89, 0]);
     // A masked pong without a body.
-    assert_eq!(sent(&mut sessions, &line), (6, true));
+    assert_eq!(receive(&mut sessions, &line, &[0x89, 0]), (6, true));
 }
 
 #[test]
 fn what_waits_for_a_handshake_leaves_when_that_is_answered() {
     let (mut sessions, line) = reached(LanProtocol::SignalR);
-    receive(&mut sessions, &line, b"\x81\x03{}\x1e");
-    let (count, told) = sent(&mut sessions, &line);
+    let (count, told) = receive(&mut sessions, &line, b"\x81\x03{}\x1e");
     assert!(told && count > 50, "the introduction: {count} bytes");
 }
