@@ -14,6 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use allexmaster_journal::store::FileStore;
 use allexmaster_journal::{JournaledMachine, Machine, Options, Stamp, SystemClock, Wall};
 use allexmaster_testkit::report::size;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,8 @@ fn measure_all() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let length = serde_json::to_vec(&event(123_456)).unwrap().len();
     println!("events of {length} bytes of JSON\n");
+    #[cfg(unix)]
+    measure_log(length);
     measure_single(folder.path(), length);
     measure_groups(folder.path(), length);
     for group in [GROUP, 1] {
@@ -175,6 +178,57 @@ fn measure_groups(folder: &Path, length: usize) {
         "64 events per sync: raw append + fdatasync of one {raw:.0}/s, journal {ours:.0}/s; where \
          raw does 4000/s, {:.0}/s (goal 60000)\n",
         ours * 4000.0 / raw
+    );
+}
+
+/// The log in one open file, as the sessions have it: no sync, one write for each event.
+#[cfg(unix)]
+fn measure_log(length: usize) {
+    use std::os::unix::fs::FileExt as _;
+
+    let file = || {
+        File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .to_owned()
+    };
+    let shared = Path::new("/dev/shm");
+    let folder = if shared.is_dir() {
+        tempfile::tempdir_in(shared).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    };
+    let open = |name: &str| {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true);
+        options.open(folder.path().join(name)).unwrap()
+    };
+    let store = FileStore::open(open("log")).unwrap();
+    let mut machine =
+        JournaledMachine::<Counter>::begin(Box::new(store), &Count::default(), Options::default())
+            .unwrap();
+    let raw_file = open("raw");
+    let bytes = vec![7; length + 44];
+    let (raw, ours) = in_turn(
+        || {
+            rate(grouped_events(), || {
+                for number in 0..grouped_events() {
+                    let place = number * bytes.len() as u64;
+                    raw_file.write_all_at(&bytes, place).unwrap();
+                }
+            })
+        },
+        || {
+            rate(grouped_events(), || {
+                commit_in_groups(&mut machine, 1, grouped_events());
+            })
+        },
+    );
+    println!(
+        "one event to a log in memory: raw write {:.2} µs, journal {:.2} µs\n",
+        1e6 / raw,
+        1e6 / ours
     );
 }
 

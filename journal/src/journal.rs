@@ -344,6 +344,13 @@ impl<M: Machine> Journal<M> {
     /// True when enough is unsealed for [`Journal::seal`] to be worth its while.
     #[must_use]
     pub fn wants_seal(&self) -> bool {
+        if !self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.keeps_history())
+        {
+            return false;
+        }
         let extent = self.extent();
         let unsealed = self.position.sequence.saturating_sub(extent.sealed_through);
         unsealed >= SEAL_EVENTS

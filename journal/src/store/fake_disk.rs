@@ -278,6 +278,10 @@ impl Store for FakeDisk {
         Ok(found.map(|(first, bytes)| Block { first, bytes }))
     }
 
+    fn keeps_history(&self) -> bool {
+        true
+    }
+
     fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError> {
         let mut disk = self.disk();
         Self::fails(&mut disk, Fault::Seal)?;

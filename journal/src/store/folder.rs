@@ -170,6 +170,10 @@ impl Store for FolderStore {
         }
     }
 
+    fn keeps_history(&self) -> bool {
+        true
+    }
+
     fn seal(&mut self, block: &Block, last: u64) -> Result<(), StoreError> {
         self.history.seal(block, last)?;
         self.tail.replace(block.first..=last, None)?;

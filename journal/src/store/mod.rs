@@ -110,7 +110,7 @@ pub trait Location: Send {
 
 /// The storage of one journal. Knows positions and bytes; nothing of events or states.
 ///
-/// The last three methods are for stores that move old records to a sealed history.
+/// The last four methods are for stores that move old records to a sealed history.
 pub trait Store: Send {
     /// All copies of a part; none where it was never put. A copy that is missing is empty.
     ///
@@ -159,6 +159,11 @@ pub trait Store: Send {
     /// The storage cannot be written.
     fn set_aside(&mut self, from: u64, kept: Option<&Block>)
     -> Result<Option<PathBuf>, StoreError>;
+
+    /// Whether the store has a sealed history.
+    fn keeps_history(&self) -> bool {
+        false
+    }
 
     /// Replaces the unsealed blocks up to number `last` by one sealed block, which is durable before
     /// they are removed.

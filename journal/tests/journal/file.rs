@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::FileExt as _;
 
+use allexmaster_journal::journal::SEAL_EVENTS;
 use allexmaster_journal::store::FileStore;
 use allexmaster_journal::{
     Error, JournaledMachine, Machine, Opened, Options, Recovery, Stamp, Wall,
@@ -119,6 +120,17 @@ fn a_long_log_goes_on_in_another_file_with_the_same_numbers() {
     assert_ne!(again.state(), &states[EVENTS as usize]);
     assert_eq!((opened.last, opened.replayed), (EVENTS + 1, 1));
     assert!(opened.replayed_after(EVENTS) && !opened.replayed_after(EVENTS - 1));
+}
+
+#[test]
+fn a_log_that_is_long_is_not_sealed() {
+    let (_, mut machine, _) = filled();
+    let mut clock = TestClock::default();
+    let many = (0..SEAL_EVENTS).map(put).collect();
+    machine.commit(&mut clock, many).unwrap();
+    assert!(machine.maintain().unwrap().is_none());
+    assert_eq!(machine.journal().sealed_through(), 0);
+    machine.commit(&mut clock, vec![put(1)]).unwrap();
 }
 
 #[test]
