@@ -39,6 +39,7 @@ struct Formats {
     /// The version of the program.
     version: String,
     /// The version of what the engine keeps of its connections.
+    #[serde(rename = "front")] // as builds that know version 1 say and read it
     sessions: u32,
 }
 

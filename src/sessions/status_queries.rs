@@ -32,20 +32,20 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             }
             LocalRequest::Needs => inbox.look(|state| json(&status::needs(state))).await,
             // The loop is the only user of the journal.
-            LocalRequest::Journal(wish) => {
+            LocalRequest::Journal(request) => {
                 let page = inbox.read(move |journal| {
                     Page::read(
                         journal,
                         PageWish {
-                            from: wish.from,
-                            most: wish.most,
-                            base: wish.base,
+                            from: request.from,
+                            most: request.most,
+                            base: request.base,
                         },
                     )
                 });
                 page.await.map(|page| json(&page))
             }
-            LocalRequest::Compact(wish) => compact(inbox, wish).await.map(|done| json(&done)),
+            LocalRequest::Compact(request) => compact(inbox, request).await.map(|done| json(&done)),
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             LocalRequest::Stop
@@ -63,7 +63,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
     });
 }
 
-/// What became of the wish to compact the journal.
+/// What became of the request to compact the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compacted {
@@ -74,13 +74,13 @@ pub enum Compacted {
 }
 
 /// A compaction, which goes on beside the loop.
-async fn compact(inbox: &EventInbox, wish: CompactionRequest) -> Result<Compacted, Stopped> {
-    let wish = allexmaster_journal::CompactionRequest {
-        keep: wish.keep,
-        most_bytes: wish.most_bytes,
-        dry_run: wish.dry_run,
+async fn compact(inbox: &EventInbox, request: CompactionRequest) -> Result<Compacted, Stopped> {
+    let request = allexmaster_journal::CompactionRequest {
+        keep: request.keep,
+        most_bytes: request.most_bytes,
+        dry_run: request.dry_run,
     };
-    let begun = inbox.read(move |journal| journal.compact_in_background(wish));
+    let begun = inbox.read(move |journal| journal.compact_in_background(request));
     Ok(match begun.await?.await {
         Ok(Ok(told)) => Compacted::Done(told),
         Ok(Err(error)) => Compacted::Refused(error.to_string()),

@@ -132,13 +132,14 @@ impl Env {
     pub(crate) fn expect_answers(&mut self, master: MasterId) {
         let mine = self.tools.0.iter_mut();
         for (link, tool) in mine.filter(|(_, tool)| tool.master == master && tool.answers == 0) {
-            // Questions about the state are answered beside the rules.
+            // Questions about the state are answered beside the rules, and a query that goes on never.
             let is_decided = !matches!(
                 tool.purpose,
-                Purpose::Call {
-                    method: "status",
-                    ..
-                }
+                Purpose::Watch
+                    | Purpose::Call {
+                        method: "status",
+                        ..
+                    }
             );
             tool.expects_answer =
                 tool.call.is_some() && is_decided && self.network.is_drained(*link);
@@ -240,9 +241,11 @@ impl Env {
                             tool.client
                                 .call(now, &session, user, method, arguments, patience)
                         }
-                        Purpose::Watch => {
-                            tool.client.query(now, &session, json!({ "filter": "*" }))
-                        }
+                        Purpose::Watch => tool.client.query(
+                            now,
+                            &session,
+                            json!({ "continuous": true, "filter": "*" }),
+                        ),
                     });
                     tool.session = Some(session);
                 }

@@ -456,7 +456,7 @@ impl Session {
     }
 }
 
-/// What a tool is told whose wish reached no child; none where it waits for nothing.
+/// What a tool is told whose request reached no child; none where it waits for nothing.
 #[must_use]
 pub fn refusal(instance: &InstanceName, request: ToChild, error: RemoteError) -> Option<FromChild> {
     match request {

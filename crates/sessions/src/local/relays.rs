@@ -14,15 +14,15 @@ use crate::relay::{FromChild, ToChild};
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Relays {
     sessions: BTreeMap<SessionId, InstanceName>,
-    /// What tools want of children, until somebody fetches it.
+    /// What tools want of children, until it is polled.
     #[serde(skip)]
-    wishes: VecDeque<ToChild>,
+    requests: VecDeque<ToChild>,
 }
 
 impl Relays {
     /// The next thing that a tool wants of a child.
     pub(super) fn poll(&mut self) -> Option<ToChild> {
-        self.wishes.pop_front()
+        self.requests.pop_front()
     }
 
     /// A tool wants a session with a child.
@@ -33,7 +33,7 @@ impl Relays {
         instance: InstanceName,
         identity: Map<String, Value>,
     ) {
-        self.wishes.push_back(ToChild::SubConnect {
+        self.requests.push_back(ToChild::SubConnect {
             instance,
             token,
             connection,
@@ -51,7 +51,7 @@ impl Relays {
         let Some(instance) = self.sessions.get(&session).cloned() else {
             return;
         };
-        self.wishes.push_back(ToChild::Frame {
+        self.requests.push_back(ToChild::Frame {
             instance,
             session,
             connection,
@@ -61,7 +61,7 @@ impl Relays {
 
     /// A connection ended, and with it the sessions that were carried over it.
     pub(super) fn closed(&mut self, connection: ConnectionId) {
-        self.wishes.push_back(ToChild::Gone { connection });
+        self.requests.push_back(ToChild::Gone { connection });
     }
 
     /// Takes what a child has for a tool; gives back what is for a row.

@@ -274,8 +274,8 @@ impl Service {
             if let Some((request, asked)) = self.asked.pop_front() {
                 return Some(Output::Asked { request, asked });
             }
-            if let Some(wish) = self.relays.poll() {
-                return Some(Output::ToChild(wish));
+            if let Some(request) = self.relays.poll() {
+                return Some(Output::ToChild(request));
             }
             match self.server.poll_output()? {
                 server::Output::Send { connection, text } => {
@@ -464,15 +464,15 @@ fn name(argument: &Value) -> Result<&str, RemoteError> {
 }
 
 fn page(argument: Value) -> Result<LocalRequest, RemoteError> {
-    let wish = serde_json::from_value(argument).map(LocalRequest::Journal);
-    wish.map_err(|_| {
+    let request = serde_json::from_value(argument).map(LocalRequest::Journal);
+    request.map_err(|_| {
         RemoteError::wrong_argument("expected an object with the numbers `from` and `most`")
     })
 }
 
 fn compact(argument: Value) -> Result<LocalRequest, RemoteError> {
-    let wish = serde_json::from_value(argument).map(LocalRequest::Compact);
-    wish.map_err(|_| {
+    let request = serde_json::from_value(argument).map(LocalRequest::Compact);
+    request.map_err(|_| {
         RemoteError::wrong_argument(
             "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",
         )
