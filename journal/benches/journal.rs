@@ -186,13 +186,6 @@ fn measure_groups(folder: &Path, length: usize) {
 fn measure_log(length: usize) {
     use std::os::unix::fs::FileExt as _;
 
-    let file = || {
-        File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .to_owned()
-    };
     let shared = Path::new("/dev/shm");
     let folder = if shared.is_dir() {
         tempfile::tempdir_in(shared).unwrap()
