@@ -32,6 +32,12 @@ pub type Inherited = BTreeMap<String, Vec<OwnedFd>>;
 
 /// Begins the names of logs; the generation follows.
 pub(super) const LOG: &str = "log.";
+
+/// The generation of a log; none where the name is no log's.
+pub(super) fn generation_of(name: &str) -> Option<u64> {
+    name.strip_prefix(LOG)?.parse().ok()
+}
+
 /// Begins the names of listeners; the number of the socket follows.
 pub(super) const LISTENER: &str = "listen.";
 /// Begins the names of children's channels; the incarnation follows.

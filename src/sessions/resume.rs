@@ -1,13 +1,12 @@
 //! What an engine does with the connections of the one before it.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use allexmaster_protocol::close::CloseReason;
 use tracing::error;
 
-use super::descriptors::{CHANNEL, Inherited, LOG};
+use super::descriptors::{CHANNEL, Inherited, generation_of};
 use super::pump::{Connection, PumpHandle};
 use super::runtime::Shared;
 use super::session_log::SessionLog;
@@ -27,16 +26,11 @@ pub struct Restored {
 /// Makes the sessions again whose log was given back; none where there was none, or of no use.
 #[must_use]
 pub fn restore(inherited: &mut Inherited) -> Option<Restored> {
-    let mut logs = BTreeMap::new();
-    let names: Vec<String> = inherited.keys().cloned().collect();
-    for name in names {
-        let generation: Option<u64> = name.strip_prefix(LOG).and_then(|text| text.parse().ok());
-        if let Some(generation) = generation {
-            let descriptors = inherited.remove(&name).unwrap_or_default();
-            logs.insert(generation, descriptors);
-        }
-    }
-    let (generation, descriptors) = logs.pop_last()?;
+    // The names stay: the runtime has the keeper forget every log but its own, and numbers that on.
+    let logs = inherited.iter_mut();
+    let (generation, descriptors) = logs
+        .filter_map(|(name, descriptors)| Some((generation_of(name)?, std::mem::take(descriptors))))
+        .max_by_key(|(generation, _)| *generation)?;
     match SessionLog::open(descriptors.into_iter().next()?) {
         Ok(log) => Some(Restored { log, generation }),
         Err(reason) => {
@@ -142,6 +136,13 @@ impl Shared {
         descriptors: Vec<OwnedFd>,
         is_restored: bool,
     ) {
+        if self
+            .lock()
+            .generation
+            .is_some_and(|own| generation_of(&name.0) == Some(own))
+        {
+            return;
+        }
         let first = descriptors.into_iter().next();
         match (accept::socket_of(&name), first) {
             // Accepted while no engine ran. Where the sessions are lost, so is what was said before.

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
-use super::descriptors::{CHANNEL, DescriptorStore, Inherited, LOG};
+use super::descriptors::{CHANNEL, DescriptorStore, Inherited, LOG, generation_of};
 use super::pump::PumpHandle;
 use super::resume::Restored;
 use super::session_log::{SessionLog, SessionLogError};
@@ -86,7 +86,7 @@ pub(super) struct Inner {
     /// The sessions; logged only where there is a keeper.
     pub(super) log: SessionLog,
     /// The number of the log's file, which is kept under it; none while nothing is logged.
-    generation: Option<u64>,
+    pub(super) generation: Option<u64>,
     pub(super) pumps: HashMap<ConnectionName, Arc<PumpHandle>>,
     /// Encrypted connections, which have pumps of their own.
     pub(super) carried: HashMap<ConnectionName, Outgoing>,
@@ -120,6 +120,9 @@ impl Runtime {
             }
         };
         let is_restored = tail.is_some();
+        // A log of no use to this program must not be taken for the newest by the next engine.
+        let last_generation = inherited.keys().filter_map(|name| generation_of(name));
+        let last_generation = last_generation.max().unwrap_or(0);
         let inner = Inner {
             log,
             generation,
@@ -145,7 +148,7 @@ impl Runtime {
         {
             let mut inner = shared.lock();
             match (&shared.store, inner.generation) {
-                (Some(_), None) => shared.keep_log(&mut inner, 1),
+                (Some(_), None) => shared.keep_log(&mut inner, last_generation + 1),
                 (Some(_), Some(_)) => {}
                 (None, _) => inner.log.detach(),
             }

@@ -176,7 +176,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
                 Beginning::Restored(Box::new(restored), replayed)
             }
             None => {
-                inherited.clear();
+                inherited.retain(|name, _| name.starts_with("log."));
                 Beginning::New(Box::new(Sessions::new(identity(), 0)))
             }
         };
@@ -429,4 +429,18 @@ fn engines_that_end_after_any_number_of_turns_lose_and_double_nothing() {
         .unwrap()
     });
     check(&keeper, tool, CALLS, "many engines");
+}
+
+#[test]
+fn a_log_of_another_program_is_given_up_for_the_new_one() {
+    let keeper = Arc::new(Keeper::default());
+    let mut foreign = tempfile::tempfile().unwrap();
+    foreign.write_all(b"what an older version wrote").unwrap();
+    let foreign = OwnedFd::from(foreign);
+    keeper.keep("log.7", &[std::os::fd::AsFd::as_fd(&foreign)]);
+    live(&keeper, None, async {});
+    let mut given_back = keeper.give_back();
+    let names: Vec<&String> = given_back.keys().collect();
+    assert_eq!(names, ["log.8"]);
+    assert!(restore(&mut given_back).is_some());
 }
