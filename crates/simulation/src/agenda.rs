@@ -48,8 +48,6 @@ pub(crate) enum Happening {
         chore: Chore,
     },
     LanManagerStart,
-    /// The disk of a master works again.
-    DiskWorks(MasterId),
     /// A program of somebody else gives a port back.
     PortIsFreed {
         master: MasterId,

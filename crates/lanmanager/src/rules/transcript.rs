@@ -94,7 +94,9 @@ fn sentence(value: &Value) -> String {
             .map(|(field, value)| format!("{field} {}", STYLE.brief(value)))
             .collect::<Vec<_>>()
             .join(", "),
-        other => STYLE.brief(other),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            STYLE.brief(inner)
+        }
     };
     format!("{words}: {parts}")
 }
