@@ -47,7 +47,7 @@ pub struct Found {
     pub survivors: Survivors,
     /// Those that have ended and were not reaped.
     pub ended: Vec<Zombie>,
-    /// False if a child did not run its program within [`EXEC_TIMEOUT`]: it may be missing above.
+    /// False if a child did not run its program within `EXEC_TIMEOUT`: it may be missing above.
     pub complete: bool,
 }
 
