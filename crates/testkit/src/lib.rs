@@ -8,8 +8,8 @@
 //! | [`ports`], [`disk`], [`processes`] | what a test takes of the machine, and sees of it |
 //! | [`installation`] | the JavaScript programs of AllexJS |
 //! | [`report`] | figures, one a line |
-//! | [`assert_snapshot`] | comparing with an accepted snapshot (feature `snapshots`) |
-//! | [`lan`], [`master`], [`tool`] | the programs, and what can be said to them (feature `programs`) |
+//! | `assert_snapshot` | comparing with an accepted snapshot (feature `snapshots`) |
+//! | `lan`, `master`, `tool` | the programs, and what can be said to them (feature `programs`) |
 //!
 //! How tests are made, and what cannot run where: `docs/testing.md`.
 
