@@ -137,6 +137,11 @@ where
         &mut self.machine
     }
 
+    /// The machine's state.
+    pub fn state(&self) -> &M::State {
+        self.machine.state()
+    }
+
     /// The performer.
     pub const fn performer(&mut self) -> &mut P {
         &mut self.performer

@@ -54,7 +54,7 @@ pub(crate) enum Point {
 }
 
 /// Of the points that a run passes for every few bytes, only each so many-th counts.
-const FREQUENT: u64 = 20;
+const FREQUENT: u64 = 8;
 
 impl Point {
     const fn is_frequent(self) -> bool {

@@ -1,5 +1,6 @@
 //! What goes wrong, and what people want, at times that the seed has planned.
 
+use allexmaster_journal::store::Fault as DiskFault;
 use allexmaster_lanmanager::rules as lan;
 use allexmaster_state::{Outcome, Port};
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ pub(crate) enum Fault {
     SomebodyAsks,
     ModuleIsEngaged,
     SomebodyStops,
+    DiskFails { milliseconds: u64 },
     ConfigurationChanges,
 }
 
@@ -95,6 +97,13 @@ impl World {
                 self.ask(index, "notifyModuleEngaged", json!("allex_timeservice"));
             }
             Fault::SomebodyStops => self.ask(index, "stop", Value::Null),
+            Fault::DiskFails { milliseconds } => {
+                let faults = [DiskFault::Write, DiskFault::Sync];
+                master
+                    .disk
+                    .break_at(env.chance.pick(&faults, DiskFault::Write));
+                env.after(milliseconds, Happening::DiskWorks(id));
+            }
             // The next start reads it.
             Fault::ConfigurationChanges => {
                 env.plan.settings.stop_grace = env.chance.between(500, 5_000);

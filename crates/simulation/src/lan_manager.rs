@@ -11,6 +11,7 @@ use allexmaster_lanmanager::serve::{Access, Rules, Sessions, Task};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::server::{ConnectionId, Output, Peer as ServerPeer};
+use allexmaster_testkit::chance::Chance;
 
 use crate::agenda::{Chore, Happening};
 use crate::env::{Env, MasterId};
@@ -193,7 +194,7 @@ impl LanManager {
         };
         let mut clock = SimulatedClock {
             wall: env.now,
-            chance: &mut env.chance,
+            chance: Chance::new(env.chance.any()),
         };
         let committed = parts.live.commit(&mut clock, vec![event]);
         if !env.is_calm && env.chance.permille(CRASH_PERMILLE) {

@@ -17,7 +17,8 @@
 //! sockets, log and sessions, the LanManager's sessions, and the bytes on each connection. Simulated
 //! are: the disk, the network and the kernel's sockets and pipes, the processes and ports of each
 //! machine, the clock, and the order in which an engine does its work, which can end between any two
-//! steps.
+//! steps. The loop around the rules is the real one, with its outages; what it wants performed is performed
+//! one thing after the other.
 //!
 //! A run has three parts. First everything goes wrong: the engine, the master or the machine is lost
 //! before and after each durable write, each effect, each input of the sessions and each step of a

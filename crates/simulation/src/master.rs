@@ -1,9 +1,13 @@
 //! A master: its engine, with the real rules, sessions and journal, and what outlives the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::ControlFlow;
 
 use allexmaster_journal::store::{FakeDisk, Fault as DiskFault};
-use allexmaster_journal::{Clock, JournaledMachine, Options, Stamp, Visit, Wall};
+use allexmaster_journal::{
+    Clock, Error, EventLoop, JournaledMachine, Options, Outage, OutageBoard, Performer, Recovery,
+    Stamp, Visit, Wall,
+};
 use allexmaster_sessions::{
     ConnectionName, Input, OutboxAck, Output, ReplayedEffects, Sessions, SessionsIdentity,
 };
@@ -28,6 +32,8 @@ const JOURNAL: &str = "simulation";
 const BATCH_MOST: u64 = 4;
 /// So often, in thousandths, a checkpoint is made between two batches.
 const CHECKPOINT_PERMILLE: u64 = 15;
+/// An engine that cannot read its journal is started again after so many milliseconds.
+const START_AGAIN: u64 = 500;
 /// How long the last bytes may take to leave when the master ends, in milliseconds.
 const DRAIN_TIMEOUT: u64 = 2_000;
 
@@ -74,9 +80,9 @@ pub(crate) struct Keeper {
 /// The engine.
 pub(crate) struct Engine {
     pub(crate) number: u64,
-    pub(crate) live: JournaledMachine<Rules>,
-    /// What of the journal the sessions are to know.
-    ack: OutboxAck,
+    pub(crate) event_loop: EventLoop<Rules, SimulatedClock, Collector>,
+    /// When the loop looks again, if nothing comes.
+    wakes_at: Option<u64>,
     pub(crate) sessions: Sessions,
     /// What the sessions want done, in this order.
     pub(crate) outputs: VecDeque<Output>,
@@ -95,21 +101,49 @@ pub(crate) struct Engine {
     pub(crate) is_ending: bool,
 }
 
-impl Engine {
-    /// When its rules have something to do, as the wall clock says.
-    pub(crate) fn deadline(&self) -> Option<u64> {
-        let (at, _) = self.live.state().next_deadline()?;
-        Some(at.0)
+/// Collects what the loop wants done: it is done behind its back, one thing after the other, so that the
+/// engine can end between any two.
+pub(crate) struct Collector {
+    /// What of the journal the sessions are to know.
+    ack: OutboxAck,
+    effects: Vec<Effect>,
+    /// The begins and ends of outages that the sessions do not know yet.
+    outages: Vec<Option<String>>,
+}
+
+impl Performer<Rules> for Collector {
+    type Exit = ();
+
+    fn perform(&mut self, effect: Effect) -> ControlFlow<()> {
+        self.effects.push(effect);
+        ControlFlow::Continue(())
     }
+
+    fn recorded(&mut self, stamp: Stamp, event: &Event) {
+        self.ack.record(stamp.sequence, event);
+    }
+
+    fn settled(&mut self, _state: &State) {}
+
+    fn degraded(&mut self, outage: &Outage) -> ControlFlow<()> {
+        self.outages.push(Some(outage.reason.clone()));
+        ControlFlow::Continue(())
+    }
+
+    fn recovered(&mut self, _outage: &Outage, _repairs: &[Recovery]) {
+        self.outages.push(None);
+    }
+
+    fn journal_failed(&mut self, _error: &Error) {}
 }
 
 /// A clock that stands still.
-pub(crate) struct SimulatedClock<'env> {
+pub(crate) struct SimulatedClock {
     pub(crate) wall: u64,
-    pub(crate) chance: &'env mut Chance,
+    pub(crate) chance: Chance,
 }
 
-impl Clock for SimulatedClock<'_> {
+impl Clock for SimulatedClock {
     fn now(&mut self) -> Wall {
         Wall(self.wall)
     }
@@ -141,10 +175,10 @@ impl Master {
         (BEGINNING + env.now).saturating_add_signed(self.wall_ahead)
     }
 
-    /// When the engine has a deadline, on the clock that does not go back.
-    pub(crate) fn due(&self, env: &Env) -> Option<u64> {
+    /// When the loop looks again, if nothing comes.
+    pub(crate) fn due(&self) -> Option<u64> {
         let engine = self.engine.as_ref().filter(|engine| !engine.is_ending)?;
-        Some(env.now + engine.deadline()?.saturating_sub(self.wall(env)))
+        engine.wakes_at
     }
 
     /// When the sessions have something to do.
@@ -198,7 +232,12 @@ impl Master {
         let (live, opened) = match JournaledMachine::<Rules>::open_at(location, options, visit) {
             Ok(opened) => opened,
             Err(error) => {
-                env.demand(false, || format!("the journal: {error}"));
+                env.demand(self.disk.is_broken(), || format!("the journal: {error}"));
+                let start = Happening::Start {
+                    master: self.id,
+                    life,
+                };
+                env.after(START_AGAIN, start);
                 return Ok(());
             }
         };
@@ -231,14 +270,23 @@ impl Master {
             resumed,
         });
         env.engines += 1;
-        self.engine = Some(Engine {
-            number: env.engines,
-            live,
+        let clock = SimulatedClock {
+            wall: self.wall(env),
+            chance: Chance::new(env.chance.any()),
+        };
+        let collector = Collector {
             ack: if resumed {
                 replayed.ack
             } else {
                 sessions.ack()
             },
+            effects: Vec::new(),
+            outages: Vec::new(),
+        };
+        self.engine = Some(Engine {
+            number: env.engines,
+            event_loop: EventLoop::new(live, clock, collector, OutageBoard::default()),
+            wakes_at: None,
             emitted: sessions.ack().acked,
             sessions,
             outputs: VecDeque::new(),
@@ -257,55 +305,41 @@ impl Master {
         self.start_sessions(env, resumed.then_some(replayed))
     }
 
-    /// The engine takes what waits: recorded, durable, decided, performed.
+    /// The real loop takes what waits: recorded, durable, decided. Then all of it is performed.
     pub(crate) fn turn(&mut self, env: &mut Env) -> Step {
         let wall = self.wall(env);
         let Some(engine) = self.engine.as_mut().filter(|engine| !engine.is_ending) else {
             return Ok(());
         };
+        engine.event_loop.clock().wall = wall;
+        if engine.event_loop.is_suspended() {
+            return self.try_again(env);
+        }
         let batch = usize::try_from(env.chance.between(1, BATCH_MOST)).unwrap_or(1);
         let batch = batch.min(engine.inbox.len());
-        let mut events: Vec<Event> = engine.inbox.drain(..batch).collect();
-        if engine.deadline().is_some_and(|deadline| deadline <= wall) {
-            events.push(Event::DeadlineReached);
-        }
+        let events: Vec<Event> = engine.inbox.drain(..batch).collect();
         if !engine.inbox.is_empty() {
             env.soon_in_engine(1, (self.id, engine.number), Job::Turn);
         }
-        let Some(first) = events.first() else {
-            return Ok(());
+        let name = events.first().map_or("deadline-reached", Event::kind_name);
+        let waited = events.is_empty();
+        if !waited {
+            self.passes(env, Point::Received, name)?;
+        }
+        let torn = if waited {
+            Ok(())
+        } else {
+            self.passes(env, Point::Appended, name)
         };
-        let name = first.kind_name();
-        let effects = self.commit(env, name, events)?;
-        self.perform_all(env, effects)
-    }
-
-    /// Makes events durable and decides on them.
-    fn commit(
-        &mut self,
-        env: &mut Env,
-        name: &'static str,
-        events: Vec<Event>,
-    ) -> Result<Vec<Effect>, Killed> {
-        let wall = self.wall(env);
-        self.passes(env, Point::Received, name)?;
-        let torn = self.passes(env, Point::Appended, name);
         if torn.is_err() {
             self.disk.fail_next(DiskFault::Sync);
         }
         let engine = self.engine.as_mut().ok_or(Killed)?;
-        let mut clock = SimulatedClock {
-            wall,
-            chance: &mut env.chance,
-        };
-        let first = engine.live.position().sequence + 1;
-        let mut ack = engine.ack;
-        for (sequence, event) in (first..).zip(&events) {
-            ack.record(sequence, event);
-        }
-        let committed = engine.live.commit(&mut clock, events);
+        let turned = engine.event_loop.turn(events, waited);
+        env.demand(turned.is_ok(), || format!("the loop: {turned:?}"));
         if let Err(killed) = torn {
-            env.demand(committed.is_err(), || {
+            let is_early = !engine.event_loop.performer().effects.is_empty();
+            env.demand(!is_early, || {
                 "effects were given out although the disk did not confirm their cause".to_owned()
             });
             if let Some((_, kept)) = &mut self.loss {
@@ -313,20 +347,71 @@ impl Master {
             }
             return Err(killed);
         }
-        let effects = committed.map_err(|error| {
-            env.demand(false, || format!("the journal: {error}"));
-            Killed
-        })?;
-        engine.ack = ack;
-        self.acknowledged = engine.live.position().sequence;
-        let checked = engine.live.state().check();
+        self.perform_what_is_durable(env, name)
+    }
+
+    /// The journal could not be written: the real loop opens it again, if it is time for that.
+    fn try_again(&mut self, env: &mut Env) -> Step {
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        if engine.wakes_at.is_some_and(|at| at > env.now) {
+            return Ok(());
+        }
+        let tried = engine.event_loop.retry(engine.inbox.len() as u64);
+        env.demand(tried.is_ok(), || format!("the loop: {tried:?}"));
+        if !engine.event_loop.is_suspended() {
+            env.soon_in_engine(1, (self.id, engine.number), Job::Turn);
+        }
+        self.perform_what_is_durable(env, "outage")
+    }
+
+    /// Performs what the loop has decided on.
+    fn perform_what_is_durable(&mut self, env: &mut Env, name: &'static str) -> Step {
+        let Some(engine) = &mut self.engine else {
+            return Ok(());
+        };
+        let is_suspended = engine.event_loop.is_suspended();
+        let wait = engine.event_loop.wait();
+        let wait = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+        engine.wakes_at = wait.map(|wait| env.now.saturating_add(wait));
+        let last = engine.event_loop.machine().position().sequence;
+        let is_new = last > self.acknowledged;
+        self.acknowledged = last;
+        let effects = std::mem::take(&mut engine.event_loop.performer().effects);
+        let outages = std::mem::take(&mut engine.event_loop.performer().outages);
+        let checked = engine.event_loop.state().check();
         let pending = self.disk.pending_bytes();
-        env.demand(pending == 0, || {
+        env.demand(pending == 0 || is_suspended && effects.is_empty(), || {
             format!("{pending} bytes are not durable, but their effects are performed")
         });
         env.demand(checked.is_ok(), || format!("the state: {checked:?}"));
-        self.passes(env, Point::Durable, name)?;
-        Ok(effects)
+        if is_new {
+            self.passes(env, Point::Durable, name)?;
+        }
+        for outage in outages {
+            self.enter(env, Input::JournalOut { outage })?;
+        }
+        if !is_new {
+            return Ok(());
+        }
+        self.perform_all(env, effects)?;
+        self.maintain(env)
+    }
+
+    /// The loop has nothing urgent to do.
+    fn maintain(&mut self, env: &mut Env) -> Step {
+        if let Some(engine) = self.engine.as_mut().filter(|engine| !engine.is_ending)
+            && !self.disk.is_broken()
+        {
+            if env.chance.permille(CHECKPOINT_PERMILLE) {
+                let made = engine.event_loop.machine().make_checkpoint();
+                env.demand(made.is_ok(), || format!("the checkpoint: {made:?}"));
+            }
+            let maintained = engine.event_loop.maintain();
+            env.demand(maintained.is_ok(), || format!("the loop: {maintained:?}"));
+        }
+        Ok(())
     }
 
     fn perform_all(&mut self, env: &mut Env, effects: Vec<Effect>) -> Step {
@@ -352,21 +437,15 @@ impl Master {
         if exits {
             return self.begin_to_end(env);
         }
-        if let Some(engine) = &mut self.engine
-            && env.chance.permille(CHECKPOINT_PERMILLE)
-            && engine.live.make_checkpoint().is_err()
-        {
-            env.demand(false, || "the checkpoint cannot be made".to_owned());
-        }
         Ok(())
     }
 
     /// The sessions get what a batch of events caused for them, all of it at once.
     fn hand_over(&mut self, env: &mut Env, effects: Vec<SessionEffect>) -> Step {
-        let Some(engine) = &self.engine else {
+        let Some(engine) = &mut self.engine else {
             return Ok(());
         };
-        let ack = engine.ack;
+        let ack = engine.event_loop.performer().ack;
         self.enter(env, Input::Journaled { ack, effects })
     }
 
@@ -377,6 +456,7 @@ impl Master {
             return Ok(());
         };
         engine.is_ending = true;
+        env.tools.master_ends(self.id);
         let at = Happening::Engine {
             master: self.id,
             engine: engine.number,
@@ -389,9 +469,11 @@ impl Master {
     /// The master ends.
     pub(crate) fn end(&mut self, env: &mut Env) {
         if let Some(engine) = self.engine.take() {
-            self.expected = engine.live.state().clone();
-            let closed = engine.live.close();
-            env.demand(closed.is_ok(), || format!("the journal: {closed:?}"));
+            self.expected = engine.event_loop.state().clone();
+            let closed = engine.event_loop.end(Ok(()));
+            env.demand(closed.is_ok() || self.disk.is_broken(), || {
+                format!("the journal: {closed:?}")
+            });
         }
         self.end_keeper(env, true);
         self.exits += 1;
@@ -429,7 +511,7 @@ impl Master {
         env.crash_points.losses += 1;
         env.tools.expect_nothing(self.id);
         if let Some(engine) = self.engine.take() {
-            self.expected = engine.live.state().clone();
+            self.expected = engine.event_loop.state().clone();
             let whole = !engine.is_inside_input;
             let sessions = whole.then(|| serde_json::to_string(&engine.sessions).ok());
             self.expected_sessions = sessions.flatten();
@@ -472,6 +554,7 @@ impl Master {
     fn end_keeper(&mut self, env: &mut Env, says_so: bool) {
         self.life += 1;
         self.keeper = None;
+        env.tools.master_ends(self.id);
         self.expected_sessions = None;
         self.machine.reap_all();
         for link in env.network.of_master(self.id) {

@@ -180,7 +180,7 @@ fn settings(chance: &mut Chance, names: u64) -> Settings {
 
 fn fault(chance: &mut Chance, names: u64) -> Fault {
     let name = chance.between(0, names.saturating_sub(1));
-    match chance.between(0, 29) {
+    match chance.between(0, 30) {
         0..=4 => Fault::Lose(some_loss(chance)),
         5 | 6 => Fault::LanManagerCrash {
             down: chance.between(10, 8_000),
@@ -205,6 +205,9 @@ fn fault(chance: &mut Chance, names: u64) -> Fault {
         26 => Fault::SomebodyStops,
         27 => Fault::SomebodyKills { name },
         28 => Fault::SomebodyAsks,
+        29 => Fault::DiskFails {
+            milliseconds: chance.between(100, 20_000),
+        },
         _ => Fault::ConfigurationChanges,
     }
 }

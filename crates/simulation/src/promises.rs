@@ -75,7 +75,7 @@ impl Master {
         let Some(engine) = &self.engine else {
             return env.demand(false, || "there is no master".to_owned());
         };
-        let state = engine.live.state();
+        let state = engine.event_loop.state();
         let opened =
             JournaledMachine::<Rules>::with_store(Box::new(self.disk.clone()), Options::default());
         let (mut again, _) = match opened {
@@ -110,7 +110,7 @@ impl Master {
         let Some(engine) = &self.engine else {
             return Some("an engine is away".to_owned());
         };
-        let state = engine.live.state();
+        let state = engine.event_loop.state();
         if state.shutdown != Shutdown::No {
             return Some("a master is stopping".to_owned());
         }
@@ -153,7 +153,7 @@ impl Master {
         let Some(engine) = &self.engine else {
             return Vec::new();
         };
-        let services = engine.live.state().services.iter();
+        let services = engine.event_loop.state().services.iter();
         services
             .filter(|(_, service)| {
                 matches!(&service.activity, Activity::Failed { why } if *why != Failure::NoLauncher)
@@ -229,7 +229,7 @@ impl World {
             return Some("the LanManager lists another process".to_owned());
         }
         let engine = master.engine.as_ref()?;
-        let service = engine.live.state().services.get(instance);
+        let service = engine.event_loop.state().services.get(instance);
         match service.map(|service| &service.activity) {
             Some(Activity::Up {
                 approved: true,

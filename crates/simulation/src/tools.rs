@@ -54,6 +54,8 @@ struct Tool {
     answers: u32,
     /// The answer is under way.
     expects_answer: bool,
+    /// Its master ends, or is lost: so does the connection.
+    may_close: bool,
     services: Mirror,
 }
 
@@ -83,6 +85,13 @@ impl Tools {
     pub(crate) fn expect_nothing(&mut self, master: MasterId) {
         for tool in self.0.values_mut().filter(|tool| tool.master == master) {
             tool.expects_answer = false;
+        }
+    }
+
+    /// A master ends, and its connections with it.
+    pub(crate) fn master_ends(&mut self, master: MasterId) {
+        for tool in self.0.values_mut().filter(|tool| tool.master == master) {
+            tool.may_close = true;
         }
     }
 
@@ -121,6 +130,7 @@ impl Env {
             call: None,
             answers: 0,
             expects_answer: false,
+            may_close: false,
             services: Mirror::new(["instancename"]),
         };
         self.tools.0.insert(link, tool);
@@ -257,7 +267,12 @@ impl Env {
                         broken = Some(error.to_string());
                     }
                 }
-                ClientEvent::Closed { .. } => leaves_after = Some(0),
+                ClientEvent::Closed { reason } => {
+                    leaves_after = Some(0);
+                    if !tool.may_close {
+                        broken = Some(format!("it is cut off from a master that lives: {reason}"));
+                    }
+                }
                 ClientEvent::Answered { .. }
                 | ClientEvent::State { .. }
                 | ClientEvent::Exclusivity { .. }
@@ -277,8 +292,6 @@ impl Env {
         if let Some(after) = leaves_after {
             self.soon(after, Happening::ToolLeaves(link));
         }
-        self.demand(broken.is_none(), || {
-            format!("the table of the services cannot be followed: {broken:?}")
-        });
+        self.demand(broken.is_none(), || format!("a local tool: {broken:?}"));
     }
 }

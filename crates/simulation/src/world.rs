@@ -72,7 +72,7 @@ impl World {
     pub(crate) fn tick(&mut self, end: u64) -> bool {
         let env = &self.env;
         let masters = self.masters.iter().flat_map(|master| {
-            let turn = master.due(env).map(|at| (at, Next::Turn(master.id)));
+            let turn = master.due().map(|at| (at, Next::Turn(master.id)));
             let sessions = master.sessions_due();
             [turn, sessions.map(|at| (at, Next::Sessions(master.id)))]
         });
