@@ -84,7 +84,7 @@ pub enum FromChild {
         /// What stands there now.
         value: Value,
     },
-    /// The answer to [`ToChild::SubConnect`].
+    /// The answer to `ToChild::SubConnect`.
     SubConnected {
         /// With which service.
         instance: InstanceName,

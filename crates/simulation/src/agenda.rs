@@ -53,6 +53,8 @@ pub(crate) enum Happening {
         master: MasterId,
         port: Port,
     },
+    /// The disk of a master works again.
+    DiskWorks(MasterId),
     /// Something goes wrong, or somebody wants something.
     Fault(Fault),
 }

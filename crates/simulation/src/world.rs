@@ -161,6 +161,11 @@ impl World {
             Happening::ToolLeaves(link) => env.tool_leaves(link),
             Happening::LanManager { run, chore } => self.chore(run, chore),
             Happening::LanManagerStart => self.lan_manager.start(env),
+            Happening::DiskWorks(master) => {
+                if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
+                    master.disk.repair();
+                }
+            }
             Happening::PortIsFreed { master, port } => {
                 if let Some(master) = self.masters.get_mut(usize::from(master.0)) {
                     master.machine.foreign.remove(&port);
