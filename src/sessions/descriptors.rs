@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// Keeps descriptors under names. What was socket is socket when this process is killed right after.
+/// Keeps descriptors under names. What was kept stays kept when this process is killed right after.
 pub trait DescriptorStore: Send + Sync {
     /// Whether it still keeps anything.
     fn is_there(&self) -> bool;
@@ -12,7 +12,7 @@ pub trait DescriptorStore: Send + Sync {
     /// Keeps further descriptors under a name.
     fn keep(&self, name: &str, descriptors: &[BorrowedFd<'_>]);
 
-    /// Keeps a listening socket under a name, and accepts on it. What is accepted is socket too, under
+    /// Keeps a listening socket under a name, and accepts on it. What is accepted is kept too, under
     /// that name, a point, and a number that is never used again; and handed to
     /// [`Runtime::take_in`](super::Runtime::take_in).
     fn accept(&self, name: &str, listener: BorrowedFd<'_>);
@@ -27,7 +27,7 @@ pub trait DescriptorStore: Send + Sync {
     fn forget(&self, name: &str);
 }
 
-/// What was given back: all descriptors of a name in the order in which they were socket.
+/// What was given back: all descriptors of a name in the order in which they were kept.
 pub type Inherited = BTreeMap<String, Vec<OwnedFd>>;
 
 /// Begins the names of logs; the generation follows.

@@ -80,7 +80,7 @@ impl Shared {
                     };
                     self.enter(Input::Ended { name, reason });
                 }
-                // One that nobody keeps (TLS), or that was never socket.
+                // One that nobody keeps (TLS), or that was never kept.
                 None => {
                     let reason = CloseReason::ByUs;
                     self.enter(Input::Ended { name, reason });

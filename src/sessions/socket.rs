@@ -33,7 +33,7 @@ impl Pipe {
         Self { from, to }
     }
 
-    /// Both ends, to be socket by somebody else too.
+    /// Both ends, to be kept by somebody else too.
     pub(super) fn ends(&self) -> [std::os::fd::BorrowedFd<'_>; 2] {
         [self.from.as_fd(), self.to.as_fd()]
     }
