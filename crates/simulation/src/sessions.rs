@@ -74,6 +74,10 @@ impl Master {
                 Err(error) => self.end_connection(env, &name, Err(error))?,
             }
         }
+        if !is_restored {
+            // The first engine was lost before its log was there: who was accepted by then is cut off.
+            env.tools.master_ends(self.id);
+        }
         let others = self.keeper.iter().flat_map(|keeper| keeper.sockets.keys());
         let others: Vec<ConnectionName> = others
             .filter(|name| !names.contains(name))
