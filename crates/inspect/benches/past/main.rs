@@ -118,7 +118,8 @@ fn in_a_terminal(journal: &Path) {
     };
     terminal.wait_until(shows(event_count()));
     let first = began.elapsed().as_secs_f64() * 1000.0;
-    let early = terminal.type_until("g500000\r", shows(500_000));
+    let middle = event_count() / 2;
+    let early = terminal.type_until(&format!("g{middle}\r"), shows(middle));
     terminal.wait_until(|screen| !screen.contains("reading:"));
     let read = began.elapsed().as_secs_f64();
     let mut jumps: Vec<f64> = (1..=jump_count())
