@@ -10,7 +10,7 @@ use allexmaster_state::{Event, ModuleName};
 /// So many whole lives: some seconds in a debug build.
 const SEEDS: u64 = 8;
 /// Of the crash points of the short life every so many-th is tried; `--sweep` tries all.
-const EVERY: usize = 16;
+const EVERY: usize = 48;
 
 fn lives(seed: u64, length: Length, crashes: Crashes) -> Report {
     match run(seed, length, crashes) {
