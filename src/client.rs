@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use allexmaster_protocol::client::{
-    CallError, Client, ClientEvent, ClientOptions, Patience, same_machine_credentials,
+    CallError, Client, ClientEvent, ClientOptions, Timeout, same_machine_credentials,
 };
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::Target;
@@ -21,9 +21,9 @@ use crate::exit_code;
 use allexmaster_sessions::Socket;
 
 /// How long the master may take: a call that it relays waits 30 s for the LanManager.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// How many texts may wait; there is one answer.
-const TEXTS_MOST: usize = 64;
+const MAX_TEXTS: usize = 64;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -81,12 +81,12 @@ pub fn ask(
         .map_err(|error| AskError::Broken(error.to_string()))?;
     runtime.block_on(async {
         let stream = connect(folder, socket_folder).await?;
-        tokio::time::timeout(PATIENCE, talk(stream, method, arguments))
+        tokio::time::timeout(TIMEOUT, talk(stream, method, arguments))
             .await
             .unwrap_or_else(|_| {
                 Err(AskError::Broken(format!(
                     "nothing came within {} s",
-                    PATIENCE.as_secs()
+                    TIMEOUT.as_secs()
                 )))
             })
     })
@@ -111,7 +111,7 @@ async fn connect(folder: &Path, socket_folder: &Path) -> Result<Stream, AskError
 async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let (inbox, mut deliveries) = Inbox::alone(TEXTS_MOST);
+    let (inbox, mut deliveries) = Inbox::alone(MAX_TEXTS);
     let outgoing = Opened::new(stream, Wire::length_prefixed()).start(inbox);
     let process = std::process::id();
     let options = ClientOptions {
@@ -126,10 +126,10 @@ async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Val
             match event {
                 ClientEvent::Introduced { introduction, .. } => {
                     let arguments = arguments.take().unwrap_or_default();
-                    let patience =
-                        Patience::Answer(u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX));
+                    let timeout =
+                        Timeout::Answer(u64::try_from(TIMEOUT.as_millis()).unwrap_or(u64::MAX));
                     let session = introduction.session;
-                    client.call(now(), &session, Target::User, method, arguments, patience);
+                    client.call(now(), &session, Target::User, method, arguments, timeout);
                 }
                 ClientEvent::Answered { outcome, .. } => return outcome.map_err(refusal),
                 ClientEvent::Closed { reason } => return Err(AskError::Broken(reason.to_string())),

@@ -19,7 +19,7 @@ use crate::clock::{Clock, Jump, Moment};
 use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::journaled::JournaledMachine;
-use crate::outage::{Outage, OutageBoard, RETRY_FIRST, RETRY_MOST};
+use crate::outage::{MAX_RETRY_PAUSE, Outage, OutageBoard, RETRY_FIRST};
 use crate::recovery::Recovery;
 
 /// The longest wait before the clock is read again, so that a clock that was set is noticed.
@@ -228,7 +228,7 @@ where
         let Some(mut suspension) = self.outage.take() else {
             return Ok(ControlFlow::Continue(()));
         };
-        suspension.pause = (suspension.pause * 2).min(RETRY_MOST);
+        suspension.pause = (suspension.pause * 2).min(MAX_RETRY_PAUSE);
         match self.come_back(&mut suspension) {
             Ok(()) => {
                 let Suspension {

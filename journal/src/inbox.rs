@@ -16,7 +16,7 @@ use crate::outage::{Outage, OutageBoard};
 use allexmaster_machine::Machine;
 
 /// How many questions may wait; further callers wait until there is room.
-const QUESTIONS_MOST: usize = 256;
+const MAX_QUESTIONS: usize = 256;
 
 /// What is asked of the loop.
 pub(crate) enum Question<M: Machine> {
@@ -77,7 +77,7 @@ pub struct Mailbox<M: Machine> {
 #[must_use]
 pub fn inbox<M: Machine>(capacity: usize) -> (Inbox<M>, Mailbox<M>) {
     let (event_sender, events) = mpsc::channel(capacity.max(1));
-    let (question_sender, questions) = mpsc::channel(QUESTIONS_MOST);
+    let (question_sender, questions) = mpsc::channel(MAX_QUESTIONS);
     let board = OutageBoard::default();
     let inbox = Inbox {
         events: event_sender,
@@ -244,7 +244,7 @@ impl<M: Machine> Mailbox<M> {
             () = over => return Woken::Slept,
         }
         self.received += events.len() as u64;
-        while self.asked.len() < QUESTIONS_MOST
+        while self.asked.len() < MAX_QUESTIONS
             && let Ok(question) = self.questions.try_recv()
         {
             self.note(question);

@@ -13,7 +13,7 @@ pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(100);
 
 /// The longest pause between two attempts. An attempt on a full disk costs little, and after somebody
 /// has made room the program should go on soon.
-pub(crate) const RETRY_MOST: Duration = Duration::from_secs(5);
+pub(crate) const MAX_RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Since when and why the journal cannot be written, and what waits for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

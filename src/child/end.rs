@@ -13,7 +13,7 @@ use super::group;
 use crate::process::Zombie;
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
-/// slow init; three are patience enough, and the service is not started again before.
+/// slow init; three are enough, and the service is not started again before.
 const REAPED_WITHIN: Duration = Duration::from_secs(3);
 /// The pause between two questions whether init has reaped it.
 const REAPED_PAUSE: Duration = Duration::from_millis(10);
@@ -61,11 +61,11 @@ async fn ended(pidfd: &Arc<OwnedFd>) {
 }
 
 async fn outcome_of_adopted(pidfd: &OwnedFd) -> Outcome {
-    let patience = Instant::now() + REAPED_WITHIN;
+    let deadline = Instant::now() + REAPED_WITHIN;
     loop {
         match os::exit_status(pidfd) {
             Ok(Some(status)) => return outcome_of_status(status),
-            Ok(None) if Instant::now() < patience => sleep(REAPED_PAUSE).await,
+            Ok(None) if Instant::now() < deadline => sleep(REAPED_PAUSE).await,
             Ok(None) => {
                 return Outcome::Lost(Arc::from("its parent did not take its exit code in time"));
             }

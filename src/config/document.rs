@@ -14,7 +14,7 @@ const ALIKE: f64 = 0.8;
 const SHORT: usize = 3;
 
 /// Maximum mistakes that are reported: a file with more is not a configuration.
-const MOST_MISTAKES: usize = 50;
+const MAX_MISTAKES: usize = 50;
 
 /// What was found while reading: what is wrong, and where everything stands.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Findings {
     }
 
     pub(super) fn mistake(&mut self, mistake: Mistake) {
-        if self.mistakes.len() < MOST_MISTAKES {
+        if self.mistakes.len() < MAX_MISTAKES {
             self.mistakes.push(mistake);
         }
     }

@@ -40,7 +40,7 @@ use stops::{Stops, stop_on_signals};
 pub use time::Time;
 
 /// How many events may wait for the loop; then the drivers wait.
-const EVENTS_MOST: usize = 16_384;
+const MAX_EVENTS: usize = 16_384;
 
 /// What a run needs to know.
 #[derive(Clone, Debug)]
@@ -169,7 +169,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         zombies,
     } = boot::look_around(&options, pid, keeper, restored)?;
     let (pid_file, listeners, new) = claim_folder(&options, facts.pid.0, &mut inherited)?;
-    let (inbox, mailbox) = runner::inbox(EVENTS_MOST);
+    let (inbox, mailbox) = runner::inbox(MAX_EVENTS);
     for event in first_events {
         // The inbox is empty, and has room for more than these.
         let _ = inbox.try_send(event);

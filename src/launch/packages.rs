@@ -11,7 +11,7 @@ const FOLDER: &str = "node_modules";
 /// The package that installs all of AllexJS: what it needs may stand inside it.
 const PARENT_PACKAGE: &str = "allex";
 /// So many folders are looked into at most: a path has a few dozen parents.
-const FOLDERS_MOST: usize = 256;
+const MAX_FOLDERS: usize = 256;
 
 /// The folders that may hold packages, in the order in which they are looked into.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +88,7 @@ impl Places {
             .chain(surroundings.global.iter().cloned());
         let mut known = BTreeSet::new();
         let mut folders = Vec::new();
-        for folder in candidates.take(FOLDERS_MOST) {
+        for folder in candidates.take(MAX_FOLDERS) {
             if known.insert(folder.clone()) {
                 let inner = folder.join(PARENT_PACKAGE).join(FOLDER);
                 folders.extend([folder, inner]);

@@ -26,7 +26,7 @@ use super::{Settings, answer};
 /// Connections per port; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 64;
 /// A visitor who says nothing for so long is sent away.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// The clock's beat on WebSockets.
 const BEAT: Duration = Duration::from_secs(1);
 /// The most bytes that wait for a visitor who does not read, about 20 beats.
@@ -82,7 +82,7 @@ async fn serve_http(stream: TcpStream, settings: Arc<Settings>) {
     // A visitor who breaks off is no concern of the clock.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
+        .header_read_timeout(TIMEOUT)
         .serve_connection(TokioIo::new(stream), respond)
         .await;
 }
@@ -119,7 +119,7 @@ async fn serve_tcp(mut stream: TcpStream, settings: Arc<Settings>) {
         stream.shutdown().await
     };
     // A visitor who does not read, or breaks off, is no concern of the clock.
-    let _ = timeout(PATIENCE, telling).await;
+    let _ = timeout(TIMEOUT, telling).await;
 }
 
 async fn serve_ws(stream: TcpStream, settings: Arc<Settings>) {

@@ -19,7 +19,7 @@ use crate::process;
 use allexmaster_sessions::{ConnectionName, Input, Item};
 
 /// How many texts may wait between the socket and the sessions; then the LanManager waits.
-const TEXTS_MOST: usize = 1_024;
+const MAX_TEXTS: usize = 1_024;
 
 /// Dials the LanManager as the sessions want it.
 pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
@@ -52,7 +52,7 @@ async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
             match reached {
                 Reached::Plain(stream) => take_bytes(&shared, &name, connection, stream, dialed),
                 Reached::Encrypted(stream) => {
-                    let (inbox, deliveries) = Inbox::alone(TEXTS_MOST);
+                    let (inbox, deliveries) = Inbox::alone(MAX_TEXTS);
                     let outgoing = Opened::new(*stream, Wire::web_socket_client(seed)).start(inbox);
                     let carried = outgoing.clone();
                     shared.lock().carried.insert(name.clone(), outgoing);

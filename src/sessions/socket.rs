@@ -107,7 +107,7 @@ impl ResumableSocket {
     pub(super) fn room(&self) -> io::Result<usize> {
         match &self.pipe {
             Some(pipe) => Ok(os::pipe_size(&pipe.to)?),
-            None => Ok(DIRECT_BYTES_MOST),
+            None => Ok(MAX_DIRECT_BYTES),
         }
     }
 
@@ -154,4 +154,4 @@ impl ResumableSocket {
 }
 
 /// So much is written to a socket at once.
-const DIRECT_BYTES_MOST: usize = 64 * 1_024;
+const MAX_DIRECT_BYTES: usize = 64 * 1_024;

@@ -25,7 +25,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 /// No condition takes so long, however slow the machine: then the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const CHILD: Incarnation = Incarnation {
     sequence: 1,
     index: 0,
@@ -170,7 +170,7 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect(what)
+        timeout(TIMEOUT, wait).await.expect(what)
     }
 
     async fn spawned(&self) -> Pid {
@@ -200,14 +200,14 @@ async fn a_child_is_introduced_when_it_says_that_it_is_there() {
     let pid = bench.spawned().await;
     let (child, introduced) = bench.front.introduction(CHILD).expect("it has a channel");
     assert_eq!(child.pid, pid);
-    timeout(PATIENCE, introduced)
+    timeout(TIMEOUT, introduced)
         .await
         .expect("it is introduced");
     let gone = bench.children.gone(CHILD);
     bench
         .children
         .signal(CHILD, child, allexmaster_state::Signal::Kill);
-    timeout(PATIENCE, gone).await.expect("it ends");
+    timeout(TIMEOUT, gone).await.expect("it ends");
 }
 
 #[tokio::test]

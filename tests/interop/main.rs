@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use allexmaster_lanmanager::{Door, LanManager, Options};
 use allexmaster_protocol::client::{
-    CallError, Client, ClientEvent, ClientOptions, Patience, address_credentials, reserved_session,
+    CallError, Client, ClientEvent, ClientOptions, Timeout, address_credentials, reserved_session,
     same_machine_credentials,
 };
 use allexmaster_protocol::close::CarrierKind;
@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 /// No condition takes so long, however slow the machine: then the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Masks need no secret here.
 const SEED: [u8; 32] = [7; 32];
 /// The command that brings the libraries.
@@ -121,7 +121,7 @@ impl OurClient {
             if let Some(event) = self.client.poll_event() {
                 return event;
             }
-            let delivery = timeout(PATIENCE, self.deliveries.recv()).await;
+            let delivery = timeout(TIMEOUT, self.deliveries.recv()).await;
             match delivery.unwrap().unwrap().item {
                 WireItem::Text(text) => self.client.receive(0, &text),
                 WireItem::Alive => self.client.traffic(0),
@@ -151,9 +151,15 @@ impl OurClient {
             (".", "user")
         );
         let own = introduction.session;
-        let patience = Patience::default();
-        self.client
-            .call(0, &own, Target::User, "nosuch", vec![json!(1)], patience);
+        let timeout_of_call = Timeout::default();
+        self.client.call(
+            0,
+            &own,
+            Target::User,
+            "nosuch",
+            vec![json!(1)],
+            timeout_of_call,
+        );
         let ClientEvent::Answered {
             outcome: Err(CallError::Remote(error)),
             ..
@@ -163,7 +169,8 @@ impl OurClient {
         };
         assert_eq!(error.code.as_deref(), Some("METHOD_DOES_NOT_EXIST"));
         let identity = json!({"role": "user", "name": "another"});
-        self.client.sub_connect(0, &own, ".", identity, patience);
+        self.client
+            .sub_connect(0, &own, ".", identity, timeout_of_call);
         let ClientEvent::Answered {
             outcome: Ok(answer),
             ..
@@ -258,7 +265,7 @@ async fn their_clients_talk_to_our_lan_manager() {
     let mut command = node("client.js");
     command.args(&urls);
     let talking = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let output = timeout(PATIENCE, talking).await.unwrap().unwrap();
+    let output = timeout(TIMEOUT, talking).await.unwrap().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
         output.status.success(),
@@ -341,7 +348,7 @@ impl OurMaster {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, serving).await.unwrap();
+        timeout(TIMEOUT, serving).await.unwrap();
     }
 
     fn stop(&self) {
@@ -373,7 +380,7 @@ async fn a_tool_of_theirs_finds_at_our_master_all_that_tools_ask_for() {
         .unwrap();
     let mut lines = tokio::io::BufReader::new(tool.stdout.take().unwrap()).lines();
     let mut told = Vec::new();
-    while let Some(line) = timeout(PATIENCE, lines.next_line())
+    while let Some(line) = timeout(TIMEOUT, lines.next_line())
         .await
         .unwrap_or_else(|_| panic!("it is told nothing more than {told:#?}"))
         .unwrap()

@@ -30,7 +30,7 @@ use super::world::identity;
 const LINE: &str = "listen.0-0.1";
 const LOG: &str = "log.1";
 /// No answer takes so long, however slow the machine: then the test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A keeper: it holds what it was given open.
 #[derive(Default)]
@@ -208,7 +208,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
 fn let_in() -> (Arc<Keeper>, Tool) {
     let keeper = Arc::new(Keeper::default());
     let (ours, theirs) = UnixStream::pair().unwrap();
-    ours.set_read_timeout(Some(PATIENCE)).unwrap();
+    ours.set_read_timeout(Some(TIMEOUT)).unwrap();
     let theirs = OwnedFd::from(theirs);
     keeper.keep(LINE, &[std::os::fd::AsFd::as_fd(&theirs)]);
     let mut tool = Tool {

@@ -17,21 +17,21 @@ use crate::rounds::{CALLS, Rounds};
 use crate::world::gone;
 
 /// The longest pause before an engine is killed: it has come back by then, or not yet quite.
-const PAUSE_MOST: Duration = Duration::from_millis(30);
+const MAX_PAUSE: Duration = Duration::from_millis(30);
 /// Of so many engines that are killed, one has its successor killed as well before it serves.
 const AGAIN_EVERY: u64 = 5;
 /// How soon the successor is killed: from before it runs its program until it serves.
-const AGAIN_MOST: Duration = Duration::from_millis(40);
+const MAX_AGAIN: Duration = Duration::from_millis(40);
 /// Of so many gentle deeds, one stops an engine and continues it.
 const STOP_EVERY: u64 = 10;
 /// How long something is stopped. The LanManager and the keeper wait 20 s for a sign of life.
-const STOP_MOST: Duration = Duration::from_millis(700);
+const MAX_STOP: Duration = Duration::from_millis(700);
 /// A call that is cut short by a kill takes about so long.
-const CALL_MOST: Duration = Duration::from_millis(4);
+const MAX_CALL: Duration = Duration::from_millis(4);
 /// How long the disk is full, where the journal does not notice earlier.
-const FULL_MOST: Duration = Duration::from_secs(2);
+const MAX_FULL: Duration = Duration::from_secs(2);
 /// How long the LanManager is away.
-const AWAY_MOST: Duration = Duration::from_millis(800);
+const MAX_AWAY: Duration = Duration::from_millis(800);
 
 impl Rounds {
     /// One that nobody may notice.
@@ -58,7 +58,7 @@ impl Rounds {
     }
 
     fn kill_engine(&mut self, again: bool) -> Finding<()> {
-        sleep(self.chance.time_below(PAUSE_MOST));
+        sleep(self.chance.time_below(MAX_PAUSE));
         self.note(&format!(
             "kill -9 of engine {}, its successor too: {again}",
             self.engine
@@ -69,7 +69,7 @@ impl Rounds {
         let mut id = self.tool.call(".", "status", json!([]))?;
         let mut dead = vec![self.engine];
         if again {
-            sleep(self.chance.time_below(AGAIN_MOST));
+            sleep(self.chance.time_below(MAX_AGAIN));
             let mark = self.world()?.mark();
             let mut next = Census::take(&mark).engines.into_iter();
             if let Some(next) = next.find(|next| next.pid != self.engine) {
@@ -102,7 +102,7 @@ impl Rounds {
     }
 
     fn stop_engine(&mut self) -> Finding<()> {
-        let time = self.chance.time_below(STOP_MOST);
+        let time = self.chance.time_below(MAX_STOP);
         self.note(&format!("stop of engine {} for {time:?}", self.engine));
         signal(self.engine, Signal::STOP);
         let id = self.tool.call(".", "needs", json!([]));
@@ -137,7 +137,7 @@ impl Rounds {
         let Some((name, process)) = self.untouched() else {
             return Ok(());
         };
-        let time = self.chance.time_below(STOP_MOST);
+        let time = self.chance.time_below(MAX_STOP);
         self.note(&format!(
             "stop of {name}, process {}, for {time:?}",
             process.pid
@@ -159,7 +159,7 @@ impl Rounds {
         self.disturbed.insert(name.clone(), Disturbance::Once);
         self.report.add(Count::ServicesRestarted, 1);
         if self.chance.once_in(2) {
-            sleep(self.chance.time_below(CALL_MOST));
+            sleep(self.chance.time_below(MAX_CALL));
             self.kill_engine(false)?;
         }
         let answer = self.tool.result(&id)?;
@@ -172,7 +172,7 @@ impl Rounds {
     }
 
     fn kill_lan(&mut self) -> Finding<()> {
-        let time = self.chance.time_below(AWAY_MOST);
+        let time = self.chance.time_below(MAX_AWAY);
         self.note(&format!("kill -9 of the LanManager, for {time:?}"));
         self.lan = None;
         self.world()?.kill_lan()?;
@@ -188,7 +188,7 @@ impl Rounds {
     }
 
     fn stop_lan(&mut self) -> Finding<()> {
-        let time = self.chance.time_below(STOP_MOST);
+        let time = self.chance.time_below(MAX_STOP);
         self.note(&format!("stop of the LanManager for {time:?}"));
         let pid = self.world()?.lan_pid()?;
         signal(pid, Signal::STOP);
@@ -207,7 +207,7 @@ impl Rounds {
         self.note("the disk is full");
         self.kill_child()?;
         // What the journal has room for already is still written; it may last.
-        let deadline = Instant::now() + self.chance.time_below(FULL_MOST);
+        let deadline = Instant::now() + self.chance.time_below(MAX_FULL);
         while Instant::now() < deadline {
             if !self.status()?.journal.is_written() {
                 self.report.add(Count::JournalsUnwritable, 1);

@@ -9,7 +9,7 @@ use allexmaster_state::State;
 pub const FRAME_EVENTS: u64 = 8192;
 
 /// So many bytes of kept states at most: then every second one is let go, and jumps take longer.
-const FRAME_BYTES_MOST: usize = 64 * 1024 * 1024;
+const MAX_FRAME_BYTES: usize = 64 * 1024 * 1024;
 
 /// States on the way, kept by all readers of one journal together.
 #[derive(Clone, Default)]
@@ -72,7 +72,7 @@ impl Frames {
         let packed = lz4_flex::block::compress_prepend_size(&json);
         self.bytes += packed.len();
         self.by_sequence.insert(sequence, packed);
-        if self.bytes > FRAME_BYTES_MOST {
+        if self.bytes > MAX_FRAME_BYTES {
             self.every *= 2;
             let every = self.every;
             self.by_sequence

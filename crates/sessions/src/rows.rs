@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 /// The longest reason that is kept, in characters: a few lines of a screen.
-const REASON_CHARACTERS_MOST: usize = 1_000;
+const MAX_REASON_CHARACTERS: usize = 1_000;
 
 // The rules depend on no wire, so they have a constant of their own.
 const _: () = assert!(allexmaster_state::MAX_ENGAGED_MODULES == MAX_ENGAGED_MODULES);
@@ -68,7 +68,7 @@ pub enum RowError {
 /// What somebody else says as a reason, cut to what people read.
 #[must_use]
 pub(crate) fn brief(text: &str) -> Arc<str> {
-    match text.char_indices().nth(REASON_CHARACTERS_MOST) {
+    match text.char_indices().nth(MAX_REASON_CHARACTERS) {
         Some((end, _)) => Arc::from(format!("{}…", text.get(..end).unwrap_or_default())),
         None => Arc::from(text),
     }

@@ -29,7 +29,7 @@ const BEGINNING: u64 = 1_780_000_000_000;
 /// The name of the journal in the children's environment: the same in every run of a seed.
 const JOURNAL: &str = "simulation";
 /// No more events are taken at once, so that there are many places to crash at.
-const BATCH_MOST: u64 = 4;
+const MAX_BATCH: u64 = 4;
 /// So often, in thousandths, a checkpoint is made between two batches.
 const CHECKPOINT_PERMILLE: u64 = 15;
 /// An engine that cannot read its journal is started again after so many milliseconds.
@@ -315,7 +315,7 @@ impl Master {
         if engine.event_loop.is_suspended() {
             return self.try_again(env);
         }
-        let batch = usize::try_from(env.chance.between(1, BATCH_MOST)).unwrap_or(1);
+        let batch = usize::try_from(env.chance.between(1, MAX_BATCH)).unwrap_or(1);
         let batch = batch.min(engine.inbox.len());
         let events: Vec<Event> = engine.inbox.drain(..batch).collect();
         if !engine.inbox.is_empty() {

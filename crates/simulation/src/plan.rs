@@ -10,15 +10,15 @@ use crate::machine::Character;
 use allexmaster_testkit::chance::Chance;
 
 /// So many names take part at most: few, so that much happens to each.
-const NAMES_MOST: u64 = 8;
+const MAX_NAMES: u64 = 8;
 /// So many masters take part at most.
-const MASTERS_MOST: u64 = 3;
+const MAX_MASTERS: u64 = 3;
 /// The address of the first master.
 pub(crate) const ADDRESS: &str = "127.0.0.1";
 /// Modules with their launchers; a service of AllexJS ends with its connection to the master.
 const MODULES: [&str; 3] = ["exec:web", "sample:clock", "allex_timeservice"];
 /// What a process was fated to do in bad times it has done after so many milliseconds.
-pub(crate) const FATE_MOST: u64 = 30_000;
+pub(crate) const MAX_FATE: u64 = 30_000;
 /// A module that no configuration here allows.
 const FORBIDDEN: &str = "exec:unknown";
 
@@ -50,14 +50,14 @@ impl Plan {
         let (names, seconds, faults) = match length {
             Length::Short => (3, 8, 5),
             Length::Full => (
-                chance.between(1, NAMES_MOST),
+                chance.between(1, MAX_NAMES),
                 chance.between(20, 120),
                 chance.between(4, 40),
             ),
         };
         let masters = match length {
             Length::Short => 1,
-            Length::Full => u8::try_from(chance.between(1, MASTERS_MOST)).unwrap_or(1),
+            Length::Full => u8::try_from(chance.between(1, MAX_MASTERS)).unwrap_or(1),
         };
         let calm_from = seconds * 1_000;
         let settings = settings(chance, names);
@@ -134,7 +134,7 @@ impl Fate {
             exits_after: ends.then(|| {
                 let late = chance.permille(500);
                 let code = i32::from(chance.permille(700));
-                (chance.between(1, if late { FATE_MOST } else { 500 }), code)
+                (chance.between(1, if late { MAX_FATE } else { 500 }), code)
             }),
             serves_nobody_after: serves_nobody.then(|| chance.between(10, 10_000)),
         }

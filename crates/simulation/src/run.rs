@@ -7,21 +7,21 @@ use serde_json::{Value, json};
 
 use crate::crash::{Crashes, Loss, Name, Point};
 use crate::failure::Failure;
-use crate::plan::{FATE_MOST, Length};
+use crate::plan::{Length, MAX_FATE};
 use crate::world::World;
 
 /// How long the world may take to come to rest once the faults have ended: longer than every
 /// pause of the rules and of the wire, several times over. Milliseconds.
-const REST_MOST: u64 = 30 * 60 * 1_000;
+const MAX_REST: u64 = 30 * 60 * 1_000;
 /// The world is looked at so often until it is at rest.
 const LOOK_EVERY: u64 = 1_000;
 /// It is at rest when nothing has changed for so long: longer than a port cools down and an
 /// unready child is waited for, and shorter than services are forgotten.
 const REST: u64 = 45_000;
 /// How long a master may take to stop.
-const STOP_MOST: u64 = 60_000;
+const MAX_STOP: u64 = 60_000;
 /// So many things in one millisecond are no life, but a loop that does not end.
-const TICKS_AT_ONCE_MOST: u64 = 200_000;
+const MAX_TICKS_AT_ONCE: u64 = 200_000;
 
 /// What a run was like.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +143,7 @@ impl World {
         while self.env.broken.is_none() && self.tick(end) {
             ticks = if self.env.now == then { ticks + 1 } else { 0 };
             then = self.env.now;
-            self.env.demand(ticks < TICKS_AT_ONCE_MOST, || {
+            self.env.demand(ticks < MAX_TICKS_AT_ONCE, || {
                 "it never ends: too much happens at once".to_owned()
             });
         }
@@ -151,8 +151,8 @@ impl World {
 
     /// Without faults, all needs are satisfied, and then nothing changes any more.
     fn come_to_rest(&mut self) {
-        let end = self.env.now + REST_MOST;
-        self.pass_until(self.env.now + FATE_MOST);
+        let end = self.env.now + MAX_REST;
+        self.pass_until(self.env.now + MAX_FATE);
         let mut since = None;
         while self.env.broken.is_none() {
             let now = self.env.now;
@@ -194,7 +194,7 @@ impl World {
 
     /// At the end the masters stop, and leave nothing.
     fn stop(&mut self) {
-        let end = self.env.now + STOP_MOST;
+        let end = self.env.now + MAX_STOP;
         let exits: Vec<u64> = self.masters.iter().map(|master| master.exits).collect();
         let mut asked = vec![None; exits.len()];
         while self.env.broken.is_none() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use allexmaster_protocol::client::{
-    Client, ClientEvent, ClientOptions, Patience, same_machine_credentials,
+    Client, ClientEvent, ClientOptions, Timeout, same_machine_credentials,
 };
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{CallId, ServerFrame, SessionId, Target};
@@ -22,9 +22,9 @@ use crate::network::{Arrival, End, LinkId, Peer};
 pub(crate) const TOOL_PID: u32 = 40;
 /// A tool stays connected for so long after its answer, in milliseconds, so that it notices a second
 /// one.
-const STAYS_MOST: u64 = 5_000;
+const MAX_STAYS: u64 = 5_000;
 /// A tool waits so long for an answer: longer than a run lasts.
-const PATIENCE: u64 = 24 * 60 * 60 * 1_000;
+const TIMEOUT: u64 = 24 * 60 * 60 * 1_000;
 /// How often it is looked whether a master is watched.
 const WATCH_EVERY: u64 = 2_000;
 
@@ -246,10 +246,10 @@ impl Env {
                     tool.call = Some(match &tool.purpose {
                         Purpose::Call { method, argument } => {
                             let arguments = vec![argument.clone()];
-                            let patience = Patience::Answer(PATIENCE);
+                            let timeout = Timeout::Answer(TIMEOUT);
                             let user = Target::User;
                             tool.client
-                                .call(now, &session, user, method, arguments, patience)
+                                .call(now, &session, user, method, arguments, timeout)
                         }
                         Purpose::Watch => tool.client.query(
                             now,
@@ -260,7 +260,7 @@ impl Env {
                     tool.session = Some(session);
                 }
                 ClientEvent::Answered { call, .. } if tool.call.as_ref() == Some(&call) => {
-                    leaves_after = Some(STAYS_MOST);
+                    leaves_after = Some(MAX_STAYS);
                 }
                 ClientEvent::Progress { data, .. } => {
                     if let Err(error) = tool.services.apply(data) {

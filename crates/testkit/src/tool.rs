@@ -26,14 +26,14 @@ enum Stream {
 }
 
 impl Stream {
-    fn read(&mut self, patience: Duration, buffer: &mut [u8]) -> std::io::Result<usize> {
+    fn read(&mut self, timeout: Duration, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
             Self::Local(stream) => {
-                stream.set_read_timeout(Some(patience))?;
+                stream.set_read_timeout(Some(timeout))?;
                 stream.read(buffer)
             }
             Self::Network(stream) => {
-                stream.set_read_timeout(Some(patience))?;
+                stream.set_read_timeout(Some(timeout))?;
                 stream.read(buffer)
             }
         }
@@ -186,8 +186,8 @@ impl Tool {
     }
 
     /// The next frame, if one comes in time. The connection must not end.
-    fn hear(&mut self, patience: Duration) -> Finding<Option<Value>> {
-        let deadline = Instant::now() + patience;
+    fn hear(&mut self, timeout: Duration) -> Finding<Option<Value>> {
+        let deadline = Instant::now() + timeout;
         loop {
             match self.heard.pop_front() {
                 Some(WireItem::Text(text)) => return self.check(&text).map(Some),

@@ -42,7 +42,7 @@ const MAX_BLOCK_BYTES: u32 = 256 * 1024 * 1024;
 
 /// How long sled may take to let go of a database that this process had open before. The journal's
 /// own lock says already that no other process has it.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 const PLAIN: u8 = 0;
@@ -82,7 +82,7 @@ impl Tail {
         loop {
             match Self::open_once(path) {
                 Err(error) if is_locked(&error) => {
-                    if began.elapsed() >= LOCK_PATIENCE {
+                    if began.elapsed() >= LOCK_TIMEOUT {
                         return Err(StoreError::Held {
                             path: path.to_owned(),
                             holder: None,

@@ -86,8 +86,8 @@ fn start_writer(folder: &Path, failpoint: Option<&str>) -> Child {
     quiet.spawn().unwrap()
 }
 
-/// The last number that the writer said before its end, or before it has said `patience` numbers.
-fn last_acknowledged(writer: &mut Child, patience: usize) -> u64 {
+/// The last number that the writer said before its end, or before it has said `most` numbers.
+fn last_acknowledged(writer: &mut Child, most: usize) -> u64 {
     let output = BufReader::new(writer.stdout.as_mut().unwrap());
     let numbers = output.lines().map_while(|line| {
         let line = line.ok()?;
@@ -96,7 +96,7 @@ fn last_acknowledged(writer: &mut Child, patience: usize) -> u64 {
                 .map(|number| number.parse::<u64>().unwrap()),
         )
     });
-    numbers.flatten().take(patience).last().unwrap_or(0)
+    numbers.flatten().take(most).last().unwrap_or(0)
 }
 
 /// Opens what the killed writer left, and makes sure that nothing acknowledged is missing.
@@ -123,9 +123,9 @@ fn thirty_kills_lose_no_acknowledged_event_and_every_start_succeeds() {
     let mut chance = Chance::new(12_345);
     let mut last = 0;
     for _ in 0..KILLS {
-        let patience = chance.below(30);
+        let most = chance.below(30);
         let mut writer = start_writer(folder.path(), None);
-        let acknowledged = last_acknowledged(&mut writer, patience);
+        let acknowledged = last_acknowledged(&mut writer, most);
         writer.kill().unwrap();
         writer.wait().unwrap();
         last = inspect(folder.path(), acknowledged.max(last));

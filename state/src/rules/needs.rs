@@ -12,7 +12,7 @@ use crate::{
 
 /// So many services are looked after at most: as many as there are port numbers.
 /// Needs beyond that are left to other machines.
-pub(crate) const SERVICES_MOST: usize = 65_536;
+pub(crate) const MAX_SERVICES: usize = 65_536;
 
 /// The LanManager has told all its unsatisfied needs, the last of them here: what has not
 /// appeared on this connection is not asked for.
@@ -74,7 +74,7 @@ pub(crate) fn appeared(
         Some(Change::No) => engage(state, turn, &instance),
         Some(Change::Address) => review(state, turn, &instance),
         Some(Change::Module) => replace(state, turn, &instance),
-        None if state.services.len() >= SERVICES_MOST => {}
+        None if state.services.len() >= MAX_SERVICES => {}
         None => {
             let service = Service {
                 need,

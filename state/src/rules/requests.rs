@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// So many calls may wait for the LanManager at once.
-pub(crate) const REQUESTS_MOST: usize = 256;
+pub(crate) const MAX_REQUESTS: usize = 256;
 
 /// A local call that waits for the LanManager.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum LanCall {
 pub(crate) fn relay(state: &mut State, turn: &mut Turn, request: RequestId, call: LanCall) {
     let rejection = if state.shutdown != Shutdown::No {
         Rejection::Stopping
-    } else if state.requests.len() >= REQUESTS_MOST {
+    } else if state.requests.len() >= MAX_REQUESTS {
         Rejection::TooManyRequests
     } else {
         state

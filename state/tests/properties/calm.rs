@@ -7,7 +7,7 @@ use crate::promises;
 use crate::world::World;
 
 /// So many rounds are far more than any life here needs to come to rest.
-const ROUNDS_MOST: u32 = 20_000;
+const MAX_ROUNDS: u32 = 20_000;
 /// A settled world is watched for so many deadlines more.
 const DEADLINES_WATCHED: u32 = 12;
 
@@ -43,7 +43,7 @@ impl World {
             0,
         );
         let mut watched = 0;
-        for _ in 0..ROUNDS_MOST {
+        for _ in 0..MAX_ROUNDS {
             if self.do_all() || self.restart_what_failed() {
                 continue;
             }
@@ -73,7 +73,7 @@ impl World {
 
     /// Without faults, a stopping master ends.
     pub(crate) fn run_until_exit(&mut self) {
-        for _ in 0..ROUNDS_MOST {
+        for _ in 0..MAX_ROUNDS {
             if self.has_exited() {
                 return;
             }

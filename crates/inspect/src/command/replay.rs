@@ -225,7 +225,7 @@ fn progress(end: u64, shown: bool) -> ProgressBar {
 }
 
 /// Maximum broken invariants that are shown; one usually causes many.
-const BROKEN_MOST: usize = 10;
+const MAX_BROKEN: usize = 10;
 
 #[derive(Default)]
 struct Check {
@@ -259,7 +259,7 @@ impl Check {
             let same = state == step.state && *position == step.position;
             self.compare(same, sequence);
         }
-        if self.broken.len() >= BROKEN_MOST {
+        if self.broken.len() >= MAX_BROKEN {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

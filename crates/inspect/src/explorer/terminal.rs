@@ -39,10 +39,10 @@ fn turn(
             terminal.draw(|frame| draw(frame, app))?;
         }
         stale = false;
-        let mut patience = LOOK_EVERY;
+        let mut timeout = LOOK_EVERY;
         // Whatever was typed meanwhile is done before the screen is drawn once.
-        while !app.quit && event::poll(patience)? {
-            patience = Duration::ZERO;
+        while !app.quit && event::poll(timeout)? {
+            timeout = Duration::ZERO;
             // Resizing, too, makes the screen stale.
             stale = true;
             if let Event::Key(pressed) = event::read()?

@@ -16,9 +16,9 @@ use crate::subject::Subjects;
 use crate::words;
 
 /// So many services have lanes: a page with more is no help, and no browser draws it well.
-const LANES_MOST: usize = 500;
+const MAX_LANES: usize = 500;
 /// Maximum bars and marks of a lane; later ones are left out, and the page says so.
-const BARS_MOST: usize = 20_000;
+const MAX_BARS: usize = 20_000;
 
 /// Makes the lanes of a range of events.
 ///
@@ -64,7 +64,7 @@ impl Track {
         }
         self.close(at);
         if let Some((sort, note)) = &now
-            && self.bars.len() < BARS_MOST
+            && self.bars.len() < MAX_BARS
         {
             self.bars.push(Bar {
                 sort: *sort,
@@ -85,7 +85,7 @@ impl Track {
     }
 
     fn mark(&mut self, at: u64, sequence: u64, text: &str) {
-        if self.marks.len() < BARS_MOST {
+        if self.marks.len() < MAX_BARS {
             self.marks.push((at, sequence, text.to_owned()));
         }
     }
@@ -128,8 +128,8 @@ impl Builder {
             let Some(status) = status else {
                 return;
             };
-            if self.services.len() >= LANES_MOST {
-                if !self.left_out.contains(instance) && self.left_out.len() < LANES_MOST {
+            if self.services.len() >= MAX_LANES {
+                if !self.left_out.contains(instance) && self.left_out.len() < MAX_LANES {
                     self.left_out.push(instance.clone());
                 }
                 return;

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 /// How long one port has to answer, as in AllexJS.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Most checks at once: each has up to three connections open for a moment. Others
 /// wait their turn.
@@ -43,7 +43,7 @@ impl Checker {
 }
 
 async fn accepts(address: SocketAddr) -> bool {
-    match tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await {
+    match tokio::time::timeout(TIMEOUT, TcpStream::connect(address)).await {
         // A closed port in the range of outgoing connections can be picked as our own
         // end: then we have connected to ourselves.
         Ok(Ok(stream)) => stream.local_addr().is_ok_and(|own| own != address),

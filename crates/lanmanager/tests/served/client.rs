@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 /// When a test gives up. Far beyond what anything takes; only a failed test sees it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to a LanManager.
 pub(crate) struct Client {
@@ -79,7 +79,7 @@ impl Client {
                 }
             }
         };
-        let text = tokio::time::timeout(PATIENCE, receiving).await;
+        let text = tokio::time::timeout(TIMEOUT, receiving).await;
         let text = text.expect("the LanManager must say something")?;
         Ok(serde_json::from_str(&text).unwrap())
     }

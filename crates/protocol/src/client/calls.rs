@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CALL_PATIENCE_MS, CallError, Client, ClientEvent};
+use super::{CALL_TIMEOUT_MS, CallError, Client, ClientEvent};
 use crate::frame::{CallId, ClientFrame, SessionId, Target};
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Patience {
+pub enum Timeout {
     /// The answer has to come within this many milliseconds.
     Answer(u64),
     /// The first progress or the answer has to come within this many milliseconds; after the first
@@ -18,9 +18,9 @@ pub enum Patience {
     Unlimited,
 }
 
-impl Default for Patience {
+impl Default for Timeout {
     fn default() -> Self {
-        Self::Answer(CALL_PATIENCE_MS)
+        Self::Answer(CALL_TIMEOUT_MS)
     }
 }
 
@@ -30,7 +30,9 @@ pub(super) struct OpenCall {
     pub(super) kind: CallKind,
     pub(super) session: Option<SessionId>,
     pub(super) deadline: Option<u64>,
-    pub(super) patience: Patience,
+    /// Stored under its former name, which images of earlier builds have.
+    #[serde(rename = "patience")]
+    pub(super) timeout: Timeout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,7 +53,7 @@ impl Client {
     /// Opens a new session. Ends in [`ClientEvent::Introduced`], or in [`ClientEvent::Answered`] with
     /// an error.
     pub fn introduce(&mut self, now: u64, credentials: Value) -> CallId {
-        let id = self.open(now, CallKind::Introduce, None, Patience::default());
+        let id = self.open(now, CallKind::Introduce, None, Timeout::default());
         self.introductions.insert(self.counter, id.clone());
         self.transmit(ClientFrame::Introduce {
             id: id.clone(),
@@ -63,8 +65,8 @@ impl Client {
 
     /// Introduces the master to a child over IPC: the session is known before (the pid of the parent
     /// as text), and needs no confirmation.
-    pub fn introduce_known(&mut self, now: u64, session: &SessionId, patience: Patience) -> CallId {
-        let id = self.open(now, CallKind::Claim, Some(session.clone()), patience);
+    pub fn introduce_known(&mut self, now: u64, session: &SessionId, timeout: Timeout) -> CallId {
+        let id = self.open(now, CallKind::Claim, Some(session.clone()), timeout);
         self.transmit(ClientFrame::Introduce {
             id: id.clone(),
             session: Some(session.clone()),
@@ -77,12 +79,12 @@ impl Client {
     /// and confirms the reservation behind, without waiting. Calls in it may follow at once. Ends as
     /// [`Client::introduce`] does; a refused confirmation ends the session.
     pub fn claim(&mut self, now: u64, session: &SessionId) -> CallId {
-        let id = self.introduce_known(now, session, Patience::default());
+        let id = self.introduce_known(now, session, Timeout::default());
         let confirmation = self.open(
             now,
             CallKind::Confirm,
             Some(session.clone()),
-            Patience::default(),
+            Timeout::default(),
         );
         self.transmit_call(
             confirmation,
@@ -102,13 +104,13 @@ impl Client {
         target: Target,
         method: &str,
         arguments: Vec<Value>,
-        patience: Patience,
+        timeout: Timeout,
     ) -> CallId {
         let kind = match (&target, method) {
             (Target::Session, "die") => CallKind::Die,
             (Target::Session | Target::User | Target::Sub(_), _) => CallKind::Ordinary,
         };
-        let id = self.open(now, kind, Some(session.clone()), patience);
+        let id = self.open(now, kind, Some(session.clone()), timeout);
         self.transmit_call(id.clone(), session, target, method, arguments);
         id
     }
@@ -121,7 +123,7 @@ impl Client {
         session: &SessionId,
         subservice: &str,
         identity: Value,
-        patience: Patience,
+        timeout: Timeout,
     ) -> CallId {
         self.call(
             now,
@@ -129,7 +131,7 @@ impl Client {
             Target::Session,
             "subConnect",
             vec![Value::from(subservice), identity],
-            patience,
+            timeout,
         )
     }
 
@@ -141,7 +143,7 @@ impl Client {
             Target::Session,
             "query",
             vec![query],
-            Patience::FirstSign(CALL_PATIENCE_MS),
+            Timeout::FirstSign(CALL_TIMEOUT_MS),
         )
     }
 
@@ -153,7 +155,7 @@ impl Client {
             Target::Session,
             "closeQuery",
             vec![Value::from(query)],
-            Patience::default(),
+            Timeout::default(),
         )
     }
 
@@ -165,7 +167,7 @@ impl Client {
             Target::Session,
             "die",
             Vec::new(),
-            Patience::default(),
+            Timeout::default(),
         )
     }
 
@@ -174,18 +176,18 @@ impl Client {
         now: u64,
         kind: CallKind,
         session: Option<SessionId>,
-        patience: Patience,
+        timeout: Timeout,
     ) -> CallId {
         self.counter += 1;
         let id = CallId::from(format!(
             "{}{:06}",
             self.options.identifier_prefix, self.counter
         ));
-        let deadline = match patience {
-            Patience::Answer(milliseconds) | Patience::FirstSign(milliseconds) => {
+        let deadline = match timeout {
+            Timeout::Answer(milliseconds) | Timeout::FirstSign(milliseconds) => {
                 Some(now.saturating_add(milliseconds))
             }
-            Patience::Unlimited => None,
+            Timeout::Unlimited => None,
         };
         if let Some(deadline) = deadline {
             self.timers.insert((deadline, id.clone()));
@@ -203,7 +205,7 @@ impl Client {
                 kind,
                 session,
                 deadline,
-                patience,
+                timeout,
             },
         );
         id
@@ -247,21 +249,19 @@ impl Client {
         let Some(open) = self.calls.get_mut(call) else {
             return;
         };
-        match (open.patience, open.deadline) {
-            (Patience::FirstSign(_), Some(deadline)) => {
+        match (open.timeout, open.deadline) {
+            (Timeout::FirstSign(_), Some(deadline)) => {
                 self.timers.remove(&(deadline, call.clone()));
                 open.deadline = None;
             }
-            (Patience::Answer(_) | Patience::FirstSign(_) | Patience::Unlimited, _) => {}
+            (Timeout::Answer(_) | Timeout::FirstSign(_) | Timeout::Unlimited, _) => {}
         }
     }
 
     pub(super) fn give_up(&mut self, call: &CallId) {
-        let milliseconds = match self.calls.get(call).map(|open| open.patience) {
-            Some(Patience::Answer(milliseconds) | Patience::FirstSign(milliseconds)) => {
-                milliseconds
-            }
-            Some(Patience::Unlimited) | None => 0,
+        let milliseconds = match self.calls.get(call).map(|open| open.timeout) {
+            Some(Timeout::Answer(milliseconds) | Timeout::FirstSign(milliseconds)) => milliseconds,
+            Some(Timeout::Unlimited) | None => 0,
         };
         self.finish(call, Err(CallError::TimedOut { milliseconds }));
     }

@@ -26,7 +26,7 @@ use crate::frame::{CallId, ClientFrame, OutOfBand, RemoteError, SessionId};
 use crate::state_stream::StateItem;
 use calls::OpenCall;
 
-pub use calls::Patience;
+pub use calls::Timeout;
 
 /// How often this end pings where the dialling end has to.
 pub const PING_INTERVAL_MS: u64 = 10 * 1_000;
@@ -34,7 +34,7 @@ pub const PING_INTERVAL_MS: u64 = 10 * 1_000;
 pub const SILENCE_MS: u64 = 20 * 1_000;
 /// How long an introduction or an ordinary call waits for its answer by default: a refused
 /// introduction is answered without an identifier, so nothing may wait for ever.
-pub const CALL_PATIENCE_MS: u64 = 15 * 1_000;
+pub const CALL_TIMEOUT_MS: u64 = 15 * 1_000;
 /// The most out-of-band items that wait for sessions not yet known; the oldest give way.
 pub const MAX_EARLY_ITEMS: usize = 4_096;
 

@@ -1,7 +1,7 @@
 //! The client end: deadlines, keep-alive, bounds; and both ends together.
 
 use allexmaster_protocol::client::{
-    CALL_PATIENCE_MS, CallError, ClientEvent, MAX_EARLY_ITEMS, Patience, address_credentials,
+    CALL_TIMEOUT_MS, CallError, ClientEvent, MAX_EARLY_ITEMS, Timeout, address_credentials,
     reserved_session,
 };
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -23,7 +23,7 @@ fn a_client_pings_gives_up_silent_servers_and_answers_every_call() {
         Target::Session,
         "bid",
         vec![],
-        Patience::Unlimited,
+        Timeout::Unlimited,
     );
     client.receive(1, r#"["n","m000002",["i","q1"]]"#);
     assert_eq!(client.poll_timeout(), Some(10_000));
@@ -34,7 +34,7 @@ fn a_client_pings_gives_up_silent_servers_and_answers_every_call() {
             .unwrap(),
         r#"["?",10000]"#
     );
-    client.handle_timeout(CALL_PATIENCE_MS);
+    client.handle_timeout(CALL_TIMEOUT_MS);
     client.handle_timeout(20_001);
     let events: Vec<ClientEvent> = std::iter::from_fn(|| client.poll_event()).collect();
     let reason = CloseReason::Silent { seconds: 20 };
@@ -44,7 +44,7 @@ fn a_client_pings_gives_up_silent_servers_and_answers_every_call() {
         outcome: Err(CallError::ConnectionEnded(reason.clone())),
     };
     let timed_out = CallError::TimedOut {
-        milliseconds: CALL_PATIENCE_MS,
+        milliseconds: CALL_TIMEOUT_MS,
     };
     assert_eq!(
         events[1..],
@@ -163,7 +163,7 @@ fn the_end_of_a_session_is_told_after_the_failure_of_its_calls_and_dying_is_a_su
         Target::Session,
         "bid",
         vec![],
-        Patience::Unlimited,
+        Timeout::Unlimited,
     );
     let die = client.die(0, &"s1".into());
     client.receive(0, r#"["oob",["s1","-",true]]"#);
@@ -255,7 +255,7 @@ fn a_thousand_sub_sessions_on_one_connection_are_opened_followed_and_ended() {
                             &introduction.session,
                             &name,
                             json!({}),
-                            Patience::default(),
+                            Timeout::default(),
                         );
                     }
                 }

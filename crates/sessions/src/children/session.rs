@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use allexmaster_protocol::client::{
-    CallError, Client, ClientEvent, ClientOptions, Patience, reserved_session,
+    CallError, Client, ClientEvent, ClientOptions, Timeout, reserved_session,
 };
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{
@@ -251,7 +251,7 @@ impl Session {
         let own = self.own.clone();
         let call = self
             .client
-            .sub_connect(now, &own, ".", identity, Patience::default());
+            .sub_connect(now, &own, ".", identity, Timeout::default());
         self.asked.insert(call, (token, connection));
     }
 
@@ -379,9 +379,9 @@ impl Session {
     }
 
     fn introduce(&mut self, now: u64) {
-        let patience = Patience::Answer(INTRODUCTION_TIMEOUT_MS);
+        let timeout = Timeout::Answer(INTRODUCTION_TIMEOUT_MS);
         let own = self.own.clone();
-        self.introduction = Some(self.client.introduce_known(now, &own, patience));
+        self.introduction = Some(self.client.introduce_known(now, &own, timeout));
     }
 
     fn answered(&mut self, call: &CallId, outcome: Result<Value, CallError>) {

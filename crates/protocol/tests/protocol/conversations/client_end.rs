@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use allexmaster_protocol::client::{Client, ClientEvent, ClientOptions, Patience};
+use allexmaster_protocol::client::{Client, ClientEvent, ClientOptions, Timeout};
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::frame::{CallId, ClientFrame, SessionId};
 use allexmaster_protocol::mirror::Mirror;
@@ -110,8 +110,7 @@ impl Player {
                 session: Some(session),
                 ..
             } if line.connection.starts_with("ipc") => {
-                self.client
-                    .introduce_known(0, &session, Patience::default());
+                self.client.introduce_known(0, &session, Timeout::default());
             }
             ClientFrame::Introduce {
                 session: Some(session),
@@ -146,7 +145,7 @@ impl Player {
                     target,
                     &method,
                     arguments.unwrap(),
-                    Patience::Unlimited,
+                    Timeout::Unlimited,
                 );
             }
             ClientFrame::Ping { stamp: _ } | ClientFrame::Pong { stamp: _ } => return,

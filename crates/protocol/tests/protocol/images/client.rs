@@ -5,7 +5,7 @@
     reason = "each kind of input is taken in one of two places"
 )]
 
-use allexmaster_protocol::client::{Client, ClientEvent, Patience};
+use allexmaster_protocol::client::{Client, ClientEvent, Timeout};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ use crate::pair::client;
 enum Input {
     Introduce,
     Claim(u8),
-    Call(u8, &'static str, Value, Patience),
+    Call(u8, &'static str, Value, Timeout),
     Query(u8, Value),
     Answer(Index, Value),
     Introduced(Index, u8),
@@ -39,17 +39,17 @@ fn inputs() -> impl Strategy<Value = Input> {
     let session = || 0_u8..4;
     let call = any::<Index>;
     let method = prop::sample::select(vec!["die", "bid", "query"]);
-    let patience = prop_oneof![
-        (1_u64..30_000).prop_map(Patience::Answer),
-        (1_u64..30_000).prop_map(Patience::FirstSign),
-        Just(Patience::Unlimited),
+    let timeout = prop_oneof![
+        (1_u64..30_000).prop_map(Timeout::Answer),
+        (1_u64..30_000).prop_map(Timeout::FirstSign),
+        Just(Timeout::Unlimited),
     ];
     let channel = prop::sample::select(vec!["s", "s", "x", "-", "other"]);
     prop_oneof![
         4 => Just(Input::Introduce),
         3 => session().prop_map(Input::Claim),
-        6 => (session(), method, values(), patience)
-            .prop_map(|(session, method, value, patience)| Input::Call(session, method, value, patience)),
+        6 => (session(), method, values(), timeout)
+            .prop_map(|(session, method, value, timeout)| Input::Call(session, method, value, timeout)),
         2 => (session(), values()).prop_map(|(session, value)| Input::Query(session, value)),
         3 => (call(), values()).prop_map(|(call, value)| Input::Answer(call, value)),
         5 => (call(), session()).prop_map(|(call, session)| Input::Introduced(call, session)),
@@ -103,11 +103,11 @@ impl World {
         let call = match input.clone() {
             Input::Introduce => self.client.introduce(now, json!({"ip": {"role": "user"}})),
             Input::Claim(session) => self.client.claim(now, &named(session)),
-            Input::Call(session, method, value, patience) => {
+            Input::Call(session, method, value, timeout) => {
                 let arguments = vec![value];
                 let session = named(session);
                 self.client
-                    .call(now, &session, Target::Session, method, arguments, patience)
+                    .call(now, &session, Target::Session, method, arguments, timeout)
             }
             Input::Query(session, value) => self.client.query(now, &named(session), value),
             _ => return,

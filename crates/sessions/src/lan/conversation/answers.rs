@@ -11,11 +11,11 @@ use allexmaster_state::{
 };
 use serde_json::Value;
 
-use super::{Conversation, Output, Purpose, Table, VERDICT_PATIENCE_MS, Verdict};
+use super::{Conversation, Output, Purpose, Table, VERDICT_TIMEOUT_MS, Verdict};
 use crate::rows::brief;
 
 /// The longest answer to a relayed call that is kept as it is, as JSON text.
-const ANSWER_BYTES_MOST: usize = 64 * 1_024;
+const MAX_ANSWER_BYTES: usize = 64 * 1_024;
 
 impl Conversation {
     pub(super) fn answered(
@@ -173,7 +173,7 @@ impl Conversation {
         let Some(row) = row.and_then(|open| open.row.clone()) else {
             return;
         };
-        let until = now + VERDICT_PATIENCE_MS;
+        let until = now + VERDICT_TIMEOUT_MS;
         self.verdicts.push_back(Verdict {
             until,
             instance,
@@ -252,5 +252,5 @@ fn is_ours(row: &Row, responded: &Row) -> bool {
 
 /// Whether an answer is small enough for an event: `addNeed` and `removeNeed` say `true`.
 fn is_small(value: &Value) -> bool {
-    value.to_string().len() <= ANSWER_BYTES_MOST
+    value.to_string().len() <= MAX_ANSWER_BYTES
 }

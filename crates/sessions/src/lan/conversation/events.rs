@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use allexmaster_protocol::client::{ClientEvent, Patience};
+use allexmaster_protocol::client::{ClientEvent, Timeout};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::state_stream::StateItem;
 use allexmaster_state::{Event, Incarnation, InstanceName};
 use serde_json::json;
 
-use super::{BID_PATIENCE_MS, Conversation, Purpose, Table};
+use super::{BID_TIMEOUT_MS, Conversation, Purpose, Table};
 use crate::rows::brief;
 
 impl Conversation {
@@ -97,10 +97,10 @@ impl Conversation {
         open.session = Some(session.clone());
         self.bidders.insert(session.clone(), instance.clone());
         let offer = vec![json!({ "ipaddress": open.address })];
-        let patience = Patience::Answer(BID_PATIENCE_MS);
+        let timeout = Timeout::Answer(BID_TIMEOUT_MS);
         let call = self
             .client
-            .call(now, &session, Target::Session, "bid", offer, patience);
+            .call(now, &session, Target::Session, "bid", offer, timeout);
         self.calls.insert(call, Purpose::Bid { instance, bid });
     }
 
@@ -136,7 +136,7 @@ impl Conversation {
         let identity = json!({ "role": "user" });
         let call = self
             .client
-            .sub_connect(now, root, name, identity, Patience::default());
+            .sub_connect(now, root, name, identity, Timeout::default());
         self.calls.insert(call, Purpose::Reach(table));
     }
 

@@ -18,7 +18,7 @@ mod tables;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use allexmaster_protocol::client::{Client, ClientOptions, Patience, address_credentials};
+use allexmaster_protocol::client::{Client, ClientOptions, Timeout, address_credentials};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
@@ -33,16 +33,16 @@ use crate::rows::row_from_record;
 use crate::tables::TableChange;
 
 /// How long the LanManager may take from the introduction to its list of needs.
-pub const LISTING_PATIENCE_MS: u64 = 20_000;
+pub const LISTING_TIMEOUT_MS: u64 = 20_000;
 /// How long a bid may wait. While somebody else holds the need, the LanManager does not
 /// answer; the rules then bid again later, and other needs get the place meanwhile.
-pub const BID_PATIENCE_MS: u64 = 60_000;
+pub const BID_TIMEOUT_MS: u64 = 60_000;
 /// How long the LanManager may take to check the ports: three of them, a second each at most,
 /// behind those of other masters.
-pub const RESPONSE_PATIENCE_MS: u64 = 30_000;
+pub const RESPONSE_TIMEOUT_MS: u64 = 30_000;
 /// How long after the end of a need's session its approval may still come, since the LanManager does
 /// not order the two. After that time the response counts as refused: the need went away.
-pub const VERDICT_PATIENCE_MS: u64 = 2_000;
+pub const VERDICT_TIMEOUT_MS: u64 = 2_000;
 
 /// When the tables are read a second time after the connection began, or as soon after that as the
 /// needs are listed. A JavaScript LanManager does not send a row that it creates while it answers a
@@ -205,7 +205,7 @@ impl Conversation {
             translations: Followed::new(Table::Translations, &["iaddress", "iport"]),
             needs: Followed::new(Table::Needs, &["instancename"]),
             listed: false,
-            listing_until: now + LISTING_PATIENCE_MS,
+            listing_until: now + LISTING_TIMEOUT_MS,
             began: now,
             look_at: now + FIRST_LOOK_MS,
             known: BTreeSet::new(),
@@ -266,7 +266,7 @@ impl Conversation {
         if !self.listed && now >= self.listing_until {
             let reason = format!(
                 "it did not tell its needs within {} s",
-                LISTING_PATIENCE_MS / 1_000
+                LISTING_TIMEOUT_MS / 1_000
             );
             self.client.closed(CloseReason::Handshake { reason });
         }
@@ -336,10 +336,10 @@ impl Conversation {
             return;
         };
         let identity = json!({ "name": address });
-        let patience = Patience::Answer(BID_PATIENCE_MS);
+        let timeout = Timeout::Answer(BID_TIMEOUT_MS);
         let call = self
             .client
-            .sub_connect(now, &session, instance.as_str(), identity, patience);
+            .sub_connect(now, &session, instance.as_str(), identity, timeout);
         self.calls.insert(
             call,
             Purpose::ReachNeed {
@@ -383,14 +383,14 @@ impl Conversation {
         };
         open.row = Some(row.clone());
         let arguments = vec![ticket, Value::Object(row)];
-        let patience = Patience::Answer(RESPONSE_PATIENCE_MS);
+        let timeout = Timeout::Answer(RESPONSE_TIMEOUT_MS);
         let call = self.client.call(
             now,
             &session,
             Target::Session,
             "respond",
             arguments,
-            patience,
+            timeout,
         );
         self.calls.insert(
             call,
@@ -415,10 +415,10 @@ impl Conversation {
         let Some(root) = self.root.clone() else {
             return;
         };
-        let patience = Patience::default();
+        let timeout = Timeout::default();
         let call = self
             .client
-            .call(now, &root, Target::User, method, vec![argument], patience);
+            .call(now, &root, Target::User, method, vec![argument], timeout);
         if let Some(purpose) = purpose {
             self.calls.insert(call, purpose);
         }

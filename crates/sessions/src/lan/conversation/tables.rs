@@ -13,7 +13,7 @@ use crate::rows::need_from_row;
 use crate::tables::TableChange;
 
 /// So much of a list goes into one event, as JSON text: a quarter of what the journal takes.
-const LISTED_BYTES_MOST: usize = 1_024 * 1_024;
+const MAX_LISTED_BYTES: usize = 1_024 * 1_024;
 
 impl Conversation {
     pub(super) fn followed_table(&mut self, table: Table) -> &mut Followed {
@@ -128,14 +128,14 @@ impl Conversation {
         let rows: Vec<Row> = self.needs.mirror.rows().collect();
         let before = std::mem::take(&mut self.known);
         let mut needs = Vec::new();
-        let mut room = LISTED_BYTES_MOST;
+        let mut room = MAX_LISTED_BYTES;
         for row in rows {
             let Some(need) = self.readable(&row) else {
                 continue;
             };
             let need = Arc::new(need);
             self.known.insert(need.instance.clone());
-            let size = serde_json::to_string(&row).map_or(LISTED_BYTES_MOST, |text| text.len());
+            let size = serde_json::to_string(&row).map_or(MAX_LISTED_BYTES, |text| text.len());
             match room.checked_sub(size) {
                 Some(left) => {
                     room = left;
