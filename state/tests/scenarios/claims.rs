@@ -149,3 +149,23 @@ fn a_child_that_ends_while_its_response_is_checked_is_reported_down() {
         .exits("Clock", Outcome::Exited(0))
         .end("ends_while_responding");
 }
+
+#[test]
+fn the_status_counts_running_services_that_the_lan_manager_does_not_know_of() {
+    let mut story = Story::about("Services run, the connection ends, and comes back.");
+    let unannounced = |story: &Story| story.state.lan_status().unannounced;
+
+    assert_eq!(unannounced(&story), 0, "nothing runs");
+    story.brought_to("Time", Stage::Approved);
+    assert_eq!(unannounced(&story), 0, "the only one is approved");
+    story.brought_to("Storage", Stage::Starting);
+    assert_eq!(unannounced(&story), 0, "one more starts, but does not run");
+    story.ready("Storage");
+    assert_eq!(unannounced(&story), 1, "it runs, and its response is out");
+    story.disconnect();
+    assert_eq!(
+        unannounced(&story),
+        2,
+        "without a connection, none is known"
+    );
+}
