@@ -6,6 +6,7 @@ use allexmaster_protocol::client::{ClientEvent, Timeout};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::state_stream::StateItem;
+use allexmaster_protocol::vocabulary::method;
 use allexmaster_state::{Event, Incarnation, InstanceName};
 use serde_json::json;
 
@@ -100,7 +101,7 @@ impl Conversation {
         let timeout = Timeout::Answer(BID_TIMEOUT_MS);
         let call = self
             .client
-            .call(now, &session, Target::Session, "bid", offer, timeout);
+            .call(now, &session, Target::Session, method::BID, offer, timeout);
         self.calls.insert(call, Purpose::Bid { instance, bid });
     }
 

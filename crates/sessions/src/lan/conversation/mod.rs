@@ -23,6 +23,7 @@ use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::mirror::Mirror;
+use allexmaster_protocol::vocabulary::{method, service};
 use allexmaster_state::{
     Connection, Event, Incarnation, InstanceName, LanEffect, RequestId, ResponseAnswer,
 };
@@ -124,9 +125,9 @@ impl Table {
     /// Its name at the LanManager.
     const fn name(self) -> &'static str {
         match self {
-            Self::Services => "services",
-            Self::Translations => "nat",
-            Self::Needs => "needs",
+            Self::Services => service::SERVICES,
+            Self::Translations => service::TRANSLATIONS,
+            Self::Needs => service::NEEDS,
         }
     }
 }
@@ -317,16 +318,26 @@ impl Conversation {
             }
             LanEffect::ReportDown { instance, .. } => self.report_down(now, instance),
             LanEffect::ReportEngaged { module, .. } => {
-                self.call_root(now, "notifyModuleEngaged", json!(module.as_str()), None);
+                self.call_root(
+                    now,
+                    method::NOTIFY_MODULE_ENGAGED,
+                    json!(module.as_str()),
+                    None,
+                );
             }
             LanEffect::AddNeed { request, need, .. } => {
-                self.call_root(now, "addNeed", need, Some(Purpose::Relay(request)));
+                self.call_root(now, method::ADD_NEED, need, Some(Purpose::Relay(request)));
             }
             LanEffect::RemoveNeed {
                 request, instance, ..
             } => {
                 let name = json!(instance.as_str());
-                self.call_root(now, "removeNeed", name, Some(Purpose::Relay(request)));
+                self.call_root(
+                    now,
+                    method::REMOVE_NEED,
+                    name,
+                    Some(Purpose::Relay(request)),
+                );
             }
         }
     }
@@ -388,7 +399,7 @@ impl Conversation {
             now,
             &session,
             Target::Session,
-            "respond",
+            method::RESPOND,
             arguments,
             timeout,
         );
@@ -405,7 +416,7 @@ impl Conversation {
         let name = json!(instance.as_str());
         self.call_root(
             now,
-            "notifyServiceDown",
+            method::NOTIFY_SERVICE_DOWN,
             name,
             Some(Purpose::ReportDown(instance)),
         );
