@@ -34,8 +34,8 @@ impl Conversation {
                     session: _,
                     data,
                 } => {
-                    if let Some(Purpose::Look(table)) = self.calls.get(&call) {
-                        self.looked_at(*table, &data);
+                    if let Some(Purpose::ReadAgain(table)) = self.calls.get(&call) {
+                        self.row_read_again(*table, &data);
                     } else if let Some(Purpose::Follow(table)) = self.calls.get(&call) {
                         self.followed(*table, data);
                     }
@@ -73,7 +73,7 @@ impl Conversation {
             Some(
                 Purpose::Reach(_)
                 | Purpose::Follow(_)
-                | Purpose::Look(_)
+                | Purpose::ReadAgain(_)
                 | Purpose::ReachNeed { .. }
                 | Purpose::Bid { .. }
                 | Purpose::Respond { .. }

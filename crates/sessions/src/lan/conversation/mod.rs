@@ -48,12 +48,12 @@ pub const VERDICT_TIMEOUT_MS: u64 = 2_000;
 /// When the tables are read a second time after the connection began, or as soon after that as the
 /// needs are listed. A JavaScript LanManager does not send a row that it creates while it answers a
 /// query, and the leftovers of an earlier master make it create rows just then.
-pub const FIRST_LOOK_MS: u64 = 50;
+pub const FIRST_READ_MS: u64 = 50;
 /// When they are read a third time: by then each table was listed, and the LanManager has created
 /// the needs of ours again that it had removed.
-pub const SECOND_LOOK_MS: u64 = 2_000;
+pub const SECOND_READ_MS: u64 = 2_000;
 /// How often the tables are read after that. A row that is lost later is missed for so long at most.
-pub const LOOK_INTERVAL_MS: u64 = 30_000;
+pub const READ_INTERVAL_MS: u64 = 30_000;
 
 /// What is to be done by others.
 #[derive(Debug)]
@@ -83,7 +83,8 @@ pub struct Conversation {
     /// When the connection began.
     began: u64,
     /// When the tables are read again, beside what is followed.
-    look_at: u64,
+    #[serde(rename = "look_at")]
+    read_again_at: u64,
     /// The needs that the rules know to be unsatisfied.
     known: BTreeSet<InstanceName>,
     calls: BTreeMap<CallId, Purpose>,
@@ -139,7 +140,9 @@ enum Purpose {
     Reach(Table),
     Claim(Table),
     Follow(Table),
-    Look(Table),
+    /// Reading a table a second time; stored under its former name.
+    #[serde(rename = "Look")]
+    ReadAgain(Table),
     ReachNeed {
         instance: InstanceName,
         bid: Incarnation,
@@ -208,7 +211,7 @@ impl Conversation {
             listed: false,
             listing_until: now + LISTING_TIMEOUT_MS,
             began: now,
-            look_at: now + FIRST_LOOK_MS,
+            read_again_at: now + FIRST_READ_MS,
             known: BTreeSet::new(),
             calls: BTreeMap::from([(introduction, Purpose::Introduce)]),
             bids: BTreeMap::new(),
@@ -232,7 +235,7 @@ impl Conversation {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let next = if self.listed {
-            self.look_at
+            self.read_again_at
         } else {
             self.listing_until
         };
@@ -286,8 +289,8 @@ impl Conversation {
                 });
             }
         }
-        if self.listed && now >= self.look_at {
-            self.look(now);
+        if self.listed && now >= self.read_again_at {
+            self.read_tables_again(now);
         }
         self.client.handle_timeout(now);
         self.take_events(now);
