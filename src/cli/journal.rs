@@ -9,6 +9,7 @@ use allexmaster_inspect::screen::Screen;
 use allexmaster_inspect::source::{Ask, Page, PageWish};
 use allexmaster_inspect::time::Zone;
 use allexmaster_journal::{Compaction, CompactionRequest};
+use allexmaster_protocol::vocabulary::method;
 use serde_json::json;
 
 use super::{Common, complain};
@@ -82,7 +83,7 @@ fn master(common: &Common) -> Option<Box<Ask>> {
     let (folder, sockets) = (common.directory.clone(), common.socket_dir.clone());
     let ask = move |wish: PageWish| -> Result<Page, AskError> {
         let argument = json!(wish);
-        client::ask(&folder, &sockets, "journal", vec![argument]).and_then(client::document)
+        client::ask(&folder, &sockets, method::JOURNAL, vec![argument]).and_then(client::document)
     };
     // Whoever does not answer is not asked again: the files are read.
     let who = PageWish {
@@ -99,7 +100,7 @@ fn master(common: &Common) -> Option<Box<Ask>> {
 /// Has the master of the folder compact its journal, if one runs there.
 fn compact(common: &Common, wish: CompactionRequest) -> Option<Result<Compaction, String>> {
     let (folder, sockets) = (&common.directory, &common.socket_dir);
-    let asked = client::ask(folder, sockets, "compact", vec![json!(wish)]);
+    let asked = client::ask(folder, sockets, method::COMPACT, vec![json!(wish)]);
     match asked.and_then(client::document) {
         Ok(Compacted::Done(told)) => Some(Ok(told)),
         Ok(Compacted::Refused(why)) => Some(Err(why)),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use allexmaster_protocol::vocabulary::method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -70,7 +71,7 @@ impl Needs {
             Self::Add(add) => add.run(common),
             Self::Remove { instance, json } => {
                 let arguments = vec![json!(instance)];
-                done(ask(common, "removeNeed", arguments), json, || {
+                done(ask(common, method::REMOVE_NEED, arguments), json, || {
                     format!("the LanManager has forgotten the need {instance}")
                 })
             }
@@ -79,7 +80,8 @@ impl Needs {
 }
 
 fn list(common: &Common, json: bool) -> ExitCode {
-    let needs = ask(common, "needs", Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
+    let needs =
+        ask(common, method::NEEDS, Vec::new()).and_then(client::document::<Vec<NeedDocument>>);
     match needs {
         Ok(needs) => {
             if json {
@@ -120,7 +122,7 @@ impl Add {
             need.insert("ipaddress".to_owned(), json!(address));
         }
         done(
-            ask(common, "addNeed", vec![Value::Object(need)]),
+            ask(common, method::ADD_NEED, vec![Value::Object(need)]),
             json,
             || format!("the LanManager has the need {instance}; `allexmaster status` shows it"),
         )

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -24,7 +25,7 @@ pub(super) struct Restart {
 
 impl Restart {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        match ask(common, "restart", vec![json!(self.instance)]) {
+        match ask(common, method::RESTART, vec![json!(self.instance)]) {
             Ok(answer) => {
                 if self.json {
                     print_json(&answer);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 
 use super::{Common, ask, print, print_json, report, table};
@@ -25,7 +26,8 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        let status = ask(common, "status", Vec::new()).and_then(client::document::<StatusDocument>);
+        let status =
+            ask(common, method::STATUS, Vec::new()).and_then(client::document::<StatusDocument>);
         match status {
             Ok(status) => {
                 if self.json {

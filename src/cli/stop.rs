@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde_json::json;
 
@@ -34,10 +35,10 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
-        let mut answer = ask(common, "stop", Vec::new());
+        let mut answer = ask(common, method::STOP, Vec::new());
         if self.now && answer.is_ok() {
             // The second request kills.
-            answer = ask(common, "stop", Vec::new()).or(answer);
+            answer = ask(common, method::STOP, Vec::new()).or(answer);
         }
         if let Err(error) = answer {
             return report(&error, self.json);

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ pub(super) fn print_formats() -> ExitCode {
 impl Upgrade {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let status: StatusDocument =
-            match ask(common, "status", Vec::new()).and_then(client::document) {
+            match ask(common, method::STATUS, Vec::new()).and_then(client::document) {
                 Ok(status) => status,
                 Err(error) => return report(&error, self.json),
             };
@@ -95,7 +96,7 @@ impl Upgrade {
         let Some(path) = program.to_str() else {
             return Err(failed("the program's path is not UTF-8".to_owned()));
         };
-        let answer = ask(common, "upgrade", vec![Value::from(path)]);
+        let answer = ask(common, method::UPGRADE, vec![Value::from(path)]);
         let upgraded = answer.and_then(client::document);
         upgraded.map_err(|error| failed(error.to_string()))
     }

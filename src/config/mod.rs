@@ -24,6 +24,7 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 
+use allexmaster_inspect::source::OWN_FOLDER;
 use allexmaster_journal::Bounds;
 use allexmaster_sessions::Endpoint;
 use allexmaster_state::Settings;
@@ -39,8 +40,6 @@ use crate::logs::LogLimits;
 pub const LAN_MANAGER_PORTS: [u16; 2] = [23_552, 23_451];
 /// The port that is dialed for SignalR where none is configured: that of both LanManagers.
 pub const SIGNALR_PORTS: [u16; 1] = [22_451];
-/// The folder of the master's own files, inside its folder.
-const OWN_FOLDER: &str = ".allexmaster";
 /// The folder of the children's log files, inside that.
 const LOG_FOLDER: &str = "logs";
 

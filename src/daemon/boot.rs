@@ -15,18 +15,16 @@ use crate::launch::MasterFacts;
 use crate::process::{Found, Zombie};
 use crate::sessions::{Beginning, Restored};
 use crate::{node, process};
+use allexmaster_inspect::source::{JOURNAL_FOLDER, OWN_FOLDER};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
 use allexmaster_sessions::{ReplayedEffects, Sessions, SessionsIdentity};
 use allexmaster_state::Rules;
 
-/// The master's own folder inside its folder.
-pub const OWN_FOLDER: &str = ".allexmaster";
-
 /// Where the journal is.
 #[must_use]
 pub fn journal_folder(folder: &Path) -> PathBuf {
-    folder.join(OWN_FOLDER).join("journal")
+    folder.join(OWN_FOLDER).join(JOURNAL_FOLDER)
 }
 
 /// What the boot found.

@@ -1,8 +1,8 @@
 //! One run of the master: boot, the loop, the end.
 
 pub mod boot;
-mod hands;
 mod keeper;
+mod performer;
 mod pid_file;
 mod stops;
 mod time;
@@ -33,8 +33,8 @@ use crate::sessions::{self, DescriptorStore, Inherited, Runtime, RuntimeOptions}
 use allexmaster_keeper::link::{Inheritance, KeeperLink};
 use allexmaster_sessions::{OutboxAck, Socket};
 use boot::Boot;
-use hands::{ForSessions, Hands, Troubles};
 use keeper::{KeeperConnection, Served};
+use performer::{EffectPerformer, FailureLog, ForSessions};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 use stops::{Stops, stop_on_signals};
 pub use time::Time;
@@ -195,12 +195,12 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     } else {
         Vec::new()
     };
-    let hands = hands(&options, &facts, &sessions, &inbox, store, ack);
-    hands.children.ended_before(zombies);
-    let leave = Arc::clone(&hands.leave);
+    let performer = performer(&options, &facts, &sessions, &inbox, store, ack);
+    performer.children.ended_before(zombies);
+    let leave = Arc::clone(&performer.leave);
     let clock = SteadyClock::new(options.time.clone());
     let thread =
-        runner::start(live, mailbox, clock, hands).map_err(|source| DaemonError::System {
+        runner::start(live, mailbox, clock, performer).map_err(|source| DaemonError::System {
             what: "a thread for the loop",
             source,
         })?;
@@ -275,17 +275,17 @@ fn listen(
     Ok(acceptors)
 }
 
-/// Gives the loop its hands.
-fn hands(
+/// The performer of effects for the loop.
+fn performer(
     options: &Options,
     facts: &boot::Facts,
     sessions: &Runtime,
     inbox: &EventInbox,
     store: Option<Arc<dyn DescriptorStore>>,
     ack: OutboxAck,
-) -> Hands {
+) -> EffectPerformer {
     let runtime = Handle::current();
-    Hands {
+    EffectPerformer {
         sessions: sessions.clone(),
         for_sessions: ForSessions::after(ack),
         children: Children::with_neighbours(
@@ -300,9 +300,9 @@ fn hands(
             inbox.clone(),
             options.folder.join(&options.config.runtime_directory),
         ),
-        troubles: Troubles::default(),
+        failures: FailureLog::default(),
         leave: Arc::new(AtomicBool::new(false)),
-        told_outage: None,
+        reported_outage: None,
     }
 }
 

@@ -71,6 +71,8 @@ pub mod framing;
 
 pub mod limits;
 
+pub mod vocabulary;
+
 pub mod state_stream;
 
 pub mod filter;

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{CALL_TIMEOUT_MS, CallError, Client, ClientEvent};
 use crate::frame::{CallId, ClientFrame, SessionId, Target};
+use crate::vocabulary::method;
 
 /// How long a call may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -129,7 +130,7 @@ impl Client {
             now,
             session,
             Target::Session,
-            "subConnect",
+            method::SUB_CONNECT,
             vec![Value::from(subservice), identity],
             timeout,
         )

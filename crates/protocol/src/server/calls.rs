@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::Server;
 use super::types::{ConnectionId, Event, PendingKind, SessionEnd};
 use crate::frame::{CallId, ClientFrame, RemoteError, ServerFrame, SessionId, Target};
+use crate::vocabulary::method;
 
 impl Server {
     pub(super) fn receive_call(
@@ -44,7 +45,9 @@ impl Server {
             .get(&session)
             .is_some_and(|known| known.table.is_some());
         match (&target, method.as_str()) {
-            (Target::Session, "subConnect") => self.sub_connect(connection, id, session, arguments),
+            (Target::Session, method::SUB_CONNECT) => {
+                self.sub_connect(connection, id, session, arguments)
+            }
             (Target::Session, "confirmReservation") => {
                 self.send_result(connection, id, Value::from("ok"));
             }

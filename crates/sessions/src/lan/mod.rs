@@ -10,6 +10,7 @@ use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_protocol::framing::wire::Wire;
 use allexmaster_protocol::mirror::MirrorChange;
+use allexmaster_protocol::vocabulary::module;
 use allexmaster_state::{Connection, Event, LanEffect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -215,7 +216,7 @@ fn own_row(endpoint: &Endpoint) -> Option<Row> {
     };
     let row = json!({
         "instancename": "LanManager",
-        "modulename": "allex_lanmanagerservice",
+        "modulename": module::LAN_MANAGER,
         "propertyhash": {},
         "strategies": { "ip": [] },
         "ipaddress": endpoint.host,

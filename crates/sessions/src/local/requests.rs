@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use allexmaster_protocol::frame::RemoteError;
+use allexmaster_protocol::limits::{MAX_NAME_BYTES, MAX_NEED_BYTES, check_name};
+use allexmaster_protocol::vocabulary::method;
 use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, StopSource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,6 +37,36 @@ pub enum LocalRequest {
 }
 
 impl LocalRequest {
+    /// Reads the call of a method; only its first argument counts.
+    ///
+    /// # Errors
+    ///
+    /// There is no such method, or its argument is not one of its kind.
+    pub(super) fn parse(name: &str, arguments: Vec<Value>) -> Result<Self, RemoteError> {
+        let argument = arguments.into_iter().next().unwrap_or(Value::Null);
+        match name {
+            method::STATUS => Ok(Self::Status),
+            method::JOURNAL => page(argument),
+            method::COMPACT => compact(argument),
+            method::NEEDS => Ok(Self::Needs),
+            method::UPGRADE => program(&argument).map(Self::Upgrade),
+            method::STOP => Ok(Self::Stop),
+            // In AllexJS a killed child comes back as well, since its need does.
+            method::KILL => name_in(&argument).map(|name| Self::Kill(InstanceName::from(name))),
+            method::RESTART => {
+                name_in(&argument).map(|name| Self::Restart(InstanceName::from(name)))
+            }
+            method::ADD_NEED => need(argument).map(Self::AddNeed),
+            method::REMOVE_NEED => {
+                name_in(&argument).map(|name| Self::RemoveNeed(InstanceName::from(name)))
+            }
+            method::NOTIFY_MODULE_ENGAGED => {
+                name_in(&argument).map(|name| Self::ModuleEngaged(ModuleName::from(name)))
+            }
+            _ => Err(RemoteError::method_does_not_exist(name)),
+        }
+    }
+
     /// What the rules are told of it.
     ///
     /// # Errors
@@ -82,4 +115,53 @@ pub struct CompactionRequest {
     pub most_bytes: Option<u64>,
     /// Nothing is removed; the answer says what would be.
     pub dry_run: bool,
+}
+
+pub(super) fn name_in(argument: &Value) -> Result<&str, RemoteError> {
+    let text = argument.as_str().unwrap_or_default();
+    if check_name(text).is_err() {
+        return Err(RemoteError::wrong_argument(format!(
+            "expected a name of at most {MAX_NAME_BYTES} bytes, without control characters"
+        )));
+    }
+    Ok(text)
+}
+
+fn page(argument: Value) -> Result<LocalRequest, RemoteError> {
+    let request = serde_json::from_value(argument).map(LocalRequest::Journal);
+    request.map_err(|_| {
+        RemoteError::wrong_argument("expected an object with the numbers `from` and `most`")
+    })
+}
+
+fn compact(argument: Value) -> Result<LocalRequest, RemoteError> {
+    let request = serde_json::from_value(argument).map(LocalRequest::Compact);
+    request.map_err(|_| {
+        RemoteError::wrong_argument(
+            "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",
+        )
+    })
+}
+
+fn program(argument: &Value) -> Result<PathBuf, RemoteError> {
+    let path = argument.as_str().map(PathBuf::from);
+    path.filter(|path| path.is_absolute())
+        .ok_or_else(|| RemoteError::wrong_argument("expected the full path of a program"))
+}
+
+fn need(argument: Value) -> Result<Value, RemoteError> {
+    if !argument.is_object() {
+        return Err(RemoteError::wrong_argument(
+            "expected a need, a JSON object",
+        ));
+    }
+    if name_in(argument.get("instancename").unwrap_or(&Value::Null)).is_err() {
+        return Err(RemoteError::need_not_defined());
+    }
+    if argument.to_string().len() > MAX_NEED_BYTES {
+        return Err(RemoteError::wrong_argument(format!(
+            "the need is larger than {MAX_NEED_BYTES} bytes"
+        )));
+    }
+    Ok(argument)
 }

@@ -10,22 +10,21 @@
 //! `needs`, `stop` and `restart` are ours, for the command line.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
-use allexmaster_protocol::limits::{MAX_NAME_BYTES, MAX_NEED_BYTES, check_name};
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_protocol::server::{
     self, ConnectionId, Grant, Peer, Server, ServerFull, ServerOptions, ServiceId, TableId, Token,
 };
 use allexmaster_protocol::table::{RowKey, TableDescription};
-use allexmaster_state::{InstanceName, ModuleName, Pid, Reply, RequestId, ServiceRecord};
+use allexmaster_protocol::vocabulary::module;
+use allexmaster_state::{InstanceName, Pid, Reply, RequestId, ServiceRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::relays::Relays;
-use super::requests::LocalRequest;
+use super::requests::{LocalRequest, name_in};
 use super::socket::Socket;
 use crate::relay::{FromChild, ToChild};
 use crate::rows::row_from_record;
@@ -364,9 +363,9 @@ impl Service {
         let name = claimed.get("name").filter(|name| !name.is_null()).cloned();
         let socket = Socket::from_number(peer.listener).ok_or_else(RemoteError::default)?;
         let (modulename, table) = match socket {
-            Socket::MachineManager => ("allex_masterservice", self.children),
-            Socket::LanServices => ("allex_availablelanservicesservice", self.services),
-            Socket::Translations => ("allex_natservice", self.translations),
+            Socket::MachineManager => (module::MASTER, self.children),
+            Socket::LanServices => (module::LAN_SERVICES, self.services),
+            Socket::Translations => (module::TRANSLATIONS, self.translations),
         };
         Ok(Grant {
             service: ServiceId(u64::from(peer.listener)),
@@ -387,7 +386,7 @@ impl Service {
         identity: Map<String, Value>,
     ) {
         let connection = self.server.connection_of(session);
-        match (connection, name(&json!(subservice))) {
+        match (connection, name_in(&json!(subservice))) {
             (Some(connection), Ok(_))
                 if service == ServiceId(u64::from(Socket::MachineManager.number())) =>
             {
@@ -404,28 +403,7 @@ impl Service {
     }
 
     fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>) {
-        let argument = arguments.into_iter().next().unwrap_or(Value::Null);
-        let asked = match method {
-            "status" => Ok(LocalRequest::Status),
-            "journal" => page(argument),
-            "compact" => compact(argument),
-            "needs" => Ok(LocalRequest::Needs),
-            "upgrade" => program(&argument).map(LocalRequest::Upgrade),
-            "stop" => Ok(LocalRequest::Stop),
-            // In AllexJS a killed child comes back as well, since its need does.
-            "kill" => name(&argument).map(|name| LocalRequest::Kill(InstanceName::from(name))),
-            "restart" => {
-                name(&argument).map(|name| LocalRequest::Restart(InstanceName::from(name)))
-            }
-            "addNeed" => need(argument).map(LocalRequest::AddNeed),
-            "removeNeed" => {
-                name(&argument).map(|name| LocalRequest::RemoveNeed(InstanceName::from(name)))
-            }
-            "notifyModuleEngaged" => {
-                name(&argument).map(|name| LocalRequest::ModuleEngaged(ModuleName::from(name)))
-            }
-            _ => Err(RemoteError::method_does_not_exist(method)),
-        };
+        let asked = LocalRequest::parse(method, arguments);
         match asked {
             Ok(asked) => {
                 self.requests += 1;
@@ -451,53 +429,4 @@ fn table(key: &[&str], fields: &[&str]) -> TableDescription {
         ]),
         named_filters: BTreeMap::new(),
     }
-}
-
-fn name(argument: &Value) -> Result<&str, RemoteError> {
-    let text = argument.as_str().unwrap_or_default();
-    if check_name(text).is_err() {
-        return Err(RemoteError::wrong_argument(format!(
-            "expected a name of at most {MAX_NAME_BYTES} bytes, without control characters"
-        )));
-    }
-    Ok(text)
-}
-
-fn page(argument: Value) -> Result<LocalRequest, RemoteError> {
-    let request = serde_json::from_value(argument).map(LocalRequest::Journal);
-    request.map_err(|_| {
-        RemoteError::wrong_argument("expected an object with the numbers `from` and `most`")
-    })
-}
-
-fn compact(argument: Value) -> Result<LocalRequest, RemoteError> {
-    let request = serde_json::from_value(argument).map(LocalRequest::Compact);
-    request.map_err(|_| {
-        RemoteError::wrong_argument(
-            "expected an object with `keep` (milliseconds), `most_bytes` (a number or null) and `dry_run`",
-        )
-    })
-}
-
-fn program(argument: &Value) -> Result<PathBuf, RemoteError> {
-    let path = argument.as_str().map(PathBuf::from);
-    path.filter(|path| path.is_absolute())
-        .ok_or_else(|| RemoteError::wrong_argument("expected the full path of a program"))
-}
-
-fn need(argument: Value) -> Result<Value, RemoteError> {
-    if !argument.is_object() {
-        return Err(RemoteError::wrong_argument(
-            "expected a need, a JSON object",
-        ));
-    }
-    if name(argument.get("instancename").unwrap_or(&Value::Null)).is_err() {
-        return Err(RemoteError::need_not_defined());
-    }
-    if argument.to_string().len() > MAX_NEED_BYTES {
-        return Err(RemoteError::wrong_argument(format!(
-            "the need is larger than {MAX_NEED_BYTES} bytes"
-        )));
-    }
-    Ok(argument)
 }

@@ -1,5 +1,6 @@
 //! The names and numbers of the local sockets.
 
+use allexmaster_protocol::vocabulary::service;
 use std::path::{Path, PathBuf};
 
 /// One of the three services.
@@ -41,7 +42,7 @@ impl Socket {
         match self {
             Self::MachineManager => "allexmachinemanager",
             Self::LanServices => "availablelanservices",
-            Self::Translations => "nat",
+            Self::Translations => service::TRANSLATIONS,
         }
     }
 

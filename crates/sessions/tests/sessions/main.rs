@@ -7,7 +7,7 @@
 )]
 
 mod answers;
-mod looks;
+mod read_again;
 mod recorded;
 mod relays;
 mod sessions;

@@ -26,6 +26,7 @@ use allexmaster_protocol::server::{
     ConnectionId, Event, Grant, Peer, Server, ServerOptions, ServiceId, SessionEnd, TableId, Token,
 };
 use allexmaster_protocol::state_stream::StateItem;
+use allexmaster_protocol::vocabulary::{module, service};
 use serde_json::{Map, Value};
 
 use self::openings::{Openings, Waiting};
@@ -44,17 +45,15 @@ const FIRST_NEED: u64 = 16;
 /// The subservices of the LanManager: name, number, and the module names by which
 /// JavaScript clients choose their classes.
 const SUBSERVICES: [(&str, ServiceId, &str); 4] = [
-    ("services", SERVICES, "allex_availablelanservicesservice"),
-    ("needs", NEEDS, "allex_remoteserviceneedingservice"),
-    ("nat", NAT, "allex_natservice"),
+    (service::SERVICES, SERVICES, module::LAN_SERVICES),
+    (service::NEEDS, NEEDS, module::NEEDS),
+    (service::TRANSLATIONS, NAT, module::TRANSLATIONS),
     (
-        "engaged_modules",
+        service::ENGAGED_MODULES,
         ENGAGED_MODULES,
-        "allex_engagedmodulesservice",
+        module::ENGAGED_MODULES,
     ),
 ];
-const ROOT_MODULE: &str = "allex_lanmanagerservice";
-const NEED_MODULE: &str = "allex_serviceneedservice";
 
 /// The roles that AllexJS knows here.
 const ROLES: [&str; 2] = ["user", "service"];
@@ -337,7 +336,7 @@ impl Sessions {
         let subservice = SUBSERVICES.iter().find(|(_, number, _)| *number == service);
         let grant = match subservice {
             None if service == ROOT => root_grant(role, name),
-            None => plain_grant(service, NEED_MODULE, role, name, None),
+            None => plain_grant(service, module::NEED, role, name, None),
             Some((_, _, module)) => {
                 plain_grant(service, module, role, name, self.table_of(service))
             }
@@ -406,7 +405,7 @@ fn root_grant(role: &str, name: Value) -> Grant {
     let state = order.map(|name| StateItem::set(&format!("have{name}"), Value::Bool(true)));
     Grant {
         state: state.into(),
-        ..plain_grant(ROOT, ROOT_MODULE, role, name, None)
+        ..plain_grant(ROOT, module::LAN_MANAGER, role, name, None)
     }
 }
 

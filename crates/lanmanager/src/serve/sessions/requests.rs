@@ -2,6 +2,7 @@
 
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
 use allexmaster_protocol::server::{ServiceId, Token};
+use allexmaster_protocol::vocabulary::method;
 use serde_json::Value;
 
 use super::arguments::Arguments;
@@ -88,14 +89,14 @@ impl Sessions {
         let session = rules::SessionId::parse(caller.session.as_str());
         let session = session.map_err(|_| RemoteError::already_destroyed());
         match method {
-            "bid" => {
+            method::BID => {
                 let outcome = bid(opening?, session?, arguments)?;
                 if let Some(known) = self.sessions.get_mut(&caller.session) {
                     known.known_as = KnownAs::Bidder;
                 }
                 Ok(outcome)
             }
-            "respond" => {
+            method::RESPOND => {
                 let known = self.sessions.get(&caller.session);
                 let master = known.and_then(|known| known.master.clone());
                 let master = master.ok_or_else(RemoteError::already_destroyed)?;
@@ -113,16 +114,16 @@ fn is_table(service: ServiceId) -> bool {
 /// A call on the user of the LanManager.
 fn root_call(method: &str, mut arguments: Arguments) -> Result<Outcome, RemoteError> {
     match method {
-        "addNeed" => add_need(arguments.object("Need object")?),
-        "removeNeed" => match named(arguments.text("Instance name")?) {
+        method::ADD_NEED => add_need(arguments.object("Need object")?),
+        method::REMOVE_NEED => match named(arguments.text("Instance name")?) {
             Some(name) => ask(|request| rules::Event::NeedRemoved { request, name }),
             None => Ok(Outcome::Answer(Value::Bool(true))),
         },
-        "notifyServiceDown" => match named(arguments.text("Service instancename")?) {
+        method::NOTIFY_SERVICE_DOWN => match named(arguments.text("Service instancename")?) {
             Some(name) => ask(|request| rules::Event::ServiceDownReported { request, name }),
             None => Ok(Outcome::Answer(Value::from(0))),
         },
-        "notifyModuleEngaged" => match arguments.text("modulename")? {
+        method::NOTIFY_MODULE_ENGAGED => match arguments.text("modulename")? {
             None => Ok(Outcome::Answer(Value::Null)),
             Some(module) => {
                 let module = ModuleName::parse(module)

@@ -39,7 +39,7 @@ impl Conversation {
             Purpose::ReportDown(instance) => self.down_answered(now, instance, outcome),
             Purpose::Relay(request) => self.relayed(request, outcome),
             // One that failed is followed by the next.
-            Purpose::Look(_) => {}
+            Purpose::ReadAgain(_) => {}
         }
     }
 

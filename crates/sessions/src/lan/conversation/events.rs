@@ -6,6 +6,7 @@ use allexmaster_protocol::client::{ClientEvent, Timeout};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::state_stream::StateItem;
+use allexmaster_protocol::vocabulary::method;
 use allexmaster_state::{Event, Incarnation, InstanceName};
 use serde_json::json;
 
@@ -33,8 +34,8 @@ impl Conversation {
                     session: _,
                     data,
                 } => {
-                    if let Some(Purpose::Look(table)) = self.calls.get(&call) {
-                        self.looked_at(*table, &data);
+                    if let Some(Purpose::ReadAgain(table)) = self.calls.get(&call) {
+                        self.row_read_again(*table, &data);
                     } else if let Some(Purpose::Follow(table)) = self.calls.get(&call) {
                         self.followed(*table, data);
                     }
@@ -72,7 +73,7 @@ impl Conversation {
             Some(
                 Purpose::Reach(_)
                 | Purpose::Follow(_)
-                | Purpose::Look(_)
+                | Purpose::ReadAgain(_)
                 | Purpose::ReachNeed { .. }
                 | Purpose::Bid { .. }
                 | Purpose::Respond { .. }
@@ -100,7 +101,7 @@ impl Conversation {
         let timeout = Timeout::Answer(BID_TIMEOUT_MS);
         let call = self
             .client
-            .call(now, &session, Target::Session, "bid", offer, timeout);
+            .call(now, &session, Target::Session, method::BID, offer, timeout);
         self.calls.insert(call, Purpose::Bid { instance, bid });
     }
 

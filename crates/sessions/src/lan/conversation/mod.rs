@@ -23,6 +23,7 @@ use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::mirror::Mirror;
+use allexmaster_protocol::vocabulary::{method, service};
 use allexmaster_state::{
     Connection, Event, Incarnation, InstanceName, LanEffect, RequestId, ResponseAnswer,
 };
@@ -47,12 +48,12 @@ pub const VERDICT_TIMEOUT_MS: u64 = 2_000;
 /// When the tables are read a second time after the connection began, or as soon after that as the
 /// needs are listed. A JavaScript LanManager does not send a row that it creates while it answers a
 /// query, and the leftovers of an earlier master make it create rows just then.
-pub const FIRST_LOOK_MS: u64 = 50;
+pub const FIRST_READ_MS: u64 = 50;
 /// When they are read a third time: by then each table was listed, and the LanManager has created
 /// the needs of ours again that it had removed.
-pub const SECOND_LOOK_MS: u64 = 2_000;
+pub const SECOND_READ_MS: u64 = 2_000;
 /// How often the tables are read after that. A row that is lost later is missed for so long at most.
-pub const LOOK_INTERVAL_MS: u64 = 30_000;
+pub const READ_INTERVAL_MS: u64 = 30_000;
 
 /// What is to be done by others.
 #[derive(Debug)]
@@ -82,7 +83,8 @@ pub struct Conversation {
     /// When the connection began.
     began: u64,
     /// When the tables are read again, beside what is followed.
-    look_at: u64,
+    #[serde(rename = "look_at")]
+    read_again_at: u64,
     /// The needs that the rules know to be unsatisfied.
     known: BTreeSet<InstanceName>,
     calls: BTreeMap<CallId, Purpose>,
@@ -124,9 +126,9 @@ impl Table {
     /// Its name at the LanManager.
     const fn name(self) -> &'static str {
         match self {
-            Self::Services => "services",
-            Self::Translations => "nat",
-            Self::Needs => "needs",
+            Self::Services => service::SERVICES,
+            Self::Translations => service::TRANSLATIONS,
+            Self::Needs => service::NEEDS,
         }
     }
 }
@@ -138,7 +140,9 @@ enum Purpose {
     Reach(Table),
     Claim(Table),
     Follow(Table),
-    Look(Table),
+    /// Reading a table a second time; stored under its former name.
+    #[serde(rename = "Look")]
+    ReadAgain(Table),
     ReachNeed {
         instance: InstanceName,
         bid: Incarnation,
@@ -207,7 +211,7 @@ impl Conversation {
             listed: false,
             listing_until: now + LISTING_TIMEOUT_MS,
             began: now,
-            look_at: now + FIRST_LOOK_MS,
+            read_again_at: now + FIRST_READ_MS,
             known: BTreeSet::new(),
             calls: BTreeMap::from([(introduction, Purpose::Introduce)]),
             bids: BTreeMap::new(),
@@ -231,7 +235,7 @@ impl Conversation {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         let next = if self.listed {
-            self.look_at
+            self.read_again_at
         } else {
             self.listing_until
         };
@@ -285,8 +289,8 @@ impl Conversation {
                 });
             }
         }
-        if self.listed && now >= self.look_at {
-            self.look(now);
+        if self.listed && now >= self.read_again_at {
+            self.read_tables_again(now);
         }
         self.client.handle_timeout(now);
         self.take_events(now);
@@ -317,16 +321,26 @@ impl Conversation {
             }
             LanEffect::ReportDown { instance, .. } => self.report_down(now, instance),
             LanEffect::ReportEngaged { module, .. } => {
-                self.call_root(now, "notifyModuleEngaged", json!(module.as_str()), None);
+                self.call_root(
+                    now,
+                    method::NOTIFY_MODULE_ENGAGED,
+                    json!(module.as_str()),
+                    None,
+                );
             }
             LanEffect::AddNeed { request, need, .. } => {
-                self.call_root(now, "addNeed", need, Some(Purpose::Relay(request)));
+                self.call_root(now, method::ADD_NEED, need, Some(Purpose::Relay(request)));
             }
             LanEffect::RemoveNeed {
                 request, instance, ..
             } => {
                 let name = json!(instance.as_str());
-                self.call_root(now, "removeNeed", name, Some(Purpose::Relay(request)));
+                self.call_root(
+                    now,
+                    method::REMOVE_NEED,
+                    name,
+                    Some(Purpose::Relay(request)),
+                );
             }
         }
     }
@@ -388,7 +402,7 @@ impl Conversation {
             now,
             &session,
             Target::Session,
-            "respond",
+            method::RESPOND,
             arguments,
             timeout,
         );
@@ -405,7 +419,7 @@ impl Conversation {
         let name = json!(instance.as_str());
         self.call_root(
             now,
-            "notifyServiceDown",
+            method::NOTIFY_SERVICE_DOWN,
             name,
             Some(Purpose::ReportDown(instance)),
         );

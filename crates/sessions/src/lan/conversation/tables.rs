@@ -8,7 +8,7 @@ use allexmaster_protocol::table::RowKey;
 use allexmaster_state::{Event, InstanceName, Need};
 use serde_json::{Value, json};
 
-use super::{Conversation, Followed, LOOK_INTERVAL_MS, Output, Purpose, SECOND_LOOK_MS, Table};
+use super::{Conversation, Followed, Output, Purpose, READ_INTERVAL_MS, SECOND_READ_MS, Table};
 use crate::rows::need_from_row;
 use crate::tables::TableChange;
 
@@ -53,12 +53,12 @@ impl Conversation {
     }
 
     /// Reads the tables again, beside what is followed.
-    pub(super) fn look(&mut self, now: u64) {
-        let second = self.began + SECOND_LOOK_MS;
-        self.look_at = if now < second {
+    pub(super) fn read_tables_again(&mut self, now: u64) {
+        let second = self.began + SECOND_READ_MS;
+        self.read_again_at = if now < second {
             second
         } else {
-            now + LOOK_INTERVAL_MS
+            now + READ_INTERVAL_MS
         };
         for table in [Table::Needs, Table::Services] {
             let Some(session) = self.followed_table(table).session.clone() else {
@@ -66,13 +66,13 @@ impl Conversation {
             };
             let query = json!({ "filter": "*" });
             let call = self.client.query(now, &session, query);
-            self.calls.insert(call, Purpose::Look(table));
+            self.calls.insert(call, Purpose::ReadAgain(table));
         }
     }
 
     /// A row that was read again and that the followed query never told: as if it told it now. A
     /// need with a process is being satisfied this very moment.
-    pub(super) fn looked_at(&mut self, table: Table, data: &Value) {
+    pub(super) fn row_read_again(&mut self, table: Table, data: &Value) {
         let (Some("r1"), Some(row)) = (data.get(0).and_then(Value::as_str), data.get(2)) else {
             return;
         };

@@ -22,17 +22,17 @@ use allexmaster_sessions::OutboxAck;
 use allexmaster_state::Rules;
 
 /// The drivers, as the loop sees them. No call here waits.
-pub(super) struct Hands {
+pub(super) struct EffectPerformer {
     pub(super) sessions: Runtime,
     pub(super) for_sessions: ForSessions,
     pub(super) children: Children<EventInbox>,
     pub(super) probe: Probe<EventInbox>,
     pub(super) installer: Installer<EventInbox>,
-    pub(super) troubles: Troubles,
+    pub(super) failures: FailureLog,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
-    /// The last reason that was told why the journal cannot be written.
-    pub(super) told_outage: Option<String>,
+    /// The last logged reason why the journal cannot be written.
+    pub(super) reported_outage: Option<String>,
 }
 
 /// What a batch of events caused for the sessions: they get all of it at once.
@@ -51,37 +51,37 @@ impl ForSessions {
     }
 }
 
-/// Tells people what went wrong with a service, once.
+/// Logs each failure of a service once.
 #[derive(Default)]
-pub(super) struct Troubles {
-    /// The services that something was done about since the loop last settled.
+pub(super) struct FailureLog {
+    /// Services touched since the loop last settled.
     touched: BTreeSet<InstanceName>,
-    /// The time of the last trouble that was told, of each service that had one.
-    told: BTreeMap<InstanceName, Timestamp>,
+    /// When the last failure that was logged happened, by service.
+    reported: BTreeMap<InstanceName, Timestamp>,
 }
 
-impl Troubles {
+impl FailureLog {
     fn touch(&mut self, instance: &InstanceName) {
         self.touched.insert(instance.clone());
     }
 
-    fn tell(&mut self, state: &State) {
+    fn report(&mut self, state: &State) {
         for instance in std::mem::take(&mut self.touched) {
             match state.last_failure(&instance) {
-                Some((at, trouble)) if self.told.get(&instance) != Some(&at) => {
-                    warn!(service = %instance, "{trouble}");
-                    self.told.insert(instance, at);
+                Some((at, failure)) if self.reported.get(&instance) != Some(&at) => {
+                    warn!(service = %instance, "{failure}");
+                    self.reported.insert(instance, at);
                 }
                 Some(_) => {}
                 None => {
-                    self.told.remove(&instance);
+                    self.reported.remove(&instance);
                 }
             }
         }
     }
 }
 
-impl Performer<Rules> for Hands {
+impl Performer<Rules> for EffectPerformer {
     type Exit = ();
 
     fn recorded(&mut self, stamp: Stamp, event: &Event) {
@@ -103,7 +103,7 @@ impl Performer<Rules> for Hands {
 
     fn settled(&mut self, state: &State) {
         self.hand_over_to_sessions();
-        self.troubles.tell(state);
+        self.failures.report(state);
     }
 
     fn compacted(&mut self, end: &CompactionEnd) {
@@ -139,20 +139,20 @@ impl Performer<Rules> for Hands {
         if self.leave.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        if self.told_outage.as_ref() != Some(&outage.reason) {
+        if self.reported_outage.as_ref() != Some(&outage.reason) {
             error!(
                 reason = outage.reason,
                 "the journal cannot be written: nothing new is started or stopped, the children \
                  stay, and all goes on by itself when it can be"
             );
-            self.told_outage = Some(outage.reason.clone());
+            self.reported_outage = Some(outage.reason.clone());
         }
         self.sessions.journal_is_out(Some(outage.clone()));
         ControlFlow::Continue(())
     }
 
     fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
-        self.told_outage = None;
+        self.reported_outage = None;
         self.sessions.journal_is_out(None);
         for recovery in repairs {
             warn!(%recovery, "the journal was repaired");
@@ -169,7 +169,7 @@ impl Performer<Rules> for Hands {
     }
 }
 
-impl Hands {
+impl EffectPerformer {
     fn perform_child(&mut self, effect: ChildEffect) {
         match effect {
             ChildEffect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
@@ -211,7 +211,7 @@ impl Hands {
             LanEffect::Abandon { instance, .. } | LanEffect::ReportDown { instance, .. },
         ) = effect
         {
-            self.troubles.touch(instance);
+            self.failures.touch(instance);
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_sessions::lan::conversation::{
-    Conversation, FIRST_LOOK_MS, LOOK_INTERVAL_MS, Output, SECOND_LOOK_MS,
+    Conversation, FIRST_READ_MS, Output, READ_INTERVAL_MS, SECOND_READ_MS,
 };
 use allexmaster_state::{Connection, Event};
 use serde_json::{Value, json};
@@ -78,13 +78,13 @@ fn a_need_that_was_never_told_is_found_by_looking_again() {
     assert!(
         conversation
             .poll_timeout()
-            .is_some_and(|at| at <= FIRST_LOOK_MS)
+            .is_some_and(|at| at <= FIRST_READ_MS)
     );
-    conversation.handle_timeout(FIRST_LOOK_MS);
-    answer(&mut conversation, FIRST_LOOK_MS);
+    conversation.handle_timeout(FIRST_READ_MS);
+    answer(&mut conversation, FIRST_READ_MS);
     assert_eq!(appeared(&mut conversation), ["Untold"]);
-    assert_eq!(conversation.poll_timeout(), Some(SECOND_LOOK_MS));
-    for now in [SECOND_LOOK_MS, SECOND_LOOK_MS + LOOK_INTERVAL_MS] {
+    assert_eq!(conversation.poll_timeout(), Some(SECOND_READ_MS));
+    for now in [SECOND_READ_MS, SECOND_READ_MS + READ_INTERVAL_MS] {
         conversation.handle_timeout(now);
         answer(&mut conversation, now);
         assert_eq!(appeared(&mut conversation), [""; 0], "once is enough");

@@ -1,0 +1,57 @@
+//! The names by which AllexJS calls its services and their methods: said by the master, the
+//! LanManager and the command line, so each stands once.
+
+/// Names of subservices, and of the tables behind them.
+pub mod service {
+    /// The running services of a LAN, at the LanManager.
+    pub const SERVICES: &str = "services";
+    /// The unsatisfied needs, at the LanManager.
+    pub const NEEDS: &str = "needs";
+    /// The address translations, at the LanManager; also the local socket with the copy of them.
+    pub const TRANSLATIONS: &str = "nat";
+    /// The modules in use, at the LanManager.
+    pub const ENGAGED_MODULES: &str = "engaged_modules";
+}
+
+/// Names of the modules that a service introduces itself with.
+pub mod module {
+    pub const ENGAGED_MODULES: &str = "allex_engagedmodulesservice";
+    pub const LAN_MANAGER: &str = "allex_lanmanagerservice";
+    pub const LAN_SERVICES: &str = "allex_availablelanservicesservice";
+    pub const MASTER: &str = "allex_masterservice";
+    pub const NEEDS: &str = "allex_remoteserviceneedingservice";
+    /// One need, to which masters bid.
+    pub const NEED: &str = "allex_serviceneedservice";
+    pub const TRANSLATIONS: &str = "allex_natservice";
+}
+
+/// Names of methods. Those marked as ours are not known to the JavaScript master.
+pub mod method {
+    pub const SUB_CONNECT: &str = "subConnect";
+
+    pub const ADD_NEED: &str = "addNeed";
+    pub const REMOVE_NEED: &str = "removeNeed";
+    pub const NOTIFY_MODULE_ENGAGED: &str = "notifyModuleEngaged";
+    pub const NOTIFY_SERVICE_DOWN: &str = "notifyServiceDown";
+
+    /// Offers to run a needed service; the answer is a challenge.
+    pub const BID: &str = "bid";
+    /// Answers the challenge with where the service runs.
+    pub const RESPOND: &str = "respond";
+
+    pub const KILL: &str = "kill";
+    /// Ours.
+    pub const COMPACT: &str = "compact";
+    /// Ours.
+    pub const JOURNAL: &str = "journal";
+    /// Ours.
+    pub const NEEDS: &str = "needs";
+    /// Ours.
+    pub const RESTART: &str = "restart";
+    /// Ours.
+    pub const STATUS: &str = "status";
+    /// Ours.
+    pub const STOP: &str = "stop";
+    /// Ours.
+    pub const UPGRADE: &str = "upgrade";
+}
