@@ -176,8 +176,12 @@ impl<M: Machine> JournaledMachine<M> {
         self.take_in(clock, &events, &mut |_, _| ())
     }
 
-    /// The same with events that the caller keeps, for the case that it fails.
-    pub(crate) fn take_in(
+    /// The same with events that the caller keeps, for the case that it fails; `watch` sees each when
+    /// it is durable.
+    ///
+    /// # Errors
+    /// As [`JournaledMachine::commit`].
+    pub fn take_in(
         &mut self,
         clock: &mut dyn Clock<M::Time>,
         events: &[M::Event],

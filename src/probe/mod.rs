@@ -1,7 +1,7 @@
 //! Ports: whether one is free, and whether those of a child answer yet.
 //!
 //! ```text
-//!  ProbePorts ──► bind 0.0.0.0:p and [::]:p ────────────────► PortsProbed { taken }
+//!  ProbePorts ──► bind [::]:p, for IPv4 and IPv6 ───────────► PortsProbed { taken }
 //!  AwaitReady ──► connect 127.0.0.1:p, pause, connect … ────► ChildReady
 //!                 (AllexJS: and who listens there?) ────────► ForeignListener
 //! ```
@@ -135,19 +135,17 @@ impl<Sink: EventSink> Probe<Sink> {
 /// count as taken: the child will tell better what is wrong.
 #[must_use]
 pub fn taken(ports: &[Port]) -> Vec<Port> {
-    let any = [
-        SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
-    ];
+    let in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
     let is_taken = |port: &Port| {
-        any.iter().any(|address| {
-            let mut address = *address;
-            address.set_port(port.0);
-            match bind(address) {
-                Ok(_) => false,
-                Err(error) => error.kind() == io::ErrorKind::AddrInUse,
+        // A socket of IPv6 that takes IPv4 too meets the listeners of both.
+        match bind((Ipv6Addr::UNSPECIFIED, port.0).into()) {
+            Ok(_) => false,
+            Err(error) if in_use(&error) => true,
+            // This machine has no IPv6.
+            Err(_) => {
+                bind((Ipv4Addr::UNSPECIFIED, port.0).into()).is_err_and(|error| in_use(&error))
             }
-        })
+        }
     };
     let distinct: BTreeSet<Port> = ports.iter().copied().collect();
     distinct.into_iter().filter(is_taken).collect()
@@ -161,8 +159,7 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     )?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        // IPv4 is tested by itself; a machine without IPv6 fails here, which means free.
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
     Ok(socket)

@@ -308,11 +308,11 @@ impl Shared {
     pub(super) fn enter(self: &Arc<Self>, input: Input) {
         let now = now();
         let mut inner = self.lock();
-        let outputs = match inner.log.commit(now, input.clone()) {
+        let outputs = match inner.log.commit(now, &input) {
             Ok(outputs) => outputs,
             Err(error) => {
                 self.give_log_up(&mut inner, &error);
-                inner.log.commit(now, input).unwrap_or_default()
+                inner.log.commit(now, &input).unwrap_or_default()
             }
         };
         self.obey(&mut inner, outputs);

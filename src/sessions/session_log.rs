@@ -94,8 +94,9 @@ impl SessionLog {
     ///
     /// # Errors
     /// It could not be logged, and was not taken.
-    pub fn commit(&mut self, now: Mono, input: Input) -> Result<Vec<Output>, SessionLogError> {
-        Ok(self.machine.commit(&mut At(now), vec![input])?)
+    pub fn commit(&mut self, now: Mono, input: &Input) -> Result<Vec<Output>, SessionLogError> {
+        let inputs = std::slice::from_ref(input);
+        Ok(self.machine.take_in(&mut At(now), inputs, &mut |_, _| ())?)
     }
 
     /// Whether it is time to [`renew`](Self::renew) it. The larger the snapshot, the less often.

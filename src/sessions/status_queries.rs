@@ -25,12 +25,14 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                 let endpoint = endpoint.unwrap_or_default();
                 let keeper = answering.keeper();
                 let outage = inbox.outage();
-                let look = inbox.look(move |state| {
-                    json(&status::status(state, &endpoint, keeper, outage.as_ref()))
-                });
-                look.await
+                let look = inbox
+                    .look(move |state| status::status(state, &endpoint, keeper, outage.as_ref()));
+                look.await.map(|status| json(&status))
             }
-            LocalRequest::Needs => inbox.look(|state| json(&status::needs(state))).await,
+            LocalRequest::Needs => {
+                let needs = inbox.look(status::needs).await;
+                needs.map(|needs| json(&needs))
+            }
             // The loop is the only user of the journal.
             LocalRequest::Journal(request) => {
                 let page = inbox.read(move |journal| {

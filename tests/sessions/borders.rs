@@ -304,7 +304,7 @@ fn die_in(window: Window, keeper: &Keeper) {
     let mark = |log: &mut SessionLog, mark| {
         let name = line.clone();
         let marked = Input::Marked { name, mark };
-        log.commit(Mono(0), marked).unwrap();
+        log.commit(Mono(0), &marked).unwrap();
     };
     if window < Window::Peeked {
         return;
@@ -319,7 +319,7 @@ fn die_in(window: Window, keeper: &Keeper) {
         name: line.clone(),
         bytes: buffer[..count].to_vec(),
     };
-    log.commit(now, received).unwrap();
+    log.commit(now, &received).unwrap();
     if window < Window::PartlyConsumed {
         return;
     }
@@ -350,7 +350,7 @@ fn die_in(window: Window, keeper: &Keeper) {
         ack: OutboxAck::default(),
         effects: asked.filter_map(reply).collect(),
     };
-    log.commit(now, answered).unwrap();
+    log.commit(now, &answered).unwrap();
     let (bytes, end) = log.sessions().chunk(&line, usize::MAX).unwrap();
     mark(&mut log, Mark::Offered(end));
     if window < Window::Put {

@@ -75,7 +75,7 @@ fn what_is_noted_after_a_torn_record_takes_its_place() {
     let (bytes, was) = short_life();
     let (torn, whole) = (bytes.len() - 1, was[was.len() - 2].0);
     let mut log = SessionLog::open(file_of(&bytes[..torn])).unwrap();
-    log.commit(Mono(2_000), Input::Timeout).unwrap();
+    log.commit(Mono(2_000), &Input::Timeout).unwrap();
     let again = SessionLog::open(file_of(&bytes_of(&log))).unwrap();
     assert_eq!(all_of(again.sessions()), all_of(log.sessions()));
     assert!(bytes_of(&log).len() > whole, "it was noted");

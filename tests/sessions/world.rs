@@ -130,10 +130,10 @@ impl World {
 
     pub(crate) fn enter(&mut self, input: &Input) {
         let now = Mono(self.now);
-        let outputs = self.log.commit(now, input.clone()).unwrap();
+        let outputs = self.log.commit(now, input).unwrap();
         let shown = format!("{outputs:?}");
         for twin in &mut self.twins {
-            let theirs = twin.commit(now, input.clone()).unwrap();
+            let theirs = twin.commit(now, input).unwrap();
             assert_eq!(format!("{theirs:?}"), shown, "they act alike");
         }
         for output in outputs {
