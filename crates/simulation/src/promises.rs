@@ -114,6 +114,12 @@ impl Master {
         if state.shutdown != Shutdown::No {
             return Some("a master is stopping".to_owned());
         }
+        if let Some(instance) = state.services.unreported().next() {
+            // Its end reopens the need, even where another master's copy is the listed one.
+            return Some(format!(
+                "the LanManager has not heard of the end of {instance}"
+            ));
+        }
         if let Some((_, method)) = env.tools.waiting(self.id).next() {
             return Some(format!("a call of {method} has no answer"));
         }
