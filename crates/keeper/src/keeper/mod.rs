@@ -43,8 +43,8 @@
 //! their status in its journal. The keeper is also the subreaper of all that they start: an orphan
 //! becomes its child, and is reaped within a second of its end ([`os::is_marked`] tells the two apart).
 //!
-//! Signals without a meaning for it (`USR1`, `USR2`, `QUIT`) are ignored: they would end a process by
-//! default.
+//! Signals without a meaning for it (all but `TERM`, `INT`, `HUP` and `CHLD`: `USR1`, `QUIT`, `ALRM`, the
+//! real-time ones …) are ignored: they would end a process by default.
 
 mod engine_process;
 mod input;
@@ -137,15 +137,7 @@ struct Keeper {
 
 impl Keeper {
     fn new(log: Log) -> Result<Self, Errno> {
-        let signals = os::signals_in_descriptor(&[
-            Signal::CHILD,
-            Signal::TERM,
-            Signal::INT,
-            Signal::HUP,
-            Signal::USR1,
-            Signal::USR2,
-            Signal::QUIT,
-        ])?;
+        let signals = os::signals_in_descriptor()?;
         if let Err(error) = os::become_subreaper() {
             log.warn(format_args!(
                 "orphans of services go to the first process of the system: {error}"

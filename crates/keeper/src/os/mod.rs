@@ -10,7 +10,7 @@
 //! | `RESET_SIGNALS` | the only signals that the program may handle: a new process resets them | empty |
 //! | `handed_over`, `forget_variables` | takes inherited descriptors (sd_listen_fds(3)) and removes variables; before any thread | no descriptors: there is no keeper |
 //! | `keep_descriptors_from_children` | marks all descriptors from 3 on close-on-exec | nothing |
-//! | `signals_in_descriptor` | blocks signals and makes them readable from a descriptor | unsupported: there is no keeper |
+//! | `signals_in_descriptor` | blocks all signals that others send and makes them readable from a descriptor | unsupported: there is no keeper |
 //! | `become_subreaper` | orphaned descendants become children of this process | unsupported: they go to the system's first process |
 //! | `open_process` | a descriptor of this process, never of a later one with the same number; readable once it has ended | unsupported |
 //! | `signal_process`, `signal_group`, `signal_group_by_number` | signals exactly the process or its group by that descriptor | unsupported |

@@ -1,5 +1,6 @@
 //! Starts and ends: of engines, of the keeper, and what signals do.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use allexmaster_testkit::processes::{Signal, lives, signal};
@@ -74,10 +75,14 @@ pub(crate) fn stop_signals_are_told_and_do_not_end_the_keeper() {
 pub(crate) fn signals_without_a_meaning_do_not_end_the_keeper() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
-    for number in [Signal::USR1, Signal::USR2, Signal::QUIT] {
-        signal(keeper.pid(), number);
+    // All but those that it tells the engine of (HUP, INT, TERM), that no program can refuse (KILL, STOP),
+    // of own faults, and of a terminal. 32 and 33 are the C library's.
+    let others = [3, 10, 12, 13, 14, 16, 17, 23, 24, 25, 26, 27, 28, 29, 30];
+    for number in others.into_iter().chain(34..=64) {
+        let order = format!("kill -{number} {}", keeper.pid());
+        let sent = Command::new("sh").args(["-c", &order]).status();
+        assert!(sent.unwrap().success(), "signal {number}");
     }
-    // Signals are read in the order of their numbers, TERM (15) after all of them.
     signal(keeper.pid(), Signal::TERM);
     assert_eq!(engine.tell("next"), "signal Terminate");
     assert!(keeper.runs());

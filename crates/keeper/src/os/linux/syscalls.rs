@@ -114,16 +114,34 @@ pub fn use_one_arena() {
     }
 }
 
-/// Blocks these signals and makes them readable from a descriptor. Also resets `SIGCHLD`: where the
+/// The signals of a program's own faults: blocked ones would end it without a trace of where it was.
+const OWN_FAULTS: [c_int; 7] = [
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+    libc::SIGTRAP,
+];
+
+/// What a terminal stops its programs with, and has them go on.
+const TERMINAL_STOPS: [c_int; 4] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU, libc::SIGCONT];
+
+/// Blocks all signals that others send, but those by which a terminal stops programs, and makes them
+/// readable from a descriptor: by default most of them would end the process. Also resets `SIGCHLD`: where the
 /// parent ignored it, children would be reaped by the kernel. Call it before the first thread is started.
 ///
 /// # Errors
 /// The system has no room for the descriptor.
-pub fn signals_in_descriptor(signals: &[Signal]) -> Result<OwnedFd> {
+pub fn signals_in_descriptor() -> Result<OwnedFd> {
     let mut set = no_signals();
-    for signal in signals {
-        // SAFETY: the set was initialised; a number that is none is refused, and only then nothing is added.
-        unsafe { libc::sigaddset(&raw mut set, signal.as_raw()) };
+    // SAFETY: the set is ours; a number that is none is refused, and only then nothing is removed.
+    unsafe {
+        libc::sigfillset(&raw mut set);
+        for number in OWN_FAULTS.iter().chain(&TERMINAL_STOPS) {
+            libc::sigdelset(&raw mut set, *number);
+        }
     }
     // SAFETY: the set lives until the calls return; no other thread runs that could be surprised.
     let descriptor = unsafe {
