@@ -60,7 +60,7 @@ impl Performer<Rules> for Idle {
 struct Bench {
     folder: TempDir,
     children: Children<EventInbox>,
-    front: Runtime,
+    runtime: Runtime,
     inbox: EventInbox,
 }
 
@@ -104,15 +104,15 @@ impl Bench {
             master,
             prefix: "m".to_owned(),
         };
-        let front_options = RuntimeOptions {
+        let runtime_options = RuntimeOptions {
             endpoints: Vec::new(),
             socket_folder: folder.path().to_owned(),
             inbox: inbox.clone(),
             store: None,
         };
         let beginning = Beginning::New(Box::new(Sessions::new(identity, 0)));
-        let front = Runtime::start(front_options, beginning, Inherited::new()).unwrap();
-        let opened = front.clone();
+        let runtime = Runtime::start(runtime_options, beginning, Inherited::new()).unwrap();
+        let opened = runtime.clone();
         let neighbours = Neighbours {
             channel_opened: Box::new(move |channel| opened.open_channel(channel)),
             ..Neighbours::default()
@@ -138,7 +138,7 @@ impl Bench {
         Self {
             folder,
             children,
-            front,
+            runtime,
             inbox,
         }
     }
@@ -198,7 +198,7 @@ impl Bench {
 async fn a_child_is_introduced_when_it_says_that_it_is_there() {
     let bench = Bench::run(&format!("{GREET}\nIFS= read -r line <&3"));
     let pid = bench.spawned().await;
-    let (child, introduced) = bench.front.introduction(CHILD).expect("it has a channel");
+    let (child, introduced) = bench.runtime.introduction(CHILD).expect("it has a channel");
     assert_eq!(child.pid, pid);
     timeout(TIMEOUT, introduced)
         .await
@@ -229,7 +229,7 @@ async fn a_child_that_reports_an_exception_has_failed() {
     let (incarnation, reason) = bench.told("its failure is told", failed).await;
     assert_eq!(incarnation, CHILD);
     assert!(reason.contains("no such thing"), "{reason}");
-    let (child, _) = bench.front.introduction(CHILD).expect("it has a channel");
+    let (child, _) = bench.runtime.introduction(CHILD).expect("it has a channel");
     bench
         .children
         .signal(CHILD, child, allexmaster_state::Signal::Kill);

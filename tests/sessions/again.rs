@@ -63,7 +63,7 @@ proptest! {
     })]
 
     #[test]
-    fn sessions_are_made_again_of_their_log_and_goes_on_alike(steps in steps()) {
+    fn sessions_are_made_again_of_their_log_and_go_on_alike(steps in steps()) {
         let mut world = World::new();
         for step in steps {
             take(&mut world, step);

@@ -82,7 +82,7 @@ impl Peer {
         self.pending.extend(bytes);
     }
 
-    /// Hears bytes that the sessions has sent.
+    /// Hears bytes that the sessions have sent.
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
         let texts = match &mut self.speech {
             Speech::Same(wire) => {

@@ -263,7 +263,7 @@ impl World {
         }
     }
 
-    /// Moves the clock, to where the sessions wants to be woken if it does before.
+    /// Moves the clock, to where the sessions want to be woken if that is before.
     pub(crate) fn pass(&mut self, milliseconds: u64) {
         let until = self.now + milliseconds;
         let due = self.sessions().poll_timeout().map(|at| at.0);

@@ -142,7 +142,7 @@ pub enum Input {
         /// Why not, for people; none: it can be written again.
         outage: Option<String>,
     },
-    /// The time of [`Front::poll_timeout`](crate::Sessions::poll_timeout) has come.
+    /// The time of [`Sessions::poll_timeout`](crate::Sessions::poll_timeout) has come.
     Timeout,
     /// The master ends: each connection ends as soon as all that is queued for it is sent.
     Stopping,

@@ -35,7 +35,7 @@ pub(crate) struct LanManager {
 
 struct Parts {
     live: JournaledMachine<Rules>,
-    front: Sessions,
+    sessions: Sessions,
     wires: BTreeMap<ConnectionId, (LinkId, Wire)>,
 }
 
@@ -61,7 +61,7 @@ impl LanManager {
 
     /// When its connections have something to do.
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
-        self.parts.as_ref()?.front.server.poll_timeout()
+        self.parts.as_ref()?.sessions.server.poll_timeout()
     }
 
     /// When its rules have something to do.
@@ -85,10 +85,10 @@ impl LanManager {
         };
         let prefix = format!("l{}_", self.run);
         let subnets = ["127.0.0.0/8".parse()].into_iter().flatten().collect();
-        let front = Sessions::new(Access::new(subnets), prefix);
+        let sessions = Sessions::new(Access::new(subnets), prefix);
         self.parts = Some(Parts {
             live,
-            front,
+            sessions,
             wires: BTreeMap::new(),
         });
         let files = Files {
@@ -124,7 +124,7 @@ impl LanManager {
             address: master.address().parse().ok(),
             ..ServerPeer::default()
         };
-        let server = &mut parts.front.server;
+        let server = &mut parts.sessions.server;
         let connection = server.open(env.now, CarrierKind::WebSocket, peer).ok()?;
         let peer = Peer::LanManager { run, connection };
         let link = env.network.open(&mut env.chance, master, peer);
@@ -156,7 +156,7 @@ impl LanManager {
         let answer = wire.take_output();
         env.send(link, End::Master, &answer);
         for item in items {
-            let server = &mut parts.front.server;
+            let server = &mut parts.sessions.server;
             match item {
                 WireItem::Text(text) => server.receive(env.now, connection, &text),
                 WireItem::Alive => server.traffic(env.now, connection),
@@ -177,7 +177,7 @@ impl LanManager {
     /// Its connections' time has come.
     pub(crate) fn timeout(&mut self, env: &mut Env) {
         if let Some(parts) = &mut self.parts {
-            parts.front.server.handle_timeout(env.now);
+            parts.sessions.server.handle_timeout(env.now);
         }
         self.settle(env);
     }
@@ -205,7 +205,7 @@ impl LanManager {
         match committed {
             Ok(effects) => {
                 for effect in effects {
-                    parts.front.perform(env.now, effect);
+                    parts.sessions.perform(env.now, effect);
                 }
             }
             Err(error) => env.demand(false, || format!("the LanManager's journal: {error}")),
@@ -219,11 +219,11 @@ impl LanManager {
             let Some(parts) = &mut self.parts else {
                 return;
             };
-            if let Some(output) = parts.front.server.poll_output() {
+            if let Some(output) = parts.sessions.server.poll_output() {
                 parts.obey(env, output);
                 continue;
             }
-            let Some(task) = parts.front.poll_task() else {
+            let Some(task) = parts.sessions.poll_task() else {
                 return;
             };
             let chore = match task {
@@ -291,7 +291,7 @@ impl Parts {
                     format!("the LanManager cuts a master off: {reason}")
                 });
             }
-            Output::Event(event) => self.front.handle(env.now, event),
+            Output::Event(event) => self.sessions.handle(env.now, event),
         }
     }
 }
