@@ -200,7 +200,8 @@ impl Master {
             return;
         }
         let is_introduced = engine
-            .sessions
+            .log
+            .sessions()
             .child(incarnation)
             .is_none_or(|(_, introduced)| introduced);
         if is_introduced && ports.iter().all(|port| self.machine.is_taken(*port)) {

@@ -1,6 +1,7 @@
 //! A master: its engine, with the real rules, sessions and journal, and what outlives the engine.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
 use std::ops::ControlFlow;
 
 use allexmaster_journal::store::{FakeDisk, Fault as DiskFault};
@@ -62,7 +63,7 @@ pub(crate) struct Master {
     pub(crate) acknowledged: u64,
     /// The state of the last engine.
     pub(crate) expected: State,
-    /// The sessions of the last engine, where it was not in the middle of an input.
+    /// The sessions of the last engine.
     pub(crate) expected_sessions: Option<String>,
     /// What is being lost, and how many bytes survive of what is not durable.
     pub(crate) loss: Option<(Loss, usize)>,
@@ -71,7 +72,7 @@ pub(crate) struct Master {
 /// What the keeper holds.
 #[derive(Default)]
 pub(crate) struct Keeper {
-    pub(crate) log: Option<SessionLog>,
+    pub(crate) log: Option<File>,
     pub(crate) sockets: BTreeMap<ConnectionName, LinkId>,
     /// Counts the local peers that were accepted.
     pub(crate) accepted: u64,
@@ -83,11 +84,9 @@ pub(crate) struct Engine {
     pub(crate) event_loop: EventLoop<Rules, SimulatedClock, Collector>,
     /// When the loop looks again, if nothing comes.
     wakes_at: Option<u64>,
-    pub(crate) sessions: Sessions,
+    pub(crate) log: SessionLog,
     /// What the sessions want done, in this order.
     pub(crate) outputs: VecDeque<Output>,
-    /// An input is logged and not taken yet.
-    pub(crate) is_inside_input: bool,
     pub(crate) inbox: VecDeque<Event>,
     /// The number of the last event of the sessions that is in the inbox.
     pub(crate) emitted: u64,
@@ -183,7 +182,7 @@ impl Master {
 
     /// When the sessions have something to do.
     pub(crate) fn sessions_due(&self) -> Option<u64> {
-        Some(self.engine.as_ref()?.sessions.poll_timeout()?.0)
+        Some(self.engine.as_ref()?.log.sessions().poll_timeout()?.0)
     }
 
     /// The process that the master is known by.
@@ -205,8 +204,8 @@ impl Master {
             return Ok(());
         }
         let restored = match self.keeper.as_ref().and_then(|keeper| keeper.log.as_ref()) {
-            Some(log) => match log.replay() {
-                Ok(sessions) => Some(sessions),
+            Some(log) => match SessionLog::open(log) {
+                Ok(log) => Some(log),
                 Err(error) => {
                     env.demand(false, || format!("the log of the sessions: {error}"));
                     return Ok(());
@@ -214,13 +213,13 @@ impl Master {
             },
             None => None,
         };
-        if let (Some(sessions), Some(expected)) = (&restored, self.expected_sessions.take()) {
-            let same = serde_json::to_string(sessions).is_ok_and(|found| found == expected);
+        if let (Some(log), Some(expected)) = (&restored, self.expected_sessions.take()) {
+            let same = serde_json::to_string(log.sessions()).is_ok_and(|found| found == expected);
             env.demand(same, || {
                 "the log of the sessions gives other sessions than lived".to_owned()
             });
         }
-        let ack = restored.as_ref().map(Sessions::ack);
+        let ack = restored.as_ref().map(|log| log.sessions().ack());
         let mut replayed = ReplayedEffects::after(ack.unwrap_or_default());
         let after = replayed.ack.sequence;
         let mut visit = |stamp: Stamp, event: Event, effects: Vec<Effect>| {
@@ -247,14 +246,24 @@ impl Master {
             "the journal cannot tell what the sessions have missed".to_owned()
         });
         let resumed = restored.is_some();
-        let sessions = restored.unwrap_or_else(|| {
-            let identity = SessionsIdentity {
-                journal: JOURNAL.to_owned(),
-                master: self.pid(),
-                prefix: format!("{}_{}_", self.pid(), opened.last),
-            };
-            Sessions::new(identity, opened.last)
-        });
+        let log = restored.map_or_else(
+            || {
+                let identity = SessionsIdentity {
+                    journal: JOURNAL.to_owned(),
+                    master: self.pid(),
+                    prefix: format!("{}_{}_", self.pid(), opened.last),
+                };
+                SessionLog::begin(&Sessions::new(identity, opened.last))
+            },
+            Ok,
+        );
+        let log = match log {
+            Ok(log) => log,
+            Err(error) => {
+                env.demand(false, || format!("the log of the sessions: {error}"));
+                return Ok(());
+            }
+        };
         let state = live.state();
         let mut first = VecDeque::new();
         if opened.created || state.settings != env.plan.settings {
@@ -278,7 +287,7 @@ impl Master {
             ack: if resumed {
                 replayed.ack
             } else {
-                sessions.ack()
+                log.sessions().ack()
             },
             effects: Vec::new(),
             outages: Vec::new(),
@@ -287,10 +296,9 @@ impl Master {
             number: env.engines,
             event_loop: EventLoop::new(live, clock, collector, OutageBoard::default()),
             wakes_at: None,
-            emitted: sessions.ack().acked,
-            sessions,
+            emitted: log.sessions().ack().acked,
+            log,
             outputs: VecDeque::new(),
-            is_inside_input: false,
             inbox: first,
             watched: BTreeMap::new(),
             pumped: BTreeSet::new(),
@@ -512,9 +520,7 @@ impl Master {
         env.tools.expect_nothing(self.id);
         if let Some(engine) = self.engine.take() {
             self.expected = engine.event_loop.state().clone();
-            let whole = !engine.is_inside_input;
-            let sessions = whole.then(|| serde_json::to_string(&engine.sessions).ok());
-            self.expected_sessions = sessions.flatten();
+            self.expected_sessions = serde_json::to_string(engine.log.sessions()).ok();
         }
         self.disk.crash(kept);
         match loss {

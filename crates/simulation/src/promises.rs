@@ -64,7 +64,7 @@ impl Master {
         });
         if let Some(engine) = &self.engine
             && engine.inbox.is_empty()
-            && engine.sessions.unacked(engine.emitted).is_none()
+            && engine.log.sessions().unacked(engine.emitted).is_none()
         {
             env.expect_answers(self.id);
         }

@@ -3,7 +3,6 @@
 
 use std::io;
 
-use allexmaster_machine::Mono;
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_sessions::transfer::{
@@ -21,7 +20,6 @@ use crate::env::Env;
 use crate::lan_manager::LanManager;
 use crate::master::{Killed, Master, Step};
 use crate::network::{End, LinkId, Network};
-use crate::session_log::SessionLog;
 use crate::tools::TOOL_PID;
 
 /// So often, in thousandths, the log begins anew with a snapshot after an input.
@@ -57,9 +55,9 @@ impl Master {
         let Some(engine) = &self.engine else {
             return Ok(());
         };
-        let known = engine.sessions.connections();
-        let queries = engine.sessions.queries();
-        let dialing = engine.sessions.dialing();
+        let known = engine.log.sessions().connections();
+        let queries = engine.log.sessions().queries();
+        let dialing = engine.log.sessions().dialing();
         let me = (self.id, engine.number);
         let names: Vec<ConnectionName> = known.iter().map(|(name, _)| name.clone()).collect();
         for (name, progress) in known {
@@ -104,23 +102,14 @@ impl Master {
     pub(crate) fn enter(&mut self, env: &mut Env, input: Input) -> Step {
         let name = name_of(&input);
         self.passes(env, Point::Unlogged, name)?;
-        let (Some(engine), Some(keeper)) = (&mut self.engine, &mut self.keeper) else {
-            return Err(Killed);
-        };
-        if let Some(log) = &mut keeper.log {
-            let logged = log.append(env.now, &input);
-            env.demand(logged.is_ok(), || {
-                format!("an input cannot be logged: {logged:?}")
-            });
-        }
-        engine.is_inside_input = true;
-        self.passes(env, Point::Logged, name)?;
         let Some(engine) = &mut self.engine else {
             return Err(Killed);
         };
-        let outputs = engine.sessions.handle(Mono(env.now), input);
-        engine.outputs.extend(outputs);
-        engine.is_inside_input = false;
+        match engine.log.commit(env.now, input) {
+            Ok(outputs) => engine.outputs.extend(outputs),
+            Err(error) => env.demand(false, || format!("an input cannot be logged: {error}")),
+        }
+        self.passes(env, Point::Logged, name)?;
         self.obey(env)
     }
 
@@ -155,11 +144,11 @@ impl Master {
     /// The log begins anew.
     fn begin_log(&mut self, env: &mut Env) -> Step {
         self.passes(env, Point::Unlogged, "snapshot")?;
-        let (Some(engine), Some(keeper)) = (&self.engine, &mut self.keeper) else {
+        let (Some(engine), Some(keeper)) = (&mut self.engine, &mut self.keeper) else {
             return Err(Killed);
         };
-        match SessionLog::create(&engine.sessions) {
-            Ok(log) => keeper.log = Some(log),
+        match engine.log.renew().and_then(|()| engine.log.file()) {
+            Ok(file) => keeper.log = Some(file),
             Err(error) => env.demand(false, || format!("no snapshot of the sessions: {error}")),
         }
         self.passes(env, Point::Logged, "snapshot")
@@ -170,7 +159,7 @@ impl Master {
         let Some(engine) = &mut self.engine else {
             return;
         };
-        while let Some((number, event)) = engine.sessions.unacked(engine.emitted) {
+        while let Some((number, event)) = engine.log.sessions().unacked(engine.emitted) {
             engine.inbox.push_back(event);
             engine.emitted = number;
         }
@@ -186,7 +175,7 @@ impl Master {
 
     fn begin_to_dial(&mut self, env: &mut Env) {
         if let Some(engine) = &self.engine
-            && let Some(dialing) = engine.sessions.dialing()
+            && let Some(dialing) = engine.log.sessions().dialing()
         {
             let job = Job::Dial(dialing.connection);
             env.soon_in_engine(300, (self.id, engine.number), job);
@@ -200,7 +189,10 @@ impl Master {
         lan_manager: &mut LanManager,
         connection: Connection,
     ) -> Step {
-        let dialing = self.engine.as_ref().map(|engine| engine.sessions.dialing());
+        let dialing = self
+            .engine
+            .as_ref()
+            .map(|engine| engine.log.sessions().dialing());
         if dialing.flatten().map(|dialing| dialing.connection) != Some(connection) {
             return Ok(());
         }
@@ -313,7 +305,7 @@ impl Master {
             return Ok(());
         };
         let me = (self.id, engine.number);
-        let may_read = engine.sessions.may_read(name);
+        let may_read = engine.log.sessions().may_read(name);
         let Some(link) = self.socket(name) else {
             return Ok(());
         };
@@ -467,12 +459,17 @@ impl Transfer for SimulatedTransfer<'_> {
     }
 
     fn chunk(&self, most: usize) -> Option<(Vec<u8>, u64)> {
-        self.master.engine.as_ref()?.sessions.chunk(self.name, most)
+        self.master
+            .engine
+            .as_ref()?
+            .log
+            .sessions()
+            .chunk(self.name, most)
     }
 
     fn is_finishing(&self) -> bool {
         let engine = self.master.engine.as_ref();
-        engine.is_some_and(|engine| engine.sessions.is_finishing(self.name))
+        engine.is_some_and(|engine| engine.log.sessions().is_finishing(self.name))
     }
 
     fn is_exact(&self) -> bool {
