@@ -140,7 +140,7 @@ pub fn status(
         stopping: state.shutdown != allexmaster_state::Shutdown::No,
         lanmanager: lanmanager(state.lan_status(), endpoint),
         journal: outage.map(journal).unwrap_or_default(),
-        services: state.service_statuses().map(service).collect(),
+        services: state.service_statuses_at(now(state)).map(service).collect(),
     }
 }
 
@@ -151,7 +151,7 @@ pub fn needs(state: &State) -> Vec<NeedDocument> {
     let addresses = wanted.map(|(instance, service)| (instance, service.need.address.as_deref()));
     let addresses: std::collections::BTreeMap<_, _> = addresses.collect();
     state
-        .service_statuses()
+        .service_statuses_at(now(state))
         .filter_map(|status| {
             let address = addresses.get(&status.instance)?;
             Some(NeedDocument {
@@ -163,6 +163,13 @@ pub fn needs(state: &State) -> Vec<NeedDocument> {
             })
         })
         .collect()
+}
+
+/// The present time, for what is told relative to it.
+fn now(state: &State) -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = since.map_or(0, |since| since.as_millis());
+    Timestamp(u64::try_from(now).unwrap_or(u64::MAX)).max(state.now)
 }
 
 fn lanmanager(lan: LanStatus, endpoint: &str) -> LanDocument {

@@ -215,7 +215,7 @@ const COMPLETE: &str = r#"{
   },
   "installmodules": ["allex_*", "exact"],
   "limits": {
-    "startsatonce": 101, "bidsatonce": 102, "readytimeout": 103, "stopgrace": 104,
+    "startsatonce": 101, "bidsatonce": 102, "bidpatience": 120, "readytimeout": 103, "stopgrace": 104,
     "portrangesize": 105, "portcooldown": 106, "portretry": 107, "checkattempts": 108,
     "checkretry": 109, "dialretry": 110, "dialretrymost": 111, "requesttimeout": 112,
     "forgetafter": 113, "farewelltimeout": 114, "logfilesize": 100000, "logfilecount": 115

@@ -119,7 +119,7 @@ macro_rules! section {
 }
 
 #[rustfmt::skip]
-static KEYS: [Key; 40] = [
+static KEYS: [Key; 41] = [
     other!("lanmanageraddress", "text", DEFAULT_ADDRESS,
         Some(|located, values, findings| values.address = text(located, findings)),
         "Host name or address of the LanManager."),
@@ -155,7 +155,9 @@ static KEYS: [Key; 40] = [
     number!("limits.startsatonce", AT_ONCE, "children", settings.starts_at_once,
         "Children that may be starting at once; further ones wait."),
     number!("limits.bidsatonce", AT_ONCE, "bids", settings.bids_at_once,
-        "Bids that may be open at the LanManager at once."),
+        "Most bids that may be open at the LanManager at once. No more are than children can soon be started, and none without a free port."),
+    number!("limits.bidpatience", TIMES, "ms", settings.bid_patience,
+        "Time for which a bid may only wait, as another master is first, before it is given up for a need that was bid for less often; doubled each time."),
     number!("limits.readytimeout", TIMES, "ms", settings.ready_timeout,
         "Time a child has until its ports answer; then it is stopped and counts as failed."),
     number!("limits.stopgrace", PAUSES, "ms", settings.stop_grace,
@@ -165,7 +167,7 @@ static KEYS: [Key; 40] = [
     number!("limits.portcooldown", PAUSES, "ms", settings.port_cooldown,
         "Time for which a freed port is not given out again."),
     number!("limits.portretry", TIMES, "ms", settings.port_retry,
-        "Pause before a need that found no free port is tried again."),
+        "Pause after the first bid that failed; doubled with each further one. (What lacks a port is not bid for before one is free.)"),
     number!("limits.checkattempts", ATTEMPTS, "attempts", settings.check_attempts,
         "Times the LanManager is asked again, on the same bid, when it reached no port of a child."),
     number!("limits.checkretry", TIMES, "ms", settings.check_retry,

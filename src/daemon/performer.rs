@@ -173,10 +173,13 @@ impl EffectPerformer {
     fn perform_child(&mut self, effect: ChildEffect) {
         match effect {
             ChildEffect::ProbePorts { incarnation, ports } => self.probe.probe(incarnation, ports),
+            ChildEffect::AwaitFree { ports } => self.probe.await_free(ports),
             ChildEffect::Spawn(order) => {
                 info!(
                     service = %order.need.instance, module = %order.need.module,
-                    tcp = order.ports.tcp.0, http = order.ports.http.0, ws = order.ports.ws.0,
+                    tcp = order.ports.tcp.map(|port| port.0),
+                    http = order.ports.http.map(|port| port.0),
+                    ws = order.ports.ws.map(|port| port.0),
                     "starting"
                 );
                 self.children.spawn(order);

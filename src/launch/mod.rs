@@ -76,24 +76,22 @@ impl Launcher {
     /// whose ports appear as placeholders; else all three.
     #[must_use]
     pub fn serves(&self) -> PerProtocol<bool> {
-        if let Some(ready) = self.ready {
-            return ready;
+        self.ready.unwrap_or_else(|| self.takes())
+    }
+
+    /// The protocols for which a child gets a port: those whose ports appear as placeholders, or
+    /// must answer; all three where there is none of either (the spawn descriptor has them too).
+    #[must_use]
+    pub fn takes(&self) -> PerProtocol<bool> {
+        let templates = || self.arguments.iter().chain(self.environment.values());
+        let mut takes = self.ready.unwrap_or_default();
+        for protocol in Protocol::ALL {
+            *takes.get_mut(protocol) |= templates().any(|template| template.mentions(protocol));
         }
-        let mentioned = |protocol| {
-            self.arguments
-                .iter()
-                .chain(self.environment.values())
-                .any(|template| template.mentions(protocol))
-        };
-        let serves = PerProtocol {
-            tcp: mentioned(Protocol::Tcp),
-            http: mentioned(Protocol::Http),
-            ws: mentioned(Protocol::Ws),
-        };
-        if serves == PerProtocol::default() {
+        if takes == PerProtocol::default() {
             ALL_PROTOCOLS
         } else {
-            serves
+            takes
         }
     }
 }
@@ -151,8 +149,11 @@ impl Launchers {
         self.by_module
             .iter()
             .map(|(module, launcher)| {
-                let serves = launcher.serves();
-                (module.clone(), state::Launcher { serves })
+                let rules = state::Launcher {
+                    serves: launcher.serves(),
+                    takes: launcher.takes(),
+                };
+                (module.clone(), rules)
             })
             .collect()
     }
@@ -164,6 +165,8 @@ impl Launchers {
             let named = launcher.as_ref().and_then(|launcher| launcher.ready);
             state::Launcher {
                 serves: named.unwrap_or(allexjs::SERVES),
+                // As the JavaScript master: its services are told all three.
+                takes: ALL_PROTOCOLS,
             }
         };
         BTreeMap::from([

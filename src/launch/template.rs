@@ -125,7 +125,7 @@ impl Template {
             match piece {
                 Piece::Text(literal) => text.push_str(literal),
                 Piece::InstanceName => text.push_str(order.need.instance.as_str()),
-                Piece::Port(protocol) => text.push_str(&order.ports.get(*protocol).to_string()),
+                Piece::Port(protocol) => text.push_str(&port(order, *protocol)),
                 Piece::Property(name) => text.push_str(&property(order, name)?),
             }
         }
@@ -146,6 +146,14 @@ fn placeholder(name: &str) -> Result<Piece, BadTemplate> {
             }),
         },
     }
+}
+
+/// The port of a protocol. A launcher that mentions it takes it ([`Launcher::takes`]), so there is one.
+///
+/// [`Launcher::takes`]: super::Launcher::takes
+fn port(order: &SpawnOrder, protocol: Protocol) -> String {
+    let port = order.ports.get(protocol);
+    port.map_or_else(String::new, |port| port.to_string())
 }
 
 fn property(order: &SpawnOrder, name: &str) -> Result<String, Unfillable> {

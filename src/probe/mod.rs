@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  ProbePorts ──► bind [::]:p, for IPv4 and IPv6 ───────────► PortsProbed { taken }
+//!  AwaitFree  ──► bind, pause, bind … ──────────────────────► PortsFreed
 //!  AwaitReady ──► connect 127.0.0.1:p, pause, connect … ────► ChildReady
 //!                 (AllexJS: and who listens there?) ────────► ForeignListener
 //! ```
@@ -42,13 +43,15 @@ use crate::sink::EventSink;
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// The longest pause: what a slow starter costs at most in lateness.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two looks at ports that other programs have.
+const FREE_PAUSE: Duration = Duration::from_secs(1);
 /// A connection on the loopback comes about at once, or the server's queue is full and the kernel
 /// retries after one second: then we do it ourselves.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Attempts at the same time: bounds the descriptors that a thousand starting children take.
 const CONNECTS_AT_ONCE: usize = 64;
 
-/// The driver of `ProbePorts` and `AwaitReady`.
+/// The driver of `ProbePorts`, `AwaitFree` and `AwaitReady`.
 pub struct Probe<Sink> {
     runtime: Handle,
     sink: Sink,
@@ -71,8 +74,29 @@ impl<Sink: EventSink> Probe<Sink> {
         let sink = self.sink.clone();
         self.runtime.spawn(async move {
             let taken = taken(&ports);
-            let event = Event::PortsProbed { incarnation, taken };
+            let holders = process::holders(&taken);
+            let event = Event::PortsProbed {
+                incarnation,
+                taken,
+                holders,
+            };
             sink.send(event).await;
+        });
+    }
+
+    /// Reports `PortsFreed` for each of these ports once it can be bound. Returns at once.
+    pub fn await_free(&self, mut ports: Vec<Port>) {
+        let sink = self.sink.clone();
+        self.runtime.spawn(async move {
+            while !ports.is_empty() {
+                sleep(FREE_PAUSE).await;
+                let taken = taken(&ports);
+                let (held, free) = ports.into_iter().partition(|port| taken.contains(port));
+                ports = held;
+                if !free.is_empty() {
+                    sink.send(Event::PortsFreed { ports: free }).await;
+                }
+            }
         });
     }
 

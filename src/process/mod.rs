@@ -18,7 +18,7 @@ mod zombies;
 use std::io;
 
 use allexmaster_keeper::os;
-use allexmaster_state::{BootId, Identity, Pid, Port};
+use allexmaster_state::{BootId, Holder, Identity, Pid, Port};
 
 pub use survivors::{Survivors, find_survivors};
 pub use zombies::{Found, Zombie, find_kept, mark_of};
@@ -46,6 +46,21 @@ pub fn identity(boot: &BootId, pid: Pid) -> Option<Identity> {
 pub fn exists(boot: &BootId, identity: &Identity) -> bool {
     identity.boot == *boot
         && os::stat(identity.pid.0).is_some_and(|stat| stat.started == identity.started)
+}
+
+/// The processes that listen on some ports, as far as this user may see them.
+#[must_use]
+pub fn holders(ports: &[Port]) -> Vec<(Port, Holder)> {
+    let ports: Vec<u16> = ports.iter().map(|port| port.0).collect();
+    let held = os::holders(&ports).into_iter();
+    held.map(|(port, pid, name)| {
+        let holder = Holder {
+            pid: Pid(pid),
+            name: name.into(),
+        };
+        (Port(port), holder)
+    })
+    .collect()
 }
 
 /// The first of `ports` on which a process listens that is not in the group of `child`.

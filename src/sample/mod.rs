@@ -41,9 +41,10 @@ struct Descriptor {
     modulename: String,
     #[serde(default)]
     propertyhash: Value,
-    tcpport: u16,
-    httpport: u16,
-    wsport: u16,
+    // Null where its launcher takes none.
+    tcpport: Option<u16>,
+    httpport: Option<u16>,
+    wsport: Option<u16>,
 }
 
 /// What the service does.
@@ -121,15 +122,20 @@ async fn live(settings: Settings) -> Result<u8, String> {
         say("serves nothing, as it was told");
     } else {
         serve::start(&settings).await?;
-        let Descriptor {
-            instancename,
-            tcpport,
-            httpport,
-            wsport,
-            ..
-        } = &settings.descriptor;
+        let descriptor = &settings.descriptor;
+        let places = [
+            ("http://127.0.0.1:", descriptor.httpport),
+            ("tcp://127.0.0.1:", descriptor.tcpport),
+            ("ws://127.0.0.1:", descriptor.wsport),
+        ];
+        let places = places
+            .iter()
+            .filter_map(|(scheme, port)| port.map(|port| format!("{scheme}{port}")));
+        let places: Vec<String> = places.collect();
         say(&format!(
-            "{instancename} serves http://127.0.0.1:{httpport}/, tcp port {tcpport} and ws://127.0.0.1:{wsport}/"
+            "{} serves {}",
+            descriptor.instancename,
+            places.join(", ")
         ));
     }
     tokio::select! {

@@ -34,21 +34,32 @@ const MAX_WAITING_BYTES: usize = 4 * 1_024;
 /// After a failed `accept` (no descriptors left, say) the server takes a breath.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Listens on the three ports of the descriptor and serves them.
+/// Listens on the ports of the descriptor and serves them.
 pub(super) async fn start(settings: &Arc<Settings>) -> Result<(), String> {
     let descriptor = &settings.descriptor;
     let http = listen(descriptor.httpport).await?;
     let tcp = listen(descriptor.tcpport).await?;
     let ws = listen(descriptor.wsport).await?;
-    tokio::spawn(accept(http, Arc::clone(settings), serve_http));
-    tokio::spawn(accept(tcp, Arc::clone(settings), serve_tcp));
-    tokio::spawn(accept(ws, Arc::clone(settings), serve_ws));
+    if let Some(http) = http {
+        tokio::spawn(accept(http, Arc::clone(settings), serve_http));
+    }
+    if let Some(tcp) = tcp {
+        tokio::spawn(accept(tcp, Arc::clone(settings), serve_tcp));
+    }
+    if let Some(ws) = ws {
+        tokio::spawn(accept(ws, Arc::clone(settings), serve_ws));
+    }
     Ok(())
 }
 
-async fn listen(port: u16) -> Result<TcpListener, String> {
+async fn listen(port: Option<u16>) -> Result<Option<TcpListener>, String> {
+    let Some(port) = port else {
+        return Ok(None);
+    };
     let listening = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await;
-    listening.map_err(|error| format!("cannot listen on port {port}: {error}"))
+    listening
+        .map(Some)
+        .map_err(|error| format!("cannot listen on port {port}: {error}"))
 }
 
 async fn accept<Serving: Future<Output = ()> + Send + 'static>(

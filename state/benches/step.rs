@@ -218,6 +218,7 @@ impl Life {
                 self.waiting.push_back(Event::PortsProbed {
                     incarnation,
                     taken: Vec::new(),
+                    holders: Vec::new(),
                 });
             }
             ChildEffect::Spawn(order) => {
@@ -235,7 +236,10 @@ impl Life {
             ChildEffect::AwaitReady { incarnation, .. } => {
                 self.waiting.push_back(Event::ChildReady { incarnation });
             }
-            ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } | ChildEffect::Signal { .. } => {}
+            ChildEffect::AwaitFree { .. }
+            | ChildEffect::Adopt { .. }
+            | ChildEffect::Reap { .. }
+            | ChildEffect::Signal { .. } => {}
         }
     }
 
@@ -282,7 +286,13 @@ fn settings() -> Settings {
     // A service's turn to die comes again after some seconds of the recorded life.
     settings.restart.stable_after = 1_000;
     let module = ModuleName::from("sample:clock");
-    settings.launchers.insert(module, Launcher { serves });
+    settings.launchers.insert(
+        module,
+        Launcher {
+            serves,
+            takes: serves,
+        },
+    );
     settings
 }
 

@@ -79,11 +79,11 @@ pub use install::{Install, Installs, PackagePatterns, is_package_name};
 pub use lan::{Lan, MAX_ENGAGED_MODULES};
 pub use machine::Rules;
 pub use need::{Need, PerProtocol, Protocol};
-pub use ports::Ports;
+pub use ports::{Holder, Ports};
 pub use rejection::{Rejection, Reply};
 pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
-pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
+pub use service::{Activity, Failure, History, Lacking, Next, Process, Service, StopReason, Wait};
 pub use services::Services;
 pub use settings::{Launcher, Settings};
 pub use shutdown::Shutdown;
@@ -106,4 +106,5 @@ pub use step::step;
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
-pub const STEP_VERSION: u32 = 9;
+/// * 10: no bid without a free port, in an order of each master's own, where the settings say so.
+pub const STEP_VERSION: u32 = 10;

@@ -130,9 +130,9 @@ impl Bench {
             incarnation: CHILD,
             need: Arc::new(need),
             ports: PerProtocol {
-                tcp: Port(1),
-                http: Port(2),
-                ws: Port(3),
+                tcp: Some(Port(1)),
+                http: Some(Port(2)),
+                ws: Some(Port(3)),
             },
         });
         Self {

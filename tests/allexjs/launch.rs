@@ -41,9 +41,9 @@ fn order(module: &str, details: Value) -> SpawnOrder {
         },
         need: Arc::new(need),
         ports: PerProtocol {
-            tcp: Port(15_000),
-            http: Port(16_000),
-            ws: Port(17_000),
+            tcp: Some(Port(15_000)),
+            http: Some(Port(16_000)),
+            ws: Some(Port(17_000)),
         },
     }
 }

@@ -23,9 +23,9 @@ fn master() -> MasterFacts {
 
 fn with_ports(mut order: SpawnOrder) -> SpawnOrder {
     order.ports = PerProtocol {
-        tcp: Port(15_000),
-        http: Port(16_000),
-        ws: Port(17_000),
+        tcp: Some(Port(15_000)),
+        http: Some(Port(16_000)),
+        ws: Some(Port(17_000)),
     };
     order
 }
@@ -231,12 +231,8 @@ fn order_without_ports() -> SpawnOrder {
             ports: PerProtocol::default(),
             details: serde_json::Map::new(),
         }),
-        ports: PerProtocol {
-            tcp: Port(0),
-            http: Port(0),
-            ws: Port(0),
-        },
+        ports: PerProtocol::default(),
     };
-    order.ports.tcp = Port(1);
+    order.ports.tcp = Some(Port(1));
     order
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use allexmaster::probe::{Probe, taken};
-use allexmaster_state::{Event, Port};
+use allexmaster_state::{Event, Holder, Pid, Port};
 use allexmaster_testkit::wait::TIMEOUT;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -67,8 +67,35 @@ async fn the_answer_of_a_probe_names_the_ports_that_are_taken() {
     let expected = Event::PortsProbed {
         incarnation: incarnation(4),
         taken: vec![held],
+        holders: vec![(
+            held,
+            Holder {
+                pid: Pid(std::process::id()),
+                name: std::fs::read_to_string("/proc/self/comm")
+                    .unwrap()
+                    .trim_end()
+                    .into(),
+            },
+        )],
     };
     assert_eq!(event, Some(expected));
+}
+
+#[tokio::test]
+async fn a_port_is_told_to_be_free_once_the_other_program_has_left() {
+    let (sink, mut events) = mpsc::channel(1);
+    let probe = Probe::new(Handle::current(), sink);
+    let listeners = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap());
+    let ports = listeners
+        .each_ref()
+        .map(|listener| Port(listener.local_addr().unwrap().port()));
+    probe.await_free(ports.to_vec());
+    let [first, second] = listeners;
+    for (listener, port) in [(second, ports[1]), (first, ports[0])] {
+        drop(listener);
+        let event = timeout(TIMEOUT, events.recv()).await.unwrap();
+        assert_eq!(event, Some(Event::PortsFreed { ports: vec![port] }));
+    }
 }
 
 #[tokio::test]

@@ -21,13 +21,18 @@ async fn clock(bench: &mut Bench) -> (Identity, PerProtocol<Port>) {
     let ports = order.ports;
     let identity = bench.spawn(order).await;
     let (sink, mut events) = mpsc::channel(1);
-    let all = ports.iter().map(|(_, port)| *port).collect();
+    let all = ports.given().collect();
     let gone = bench.children.gone(incarnation(1));
     Probe::new(Handle::current(), sink).await_ready(incarnation(1), all, gone);
     assert!(matches!(
         soon(events.recv()).await,
         Some(Event::ChildReady { .. })
     ));
+    let ports = PerProtocol {
+        tcp: ports.tcp.unwrap(),
+        http: ports.http.unwrap(),
+        ws: ports.ws.unwrap(),
+    };
     (identity, ports)
 }
 
@@ -98,7 +103,7 @@ async fn the_clock_answers_on_all_three_ports_and_ends_when_told() {
 async fn a_clock_that_cannot_listen_says_so_and_ends() {
     let mut bench = Bench::new(launchers([]));
     let order = order(1, SAMPLE_CLOCK, json!({}));
-    let _held = std::net::TcpListener::bind(("0.0.0.0", order.ports.ws.0)).unwrap();
+    let _held = std::net::TcpListener::bind(("0.0.0.0", order.ports.ws.unwrap().0)).unwrap();
     bench.spawn(order).await;
     assert_eq!(bench.outcome().await, Outcome::Exited(1));
     bench.logged("Service", "cannot listen on port").await;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use allexmaster_testkit::lan::{Lan, need};
-use allexmaster_testkit::master::Master;
+use allexmaster_testkit::master::{Master, is_served};
 use allexmaster_testkit::ports::http_get;
 use allexmaster_testkit::processes::{Signal, lives, signal};
 use allexmaster_testkit::wait::wait_for;
@@ -113,7 +113,7 @@ fn a_full_range_is_reported_and_its_need_waits_without_holding_up_others() {
         .map(|number| need(&format!("Clock{number}"), "sample:clock", json!({})))
         .collect();
     let lan = Lan::start(&needs);
-    let limits = json!({ "limits": { "portrangesize": 3, "portretry": 100 } });
+    let limits = json!({ "limits": { "portrangesize": 3 } });
     let mut master = Master::new(lan.port, limits);
     master.start();
     let waiting = wait_for("three to run and one to wait", || {
@@ -127,12 +127,11 @@ fn a_full_range_is_reported_and_its_need_waits_without_holding_up_others() {
             .find(|one| one.state.as_str() == "waiting")?;
         (running == 3).then_some(waiting)
     });
-    assert!(
-        waiting
-            .reason
-            .unwrap()
-            .contains("ports of the configured range are in use")
+    let (first, last) = (master.base, master.base + 2);
+    let expected = format!(
+        "no free tcp port: 3 used; the range {first}-{last} (portrangestart.tcp, limits.portrangesize) has 3"
     );
+    assert_eq!(waiting.reason.unwrap(), expected);
     // As soon as there is room, it runs.
     let victim = (0..4)
         .map(|number| format!("Clock{number}"))
@@ -142,6 +141,91 @@ fn a_full_range_is_reported_and_its_need_waits_without_holding_up_others() {
     let pid = master.service(&victim).unwrap().pid.unwrap();
     signal(pid, Signal::KILL);
     master.wait_for(&waiting.instancename, "running");
+}
+
+#[test]
+fn needs_without_a_port_are_not_bid_for_until_one_is_free() {
+    let needs: Vec<_> = (0..60)
+        .map(|number| need(&format!("Clock{number:02}"), "sample:clock", json!({})))
+        .collect();
+    let lan = Lan::start(&needs);
+    let limits = json!({ "limits": { "portrangesize": 5, "portretry": 1, "portcooldown": 3_000 } });
+    let mut master = Master::new(lan.port, limits);
+    master.start();
+    let served = |count| {
+        wait_for("services on all ports", || {
+            let services = master.status()?.services;
+            let served: Vec<_> = services.iter().filter(|one| is_served(one)).collect();
+            (served.len() == count).then(|| served.iter().map(|one| one.pid.unwrap()).collect())
+        })
+    };
+    let pids: Vec<u32> = served(5);
+    // All end at once: their ports cool down, and nobody uses them.
+    for pid in pids {
+        signal(pid, Signal::KILL);
+    }
+    wait_for("the word for ports that cool down", || {
+        let services = master.status()?.services;
+        let mut reasons = services.into_iter().filter_map(|one| one.reason);
+        reasons.find(|reason| {
+            reason.starts_with("no free tcp port: 5 free again in ") && reason.ends_with("has 5")
+        })
+    });
+    let _: Vec<u32> = served(5);
+    // Ten lives of services are all that was bid for, with fifty needs that waited all the time.
+    let log = master.run(&["journal", "log", "--json"]);
+    let log = String::from_utf8(log.stdout).unwrap();
+    let bids = log.lines().filter(|line| line.contains("\"bid-answered\""));
+    assert_eq!(bids.count(), 10, "{log}");
+}
+
+#[test]
+fn a_prescribed_port_that_another_program_has_is_named_with_it_and_taken_when_that_has_left() {
+    let held = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = held.local_addr().unwrap().port();
+    let mut prescribing = need("Clock", "sample:clock", json!({}));
+    prescribing["httpport"] = json!(port);
+    let lan = Lan::start(&[prescribing]);
+    let mut master = Master::new(lan.port, json!({}));
+    master.start();
+    let own = std::process::id();
+    let expected = format!("port {port}, which its need prescribes, is taken by process {own} (");
+    wait_for("the holder's name", || {
+        let reason = master.service("Clock")?.reason?;
+        reason.starts_with(&expected).then_some(())
+    });
+    drop(held);
+    let service = master.wait_for("Clock", "running");
+    assert_eq!(service.httpport, Some(port));
+}
+
+#[test]
+fn a_launcher_takes_ports_of_the_protocols_alone_that_it_uses() {
+    let needs: Vec<_> = (0..3)
+        .map(|number| need(&format!("Web{number}"), "exec:web", json!({})))
+        .chain([need("Clock", "sample:clock", json!({}))])
+        .collect();
+    let lan = Lan::start(&needs);
+    let mut master = Master::new(
+        lan.port,
+        json!({
+            "limits": { "portrangesize": 4 },
+            "launchers": { "web": { "command": [crate::PROGRAM, "sample", "clock"],
+                "environment": { "MY_PORT": "{httpport}" } } },
+        }),
+    );
+    // All tcp and ws ports but one each are somebody else's.
+    let held = (0..3).flat_map(|index| [master.base + index, master.base + 8 + index]);
+    let _held: Vec<_> = held
+        .map(|port| TcpListener::bind(("127.0.0.1", port)).unwrap())
+        .collect();
+    master.start();
+    for number in 0..3 {
+        let service = master.wait_for(&format!("Web{number}"), "running");
+        assert_eq!((service.tcpport, service.wsport), (None, None));
+    }
+    let clock = master.wait_for("Clock", "running");
+    assert_eq!(clock.tcpport, Some(master.base + 3));
 }
 
 #[test]

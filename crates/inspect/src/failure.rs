@@ -56,6 +56,7 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
         | Event::NeedWithdrawn { .. }
         | Event::ServiceDownAcknowledged { .. }
         | Event::PortsProbed { .. }
+        | Event::PortsFreed { .. }
         | Event::ChildSpawned { .. }
         | Event::ModuleEngaged { .. }
         | Event::RestartRequested { .. }

@@ -85,7 +85,10 @@ impl Subjects {
             | Event::RemoveNeedRequested { instance, .. } => {
                 self.instances.insert(instance.clone());
             }
-            Event::PortsProbed { incarnation, taken } => {
+            Event::PortsFreed { ports } => self.ports.extend(ports),
+            Event::PortsProbed {
+                incarnation, taken, ..
+            } => {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(taken);
             }
@@ -122,7 +125,7 @@ impl Subjects {
                 Deadline::PortUsable(port) => {
                     self.ports.insert(*port);
                 }
-                Deadline::Dial | Deadline::Request(_) | Deadline::Drain => {}
+                Deadline::Dial | Deadline::Bids | Deadline::Request(_) | Deadline::Drain => {}
             }
         }
     }
@@ -142,6 +145,7 @@ impl Subjects {
                 self.add_attempt(state, *incarnation);
                 self.ports.extend(ports);
             }
+            ChildEffect::AwaitFree { ports } => self.ports.extend(ports),
             ChildEffect::Reap { incarnation } => self.add_attempt(state, *incarnation),
             ChildEffect::Spawn(order) => {
                 self.instances.insert(order.need.instance.clone());
@@ -205,7 +209,7 @@ impl Subjects {
         }
     }
 
-    fn add_ports(&mut self, ports: &PerProtocol<Port>) {
-        self.ports.extend(ports.iter().map(|(_, port)| *port));
+    fn add_ports(&mut self, ports: &PerProtocol<Option<Port>>) {
+        self.ports.extend(ports.given());
     }
 }

@@ -240,8 +240,8 @@ impl Watch for Register {
                 }
             }
             if let Effect::Child(ChildEffect::Spawn(order)) = effect {
-                for (_, port) in order.ports.iter() {
-                    self.port(*port, &order.need.instance, sequence);
+                for port in order.ports.given() {
+                    self.port(port, &order.need.instance, sequence);
                 }
             }
         }
@@ -329,6 +329,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::PortsFreed { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }
@@ -359,7 +360,9 @@ impl Teller {
                     ChildEffect::Spawn(order) => {
                         (order.need.instance == self.instance).then_some("spawn")
                     }
-                    ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } => None,
+                    ChildEffect::AwaitFree { .. }
+                    | ChildEffect::Adopt { .. }
+                    | ChildEffect::Reap { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {

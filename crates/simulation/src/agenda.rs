@@ -85,6 +85,10 @@ pub(crate) enum Job {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
+    /// Looks which ports other programs have left.
+    LookFree {
+        ports: Vec<Port>,
+    },
     Signal {
         identity: Identity,
         signal: Signal,

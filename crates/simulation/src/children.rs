@@ -39,6 +39,7 @@ impl Master {
             ChildEffect::ProbePorts { incarnation, ports } => {
                 self.later(env, 20, Job::Probe { incarnation, ports });
             }
+            ChildEffect::AwaitFree { ports } => self.later(env, 20, Job::LookFree { ports }),
             ChildEffect::Spawn(order) => self.later(env, 50, Job::Fork(order)),
             ChildEffect::Adopt {
                 incarnation,
@@ -68,7 +69,31 @@ impl Master {
             .into_iter()
             .filter(|port| self.machine.is_taken(*port));
         let taken = taken.collect();
-        self.report(env, Event::PortsProbed { incarnation, taken });
+        let probed = Event::PortsProbed {
+            incarnation,
+            taken,
+            holders: Vec::new(),
+        };
+        self.report(env, probed);
+    }
+
+    pub(crate) fn look_free(&mut self, env: &mut Env, ports: Vec<Port>) {
+        let Some(engine) = &self.engine else {
+            return;
+        };
+        let is_taken = |port: &Port| self.machine.is_taken(*port);
+        let (taken, free): (Vec<Port>, Vec<Port>) = ports.into_iter().partition(is_taken);
+        if !taken.is_empty() {
+            let look = Happening::Engine {
+                master: self.id,
+                engine: engine.number,
+                job: Job::LookFree { ports: taken },
+            };
+            env.after(LOOK_EVERY, look);
+        }
+        if !free.is_empty() {
+            self.report(env, Event::PortsFreed { ports: free });
+        }
     }
 
     fn adopt(
@@ -354,6 +379,7 @@ pub(crate) const fn name_of(effect: &Effect) -> &'static str {
     match effect {
         Effect::Child(effect) => match effect {
             ChildEffect::ProbePorts { .. } => "probe-ports",
+            ChildEffect::AwaitFree { .. } => "await-free",
             ChildEffect::Spawn(_) => "spawn",
             ChildEffect::Adopt { .. } => "adopt",
             ChildEffect::AwaitReady { .. } => "await-ready",

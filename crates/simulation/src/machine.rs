@@ -81,7 +81,7 @@ impl Machine {
 
     /// Starts a process. `None` where the machine has no number left.
     pub(crate) fn start(&mut self, order: &SpawnOrder, character: Character) -> Option<Identity> {
-        let ports = order.ports.iter().map(|(_, port)| *port).collect();
+        let ports = order.ports.given().collect();
         let instance = order.need.instance.clone();
         self.enter(order.incarnation, instance, ports, character)
     }

@@ -17,7 +17,7 @@ impl Master {
     /// A child is about to be forked.
     pub(crate) fn check_fork(&self, env: &mut Env, order: &SpawnOrder) {
         let instance = &order.need.instance;
-        let ports: Vec<Port> = order.ports.iter().map(|(_, port)| *port).collect();
+        let ports: Vec<Port> = order.ports.given().collect();
         for other in self.machine.children() {
             env.demand(other.instance != *instance, || {
                 format!(

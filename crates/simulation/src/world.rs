@@ -243,6 +243,7 @@ impl Master {
             Job::Probe { incarnation, ports } => self.probe(env, incarnation, ports),
             Job::Fork(order) => return self.fork(env, order),
             Job::LookReady { incarnation, ports } => self.look_ready(env, incarnation, ports),
+            Job::LookFree { ports } => self.look_free(env, ports),
             Job::Signal { identity, signal } => self.signal(env, &identity, signal),
             Job::Report(event) => self.report(env, event),
             Job::End => self.end(env),

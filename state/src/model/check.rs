@@ -7,7 +7,7 @@ use core::fmt;
 use crate::service::{Activity, Wait};
 use crate::{
     Claim, Deadline, Identity, Incarnation, Install, InstanceName, Lan, Port, Protocol, Services,
-    Shutdown, State,
+    Shutdown, State, claim,
 };
 
 /// An invariant that does not hold: a mistake in the rules.
@@ -103,10 +103,10 @@ fn every_used_port_is_leased_to_its_user_and_to_nobody_else(state: &State) -> Re
         let Some((incarnation, ports)) = service.activity.attempt() else {
             continue;
         };
-        for (_, port) in ports.iter() {
+        for port in ports.given() {
             used += 1;
-            if leases.get(port) != Some(&incarnation) {
-                return Err(Broken::Lease(*port));
+            if leases.get(&port) != Some(&incarnation) {
+                return Err(Broken::Lease(port));
             }
         }
     }
@@ -119,12 +119,19 @@ fn every_used_port_is_leased_to_its_user_and_to_nobody_else(state: &State) -> Re
 fn every_port_is_in_one_place(state: &State) -> Result<(), Broken> {
     let leases: BTreeSet<Port> = state.ports.leases().map(|(port, _)| port).collect();
     let blocked: BTreeSet<Port> = state.ports.blocked().map(|(port, _)| port).collect();
-    if let Some(port) = leases.intersection(&blocked).next() {
-        return Err(Broken::PortInTwoPlaces(*port));
+    let foreign: BTreeSet<Port> = state.ports.foreign().map(|(port, _)| port).collect();
+    for (one, other) in [
+        (&leases, &blocked),
+        (&leases, &foreign),
+        (&blocked, &foreign),
+    ] {
+        if let Some(port) = one.intersection(other).next() {
+            return Err(Broken::PortInTwoPlaces(*port));
+        }
     }
     for protocol in Protocol::ALL {
         for port in state.ports.released(protocol) {
-            if leases.contains(&port) || blocked.contains(&port) {
+            if state.ports.is_held(port) || blocked.contains(&port) {
                 return Err(Broken::PortInTwoPlaces(port));
             }
         }
@@ -258,8 +265,12 @@ fn free_places_are_not_left_empty(state: &State) -> Result<(), Broken> {
     if place_to_start && services.next_starter().is_some() {
         return Err(Broken::Stuck("start a child whose bid is won"));
     }
-    let open = services.bidding() + services.starters();
-    if open < state.settings.bids_at_once && services.next_bidder().is_some() {
+    let may_bid = if state.settings.bids_with_care() {
+        claim::may_bid_more(state)
+    } else {
+        services.bidding() + services.starters() < state.settings.bids_at_once
+    };
+    if may_bid && services.next_bidder().is_some() {
         return Err(Broken::Stuck("bid for a need"));
     }
     Ok(())

@@ -19,6 +19,8 @@ pub enum Deadline {
     Service(InstanceName),
     /// A port has cooled down, or is to be tried again.
     PortUsable(Port),
+    /// A bid has only waited for long enough: other needs have their turn.
+    Bids,
     /// A local call has waited long enough for the LanManager.
     Request(RequestId),
     /// A stopping master has waited long enough for the LanManager.
@@ -45,7 +47,7 @@ impl Deadline {
     /// Whether those who move it do not know when it was.
     const fn is_looked_up(&self) -> bool {
         match self {
-            Self::Dial | Self::Request(_) | Self::Drain => true,
+            Self::Dial | Self::Bids | Self::Request(_) | Self::Drain => true,
             Self::Service(_) | Self::PortUsable(_) => false,
         }
     }
@@ -57,6 +59,11 @@ impl Deadlines {
         self.clear(&reason);
         self.by_time.insert((at, reason.clone()));
         self.looked_up.insert(reason, at);
+    }
+
+    /// When one that is looked up is, if there is one.
+    pub(crate) fn get(&self, reason: &Deadline) -> Option<Timestamp> {
+        self.looked_up.get(reason).copied()
     }
 
     /// Takes a deadline that is looked up back, if there is one.

@@ -63,14 +63,18 @@ impl Style {
             let until = format!("until {until}");
             blocked.entry(until).or_default().push(port.to_string());
         }
+        let foreign: Map<String, Value> = state
+            .ports
+            .foreign()
+            .map(|(port, holder)| (port.to_string(), json!(holder)))
+            .collect();
         let mut pools = Map::new();
         for field in ["first", "end", "watermark", "released"] {
             let pool = |protocol: &str| self.brief(&shape["ports"]["pools"][protocol][field]);
             let together = format!("{}/{}/{}", pool("tcp"), pool("http"), pool("ws"));
             pools.insert(field.into(), Value::from(together));
         }
-        shape["ports"] =
-            json!({ "leases": table(leases), "blocked": table(blocked), "pools": pools });
+        shape["ports"] = json!({ "leases": table(leases), "blocked": table(blocked), "foreign": foreign, "pools": pools });
         if let Some(fields) = shape.as_object_mut() {
             fields.remove("now");
         }

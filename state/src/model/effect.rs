@@ -40,6 +40,8 @@ pub enum ChildEffect {
         incarnation: Incarnation,
         ports: Vec<Port>,
     },
+    /// Report when the other programs that hold these ports have left them.
+    AwaitFree { ports: Vec<Port> },
     /// Fork a child.
     Spawn(SpawnOrder),
     /// Supervise a process that an earlier run of the master started.
@@ -190,7 +192,7 @@ pub struct SpawnOrder {
     /// What is to be satisfied.
     pub need: Arc<Need>,
     /// The ports that it gets.
-    pub ports: PerProtocol<Port>,
+    pub ports: PerProtocol<Option<Port>>,
 }
 
 /// A running service as the LanManager and local tools get to know it.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Need, Pid,
-    Port, RequestId, Settings, Timestamp,
+    BootId, Connection, Holder, Identity, Incarnation, InstanceName, JournalId, ModuleName, Need,
+    Pid, Port, RequestId, Settings, Timestamp,
 };
 
 /// An event as the journal holds it: with its place, its time and its entropy.
@@ -122,6 +122,9 @@ pub enum Event {
         incarnation: Incarnation,
         /// Those that somebody else holds.
         taken: Vec<Port>,
+        /// Who, where that can be seen.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        holders: Vec<(Port, Holder)>,
     },
     /// A child was forked and runs its program.
     ChildSpawned {
@@ -154,6 +157,8 @@ pub enum Event {
         incarnation: Incarnation,
         outcome: Outcome,
     },
+    /// Other programs have left ports that they were found on.
+    PortsFreed { ports: Vec<Port> },
     /// npm has ended.
     InstallEnded {
         package: Arc<str>,
@@ -321,11 +326,12 @@ impl Event {
             Self::ClockJumped { .. } => 24,
             Self::ForeignListener { .. } => 25,
             Self::InstallEnded { .. } => 26,
+            Self::PortsFreed { .. } => 27,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 26] = [
+    pub const KINDS: [&str; 27] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -352,6 +358,7 @@ impl Event {
         "clock-jumped",
         "foreign-listener",
         "install-ended",
+        "ports-freed",
     ];
 
     /// The name of the kind.
@@ -394,6 +401,7 @@ impl Event {
             | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
             | Self::InstallEnded { .. }
+            | Self::PortsFreed { .. }
             | Self::StopRequested {
                 source: StopSource::Signal,
                 ..

@@ -75,6 +75,13 @@ impl<T> PerProtocol<T> {
     }
 }
 
+impl PerProtocol<Option<Port>> {
+    /// The ports that there are.
+    pub fn given(&self) -> impl Iterator<Item = Port> + '_ {
+        self.iter().filter_map(|(_, port)| *port)
+    }
+}
+
 /// A row of the LanManager's table `needs`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Need {

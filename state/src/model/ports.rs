@@ -1,16 +1,21 @@
 //! Port leases: no two children hold the same port, and a freed one cools down.
 //!
-//! Each protocol has a range. A port of it is in exactly one of four places:
+//! Each protocol has a range. A port of it is in exactly one of five places:
 //! never given out (at or above the range's watermark), leased, blocked until a
-//! deadline (cooling down after use, or found in somebody else's hands), or
-//! released. The first free port is then the lowest released one, or else the
+//! deadline (it cools down after use), foreign (in another program's hands, until
+//! the driver tells that it is free), or released. The first free port is then the lowest released one, or else the
 //! watermark: no search, however many ports are in use.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Deadline, Deadlines, Incarnation, PerProtocol, Port, Protocol, Settings, Timestamp};
+use crate::{
+    Deadline, Deadlines, Incarnation, PerProtocol, Pid, Port, Protocol, Settings, Timestamp,
+};
 
 /// All that is known of the machine's ports.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -18,6 +23,16 @@ pub struct Ports {
     pools: PerProtocol<Pool>,
     leases: BTreeMap<Port, Incarnation>,
     blocked: BTreeMap<Port, Timestamp>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    foreign: BTreeMap<Port, Option<Holder>>,
+}
+
+/// A program that is not ours and listens on a port.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holder {
+    pub pid: Pid,
+    /// Its name, as the system has it.
+    pub name: Arc<str>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -44,9 +59,24 @@ impl Pool {
         }
     }
 
+    /// Its ports from a number on; `None` where there is none.
+    fn ports_from(&self, first: u32) -> Option<RangeInclusive<Port>> {
+        let last = u16::try_from(self.end.checked_sub(1)?).ok()?;
+        let first = u16::try_from(first).ok().filter(|first| *first <= last)?;
+        Some(Port(first)..=Port(last))
+    }
+
     fn gave_out(&self, port: Port) -> bool {
         (self.first..self.watermark).contains(&u32::from(port.0))
     }
+}
+
+/// What the ports of a range that are not free are used for.
+#[derive(Default)]
+pub(crate) struct InUse<'ports> {
+    pub(crate) leased: usize,
+    pub(crate) cooling: Vec<Timestamp>,
+    pub(crate) foreign: Vec<(Port, Option<&'ports Holder>)>,
 }
 
 impl Ports {
@@ -76,7 +106,7 @@ impl Ports {
                 port
             };
             // Ranges may overlap, and leases may be older than the ranges.
-            if !self.leases.contains_key(&port) && !self.blocked.contains_key(&port) {
+            if !self.is_held(port) && !self.blocked.contains_key(&port) {
                 self.lease(port, holder);
                 return Some(port);
             }
@@ -84,14 +114,14 @@ impl Ports {
     }
 
     /// Leases exactly this port, which a need prescribes. A cooling port may be
-    /// taken: it is the same service that comes back. False where a child holds it.
+    /// taken: it is the same service that comes back. False where somebody holds it.
     pub(crate) fn take_exactly(
         &mut self,
         port: Port,
         holder: Incarnation,
         deadlines: &mut Deadlines,
     ) -> bool {
-        if self.leases.contains_key(&port) {
+        if self.is_held(port) {
             return false;
         }
         if let Some(until) = self.blocked.remove(&port) {
@@ -133,6 +163,20 @@ impl Ports {
         }
     }
 
+    /// A leased port turned out to be in another program's hands.
+    pub(crate) fn found_foreign(&mut self, port: Port, holder: Option<Holder>) {
+        if self.leases.remove(&port).is_some() {
+            self.foreign.insert(port, holder);
+        }
+    }
+
+    /// The other program has left a port.
+    pub(crate) fn left(&mut self, port: Port) {
+        if self.foreign.remove(&port).is_some() {
+            self.make_available(port);
+        }
+    }
+
     /// A blocked port may be given out again.
     pub(crate) fn unblock(&mut self, port: Port) {
         if self.blocked.remove(&port).is_some() {
@@ -149,6 +193,59 @@ impl Ports {
                 pool.released.insert(port);
             }
         }
+    }
+
+    /// Whether a child, or another program, has the port.
+    #[must_use]
+    pub fn is_held(&self, port: Port) -> bool {
+        self.leases.contains_key(&port) || self.foreign.contains_key(&port)
+    }
+
+    /// The first port of a protocol's range, and the first one after it.
+    #[must_use]
+    pub fn range(&self, protocol: Protocol) -> (u32, u32) {
+        let pool = self.pools.get(protocol);
+        (pool.first, pool.end)
+    }
+
+    /// How many ports of a protocol's range can be leased now.
+    #[must_use]
+    pub fn free(&self, protocol: Protocol) -> usize {
+        let pool = self.pools.get(protocol);
+        let Some(fresh) = pool.ports_from(pool.watermark) else {
+            return pool.released.len();
+        };
+        // None of the three, but where ranges overlap or were changed.
+        let held = self.leases.range(fresh.clone()).count()
+            + self.blocked.range(fresh.clone()).count()
+            + self.foreign.range(fresh.clone()).count();
+        let fresh = usize::from(fresh.end().0 - fresh.start().0) + 1;
+        pool.released.len() + fresh.saturating_sub(held)
+    }
+
+    /// How many ports of a protocol's range are leased; those that cool down, each with the end of
+    /// its time; and those of other programs.
+    pub(crate) fn in_use(&self, protocol: Protocol) -> InUse<'_> {
+        let pool = self.pools.get(protocol);
+        let Some(all) = pool.ports_from(pool.first) else {
+            return InUse::default();
+        };
+        InUse {
+            leased: self.leases.range(all.clone()).count(),
+            cooling: self.blocked.range(all.clone()).map(|(_, at)| *at).collect(),
+            foreign: self
+                .foreign
+                .range(all)
+                .map(|(port, who)| (*port, who.as_ref()))
+                .collect(),
+        }
+    }
+
+    /// The ports that other programs have.
+    pub fn foreign(&self) -> impl Iterator<Item = (Port, Option<&Holder>)> + '_ {
+        self.foreign
+            .iter()
+            .map(|(port, holder)| (*port, holder.as_ref()))
     }
 
     /// The leased ports, each with the child that holds it.

@@ -30,9 +30,20 @@ pub struct History {
     pub spawned: u32,
     /// Failures in a row.
     pub failures: u32,
+    /// Bids in a row that failed, or were given up because they only waited.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bids_in_vain: u32,
     /// The last failure, and when.
     #[serde(rename = "last_trouble")]
     pub last_failure: Option<(Timestamp, Failure)>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What the process of a service does.
@@ -53,12 +64,12 @@ pub enum Activity {
     /// Its ports are being tested.
     Probing {
         incarnation: Incarnation,
-        ports: PerProtocol<Port>,
+        ports: PerProtocol<Option<Port>>,
     },
     /// It is being forked.
     Spawning {
         incarnation: Incarnation,
-        ports: PerProtocol<Port>,
+        ports: PerProtocol<Option<Port>>,
         /// It is to be stopped as soon as it exists.
         cancelled: Option<(StopReason, Next)>,
     },
@@ -98,7 +109,7 @@ pub struct Process {
     pub incarnation: Incarnation,
     /// What tells it from every other process.
     pub identity: Identity,
-    pub ports: PerProtocol<Port>,
+    pub ports: PerProtocol<Option<Port>>,
     /// Since when it runs.
     pub spawned: Timestamp,
 }
@@ -116,9 +127,17 @@ pub enum Wait {
     },
     /// A free place among the open bids.
     Bid {
-        /// Its place in the queue.
+        /// Its place among those that were bid for as often.
         queued: u64,
     },
+    /// A free port; it is not bid for before.
+    Ports {
+        /// Its place among those that were bid for as often.
+        queued: u64,
+        lacking: Lacking,
+    },
+    /// The LanManager turned our bid down: another word of it, or another configuration.
+    Rejected,
     /// The LanManager's answer to the bid.
     Answer,
     /// A free place among the starting children; the bid is won.
@@ -132,6 +151,16 @@ pub enum Wait {
     OtherMachine,
     /// The master is stopping.
     Shutdown,
+}
+
+/// What no free port was found for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lacking {
+    /// Any port of the range of a protocol.
+    Range(Protocol),
+    /// The port that the need prescribes.
+    Port(Port),
 }
 
 /// Why a child is being stopped.
@@ -180,9 +209,9 @@ pub enum Failure {
     Refused(Arc<str>),
     /// The bid came to nothing.
     BidFailed(Arc<str>),
-    /// All ports of the range are in use.
+    /// All ports of the range are in use. In journals of before [`Wait::Ports`] alone.
     RangeFull(Protocol),
-    /// The port that the need prescribes is in use.
+    /// The port that the need prescribes is in use. In journals of before [`Wait::Ports`] alone.
     PortTaken(Port),
     /// The configuration of this machine does not allow the module.
     NoLauncher,
@@ -223,7 +252,7 @@ impl Activity {
 
     /// The attempt and its leases, where there is one.
     #[must_use]
-    pub const fn attempt(&self) -> Option<(Incarnation, &PerProtocol<Port>)> {
+    pub const fn attempt(&self) -> Option<(Incarnation, &PerProtocol<Option<Port>>)> {
         match self {
             Self::Probing { incarnation, ports }
             | Self::Spawning {

@@ -8,7 +8,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{Activity, Service, Wait};
+use crate::service::{Activity, Lacking, Service, Wait};
 use crate::{Claim, Deadline, Deadlines, Incarnation, InstanceName, Timestamp};
 
 /// All services, with what is derived from them.
@@ -20,7 +20,12 @@ use crate::{Claim, Deadline, Deadlines, Incarnation, InstanceName, Timestamp};
 pub struct Services {
     by_name: BTreeMap<InstanceName, Service>,
     by_incarnation: BTreeMap<Incarnation, InstanceName>,
-    bid_queue: BTreeSet<(u64, InstanceName)>,
+    /// Those that were bid for least often come first.
+    bid_queue: BTreeSet<((u32, u64), InstanceName)>,
+    /// Those that wait for a port, by what they lack and in the order of the bid queue.
+    short: BTreeMap<Lacking, BTreeSet<((u32, u64), InstanceName)>>,
+    /// The bids for needs without a child, by the end of their patience.
+    open_bids: BTreeSet<(Timestamp, InstanceName)>,
     start_queue: BTreeSet<(u64, InstanceName)>,
     bidding: u32,
     starting: u32,
@@ -32,7 +37,9 @@ pub struct Services {
 #[derive(PartialEq, Eq, Default)]
 struct Footprint {
     incarnation: Option<Incarnation>,
-    bid_place: Option<u64>,
+    bid_place: Option<(u32, u64)>,
+    short: Option<(Lacking, (u32, u64))>,
+    open_bid: Option<Timestamp>,
     start_place: Option<u64>,
     bidding: bool,
     starting: bool,
@@ -43,17 +50,32 @@ struct Footprint {
 
 impl Footprint {
     fn of(service: &Service) -> Self {
-        let (bid_place, start_place) = match service.activity {
-            Activity::Waiting(Wait::Bid { queued }) => (Some(queued), None),
-            Activity::Waiting(Wait::Start { queued }) => (None, Some(queued)),
-            Activity::Waiting(_)
-            | Activity::BackingOff { .. }
+        let wait = match service.activity {
+            Activity::Waiting(wait) => Some(wait),
+            Activity::BackingOff { .. }
             | Activity::Failed { .. }
             | Activity::Probing { .. }
             | Activity::Spawning { .. }
             | Activity::Starting { .. }
             | Activity::Up { .. }
-            | Activity::Stopping { .. } => (None, None),
+            | Activity::Stopping { .. } => None,
+        };
+        let bids = service.history.bids_in_vain;
+        let bid_place = match wait {
+            Some(Wait::Bid { queued }) => Some((bids, queued)),
+            _ => None,
+        };
+        let short = match wait {
+            Some(Wait::Ports { queued, lacking }) => Some((lacking, (bids, queued))),
+            _ => None,
+        };
+        let start_place = match wait {
+            Some(Wait::Start { queued }) => Some(queued),
+            _ => None,
+        };
+        let open_bid = match (wait, &service.claim) {
+            (Some(Wait::Answer), Claim::Bidding { patient_until, .. }) => Some(*patient_until),
+            _ => None,
         };
         Self {
             incarnation: service
@@ -61,6 +83,8 @@ impl Footprint {
                 .attempt()
                 .map(|(incarnation, _)| incarnation),
             bid_place,
+            short,
+            open_bid,
             start_place,
             bidding: matches!(service.claim, Claim::Bidding { .. }),
             starting: service.activity.is_starting(),
@@ -136,6 +160,37 @@ impl Services {
         self.bid_queue.first().map(|(_, instance)| instance.clone())
     }
 
+    /// How many wait for their turn to bid.
+    pub(crate) fn bidders(&self) -> usize {
+        self.bid_queue.len()
+    }
+
+    /// The same among those that wait for a port that `is_free` now.
+    pub(crate) fn next_bidder_with(
+        &self,
+        is_free: impl Fn(&Lacking) -> bool,
+    ) -> Option<InstanceName> {
+        let freed = self.short.iter().filter(|(lacking, _)| is_free(lacking));
+        let heads = freed.filter_map(|(_, queue)| queue.first());
+        let next = heads.chain(self.bid_queue.first()).min();
+        next.map(|(_, instance)| instance.clone())
+    }
+
+    /// The needs without a child that are bid for, those whose bid has waited longest first, each
+    /// with the end of its patience.
+    pub(crate) fn open_bids(&self) -> impl Iterator<Item = (Timestamp, &InstanceName)> {
+        self.open_bids
+            .iter()
+            .map(|(until, instance)| (*until, instance))
+    }
+
+    /// The needs that will take ports: their bid is open, or won.
+    pub(crate) fn with_a_bid(&self) -> impl Iterator<Item = &Service> {
+        let open = self.open_bids.iter().map(|(_, instance)| instance);
+        let won = self.start_queue.iter().map(|(_, instance)| instance);
+        open.chain(won).filter_map(|instance| self.get(instance))
+    }
+
     /// Who is next to be started.
     pub(crate) fn next_starter(&self) -> Option<InstanceName> {
         self.start_queue
@@ -208,6 +263,26 @@ impl Services {
             after.bid_place,
         );
         move_place(
+            &mut self.open_bids,
+            instance,
+            before.open_bid,
+            after.open_bid,
+        );
+        if before.short != after.short {
+            if let Some((lacking, place)) = before.short
+                && let Some(queue) = self.short.get_mut(&lacking)
+            {
+                queue.remove(&(place, instance.clone()));
+                if queue.is_empty() {
+                    self.short.remove(&lacking);
+                }
+            }
+            if let Some((lacking, place)) = after.short {
+                let queue = self.short.entry(lacking).or_default();
+                queue.insert((place, instance.clone()));
+            }
+        }
+        move_place(
             &mut self.start_queue,
             instance,
             before.start_place,
@@ -232,11 +307,11 @@ impl Services {
     }
 }
 
-fn move_place(
-    queue: &mut BTreeSet<(u64, InstanceName)>,
+fn move_place<Place: Ord>(
+    queue: &mut BTreeSet<(Place, InstanceName)>,
     instance: &InstanceName,
-    before: Option<u64>,
-    after: Option<u64>,
+    before: Option<Place>,
+    after: Option<Place>,
 ) {
     if before != after {
         if let Some(place) = before {

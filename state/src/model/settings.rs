@@ -15,6 +15,22 @@ pub struct Launcher {
     /// The protocols whose ports answer when the child is ready. These, and no
     /// others, are tested, told to the LanManager and shown.
     pub serves: PerProtocol<bool>,
+    /// The protocols for which a child gets a port of the range. All in journals of before there
+    /// was a choice.
+    #[serde(default = "all", skip_serializing_if = "is_all")]
+    pub takes: PerProtocol<bool>,
+}
+
+const fn all() -> PerProtocol<bool> {
+    PerProtocol {
+        tcp: true,
+        http: true,
+        ws: true,
+    }
+}
+
+fn is_all(protocols: &PerProtocol<bool>) -> bool {
+    *protocols == all()
 }
 
 /// The part of the configuration that decisions depend on. Times are milliseconds.
@@ -26,7 +42,7 @@ pub struct Settings {
     pub port_range_size: u16,
     /// How long a freed port is not given out again.
     pub port_cooldown: u64,
-    /// When a need that found no port is tried again.
+    /// The pause after the first bid that failed; doubled with each further one.
     pub port_retry: u64,
     /// The modules that this machine may run.
     pub launchers: BTreeMap<ModuleName, Launcher>,
@@ -39,6 +55,10 @@ pub struct Settings {
     pub install_modules: PackagePatterns,
     /// How many bids may be open at once.
     pub bids_at_once: u32,
+    /// How long a bid may only wait while there are needs that were bid for less often. 0 in
+    /// journals of before it existed ([`Settings::bids_with_care`]).
+    #[serde(default)]
+    pub bid_patience: u64,
     /// How many children may be starting at once.
     pub starts_at_once: u32,
     /// How long a child may take until its ports answer.
@@ -64,6 +84,15 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether needs are bid for in this master's own order, no more than can soon be started, and
+    /// only where their ports are free. Before [`Settings::bid_patience`] existed they were bid for
+    /// as they came, and ports were looked for once a bid was won: journals of that time are
+    /// replayed so.
+    #[must_use]
+    pub const fn bids_with_care(&self) -> bool {
+        self.bid_patience > 0
+    }
+
     /// How a module uses its ports; `None` where this machine may not run it.
     #[must_use]
     pub fn launcher(&self, module: &ModuleName) -> Option<&Launcher> {
@@ -87,6 +116,7 @@ impl Default for Settings {
             domains: BTreeMap::new(),
             install_modules: PackagePatterns::default(),
             bids_at_once: 64,
+            bid_patience: 1_000,
             starts_at_once: 8,
             ready_timeout: 60_000,
             stop_grace: 10_000,

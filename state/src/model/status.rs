@@ -2,14 +2,15 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::claim::served;
-use crate::service::{Activity, Failure, StopReason, Wait};
+use crate::service::{Activity, Failure, Lacking, StopReason, Wait};
 use crate::{
-    Claim, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
+    Claim, Holder, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
     Timestamp,
 };
 
@@ -101,11 +102,16 @@ pub struct LanStatus {
 }
 
 impl State {
-    /// All services, by name.
+    /// All services, by name, at the time of the last event.
     pub fn service_statuses(&self) -> impl Iterator<Item = ServiceStatus> + '_ {
+        self.service_statuses_at(self.now)
+    }
+
+    /// All services, by name, at a later time: nothing has happened since the last event.
+    pub fn service_statuses_at(&self, now: Timestamp) -> impl Iterator<Item = ServiceStatus> + '_ {
         self.services
             .iter()
-            .map(|(instance, service)| self.service_status(instance, service))
+            .map(move |(instance, service)| self.service_status(instance, service, now))
     }
 
     /// The last failure of a service, in words, and when it was.
@@ -120,11 +126,16 @@ impl State {
     #[must_use]
     pub fn status_of(&self, instance: &InstanceName) -> Option<ServiceStatus> {
         let service = self.services.get(instance)?;
-        Some(self.service_status(instance, service))
+        Some(self.service_status(instance, service, self.now))
     }
 
-    fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
-        let (state, reason) = self.describe(service);
+    fn service_status(
+        &self,
+        instance: &InstanceName,
+        service: &Service,
+        now: Timestamp,
+    ) -> ServiceStatus {
+        let (state, reason) = self.describe(service, now);
         let process = service.activity.process();
         let ports = process
             .map(|process| served(self, service, &process.ports))
@@ -151,11 +162,12 @@ impl State {
         }
     }
 
-    fn describe(&self, service: &Service) -> (ServiceState, Option<String>) {
+    fn describe(&self, service: &Service, now: Timestamp) -> (ServiceState, Option<String>) {
         match &service.activity {
             Activity::Waiting(Wait::Answer) => (ServiceState::Bidding, None),
             Activity::Waiting(wait) => {
-                (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
+                let text = self.wait_text(*wait, service, now);
+                (ServiceState::Waiting, Some(text))
             }
             Activity::BackingOff { why, .. } if why.is_outside() => {
                 (ServiceState::Waiting, Some(failure_text(why, service)))
@@ -228,7 +240,7 @@ impl State {
         }
     }
 
-    fn wait_text(&self, wait: Wait, service: &Service) -> String {
+    fn wait_text(&self, wait: Wait, service: &Service, now: Timestamp) -> String {
         let before = match &service.history.last_failure {
             Some((_, failure)) => alloc::format!(" (before: {})", failure_text(failure, service)),
             None => String::new(),
@@ -237,6 +249,12 @@ impl State {
             Wait::Lan => "the LanManager is away",
             Wait::Asked { .. } => "the LanManager does not ask for it",
             Wait::Bid { .. } => "waits for its turn to bid",
+            Wait::Ports { lacking, .. } => {
+                return alloc::format!("{}{before}", self.lacking_text(lacking, now));
+            }
+            Wait::Rejected => {
+                "the LanManager turned our bid down: it is bid for again when it is listed anew"
+            }
             Wait::Answer => "waits for the LanManager's answer to the bid",
             Wait::Start { .. } => "waits for its turn to start",
             Wait::DownReport => "the LanManager has yet to hear that it went down",
@@ -249,6 +267,71 @@ impl State {
             Wait::Shutdown => "the master is stopping",
         };
         alloc::format!("{text}{before}")
+    }
+
+    /// What the ports are used for that a service lacks.
+    fn lacking_text(&self, lacking: Lacking, now: Timestamp) -> String {
+        let protocol = match lacking {
+            Lacking::Port(port) => return self.port_text(port),
+            Lacking::Range(protocol) => protocol,
+        };
+        let (first, end) = self.ports.range(protocol);
+        let last = end.saturating_sub(1);
+        let size = end.saturating_sub(first);
+        let used = self.ports.in_use(protocol);
+        let mut parts = Vec::new();
+        if used.leased > 0 {
+            parts.push(alloc::format!("{} used", used.leased));
+        }
+        if let (Some(soonest), Some(latest)) =
+            (used.cooling.iter().min(), used.cooling.iter().max())
+        {
+            let seconds = |at: &Timestamp| at.since(now).div_ceil(1_000);
+            let (soonest, latest) = (seconds(soonest), seconds(latest));
+            let when = if soonest == latest {
+                alloc::format!("{latest} s")
+            } else {
+                alloc::format!("{soonest} to {latest} s")
+            };
+            parts.push(alloc::format!(
+                "{} free again in {when}",
+                used.cooling.len()
+            ));
+        }
+        if let Some((port, holder)) = used.foreign.first() {
+            let who = match holder {
+                Some(holder) => alloc::format!("{port} by {}", holder_text(holder)),
+                None => port.to_string(),
+            };
+            let and_so_on = if used.foreign.len() > 1 { ", …" } else { "" };
+            parts.push(alloc::format!(
+                "{} taken by other programs ({who}{and_so_on})",
+                used.foreign.len()
+            ));
+        }
+        match self.ports.free(protocol) {
+            0 => {}
+            free => parts.push(alloc::format!("{free} kept for needs that are bid for")),
+        }
+        let parts = parts.join(", ");
+        alloc::format!(
+            "no free {protocol} port: {parts}; the range {first}-{last} (portrangestart.{protocol}, limits.portrangesize) has {size}"
+        )
+    }
+
+    fn port_text(&self, port: Port) -> String {
+        let what = alloc::format!("port {port}, which its need prescribes,");
+        let foreign = self.ports.foreign().find(|(held, _)| *held == port);
+        let lease = self.ports.leases().find(|(held, _)| *held == port);
+        let user = lease.and_then(|(_, holder)| self.services.owner(holder));
+        match (foreign, user) {
+            (Some((_, Some(holder))), _) => {
+                alloc::format!("{what} is taken by {}", holder_text(holder))
+            }
+            (Some((_, None)), _) => alloc::format!("{what} is taken by another program"),
+            (None, Some(user)) => alloc::format!("{what} is used by {user}"),
+            (None, None) => alloc::format!("{what} is kept for another need that is bid for"),
+        }
     }
 
     fn repeated(&self, why: &Failure, service: &Service) -> String {
@@ -307,6 +390,10 @@ impl State {
         let services = self.services.iter();
         services.filter(|(_, service)| untold(service)).count()
     }
+}
+
+fn holder_text(holder: &Holder) -> String {
+    alloc::format!("process {} ({})", holder.pid, holder.name)
 }
 
 fn failure_text(failure: &Failure, service: &Service) -> String {

@@ -2,6 +2,7 @@
 //! that must be true is asked for again.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::service::{Activity, Next, Process, StopReason};
 use crate::state::Master;
@@ -9,7 +10,7 @@ use crate::step::Turn;
 use crate::survivors::Survivors;
 use crate::{
     BootId, ChildEffect, Deadline, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
-    Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
+    Pid, Port, Settings, Shutdown, Signal, State, child, lan, requests, resume,
 };
 
 /// The configuration was read.
@@ -65,7 +66,16 @@ pub(crate) fn started(
         }
     }
     found.end_strays(turn);
+    await_free_ports(state, turn);
     lan::dial(state, turn);
+}
+
+/// Asks to be told when other programs leave the ports that they were found on.
+pub(crate) fn await_free_ports(state: &State, turn: &mut Turn) {
+    let ports: Vec<Port> = state.ports.foreign().map(|(port, _)| port).collect();
+    if !ports.is_empty() {
+        turn.effect(ChildEffect::AwaitFree { ports });
+    }
 }
 
 /// A child of an earlier run lives.
@@ -154,8 +164,8 @@ fn lose(
         // Whether it was forked is unknown, but it is not there: no failure of its own.
         Activity::Spawning { ports, .. } => {
             let until = turn.at.plus(state.settings.port_cooldown);
-            for (_, port) in ports.iter() {
-                state.ports.block(*port, until, &mut state.deadlines);
+            for port in ports.given() {
+                state.ports.block(port, until, &mut state.deadlines);
             }
             child::rest(state, turn, instance);
         }

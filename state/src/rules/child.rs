@@ -4,12 +4,12 @@ use alloc::format;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::claim::{record, served};
-use crate::service::{Activity, Failure, Process};
+use crate::claim::{from_ranges, record, served};
+use crate::service::{Activity, Failure, Lacking, Process};
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Claim, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol, Port,
-    Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
+    ChildEffect, Claim, Holder, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol,
+    Port, Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
 pub(crate) use crate::ending::{back_off, deadline, exited, failed, kill, rest, stop};
@@ -20,58 +20,64 @@ pub(crate) fn start(state: &mut State, turn: &mut Turn, instance: &InstanceName)
         return;
     };
     let wanted = service.need.ports;
+    let takes = from_ranges(state, service);
     let incarnation = turn.incarnation();
-    match lease(state, incarnation, &wanted) {
+    match lease(state, incarnation, &wanted, &takes) {
         Ok(ports) => {
             state
                 .services
                 .change(instance, &mut state.deadlines, |service| {
                     service.activity = Activity::Probing { incarnation, ports };
                 });
-            let ports = ports.iter().map(|(_, port)| *port).collect();
+            let ports = ports.given().collect();
             turn.effect(ChildEffect::ProbePorts { incarnation, ports });
         }
-        Err(shortage) => {
-            claim::abandon(state, turn, instance);
-            back_off(state, turn, instance, shortage, false);
-        }
+        Err(lacking) => no_port(state, turn, instance, lacking),
     }
 }
 
-/// Leases one port of each protocol, or none at all.
+/// There is no port for a child: its bid is given up, so that another machine may win the need.
+fn no_port(state: &mut State, turn: &mut Turn, instance: &InstanceName, lacking: Lacking) {
+    claim::abandon(state, turn, instance);
+    if state.settings.bids_with_care() {
+        claim::wait_for_port(state, turn, instance, lacking);
+        return;
+    }
+    let shortage = match lacking {
+        Lacking::Range(protocol) => Failure::RangeFull(protocol),
+        Lacking::Port(port) => Failure::PortTaken(port),
+    };
+    back_off(state, turn, instance, shortage, false);
+}
+
+/// Leases the ports that are prescribed, and one of each range that is used; or none at all.
 fn lease(
     state: &mut State,
     incarnation: Incarnation,
     wanted: &PerProtocol<Option<Port>>,
-) -> Result<PerProtocol<Port>, Failure> {
-    let mut leased = PerProtocol {
-        tcp: Port(0),
-        http: Port(0),
-        ws: Port(0),
-    };
-    let mut taken = Vec::new();
+    takes: &PerProtocol<bool>,
+) -> Result<PerProtocol<Option<Port>>, Lacking> {
+    let mut leased = PerProtocol::default();
     for protocol in Protocol::ALL {
         let port = match *wanted.get(protocol) {
             Some(port) => state
                 .ports
                 .take_exactly(port, incarnation, &mut state.deadlines)
                 .then_some(port)
-                .ok_or(Failure::PortTaken(port)),
-            None => state
+                .ok_or(Lacking::Port(port)),
+            None if *takes.get(protocol) => state
                 .ports
                 .take(protocol, incarnation)
-                .ok_or(Failure::RangeFull(protocol)),
+                .ok_or(Lacking::Range(protocol)),
+            None => continue,
         };
         match port {
-            Ok(port) => {
-                *leased.get_mut(protocol) = port;
-                taken.push(port);
-            }
-            Err(shortage) => {
-                for port in taken {
+            Ok(port) => *leased.get_mut(protocol) = Some(port),
+            Err(lacking) => {
+                for port in leased.given() {
                     state.ports.give_back(port);
                 }
-                return Err(shortage);
+                return Err(lacking);
             }
         }
     }
@@ -79,7 +85,13 @@ fn lease(
 }
 
 /// The ports were tested.
-pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnation, taken: &[Port]) {
+pub(crate) fn probed(
+    state: &mut State,
+    turn: &mut Turn,
+    incarnation: Incarnation,
+    taken: &[Port],
+    holders: &[(Port, Holder)],
+) {
     let Some(instance) = state.services.owner(incarnation).cloned() else {
         return;
     };
@@ -107,7 +119,14 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
         }));
         return;
     }
-    match lease_others(state, turn, incarnation, ports, &need.ports, taken) {
+    let taken: Vec<(Port, Option<Holder>)> = taken
+        .iter()
+        .map(|port| {
+            let holder = holders.iter().find(|(held, _)| held == port);
+            (*port, holder.map(|(_, holder)| holder.clone()))
+        })
+        .collect();
+    match lease_others(state, turn, incarnation, ports, &need.ports, &taken) {
         // A report on ports that were exchanged before: that on the present ones is to come.
         Ok((_, fresh)) if fresh.is_empty() => {}
         Ok((ports, fresh)) => {
@@ -121,46 +140,70 @@ pub(crate) fn probed(state: &mut State, turn: &mut Turn, incarnation: Incarnatio
                 ports: fresh,
             });
         }
-        Err((ports, shortage)) => {
-            for (_, port) in ports.iter() {
-                state.ports.give_back(*port);
+        Err((ports, lacking)) => {
+            for port in ports.given() {
+                state.ports.give_back(port);
             }
-            claim::abandon(state, turn, &instance);
-            back_off(state, turn, &instance, shortage, false);
+            no_port(state, turn, &instance, lacking);
         }
     }
 }
 
 /// The leases of an attempt after some were exchanged, and those that are new.
-type Exchanged = (PerProtocol<Port>, Vec<Port>);
+type Exchanged = (PerProtocol<Option<Port>>, Vec<Port>);
 
 /// Exchanges the leases of ports that somebody else holds.
 fn lease_others(
     state: &mut State,
-    turn: &Turn,
+    turn: &mut Turn,
     incarnation: Incarnation,
-    mut ports: PerProtocol<Port>,
+    mut ports: PerProtocol<Option<Port>>,
     wanted: &PerProtocol<Option<Port>>,
-    taken: &[Port],
-) -> Result<Exchanged, (PerProtocol<Port>, Failure)> {
+    taken: &[(Port, Option<Holder>)],
+) -> Result<Exchanged, (PerProtocol<Option<Port>>, Lacking)> {
     let until = turn.at.plus(state.settings.port_cooldown);
     let mut fresh = Vec::new();
+    let mut foreign = Vec::new();
+    let mut lacking = None;
     for protocol in Protocol::ALL {
-        let port = *ports.get(protocol);
-        if !taken.contains(&port) {
+        let found = taken
+            .iter()
+            .find(|(port, _)| ports.get(protocol) == &Some(*port));
+        let Some((port, holder)) = found else {
             continue;
-        }
-        state.ports.block(port, until, &mut state.deadlines);
-        if let Some(prescribed) = *wanted.get(protocol) {
-            return Err((ports, Failure::PortTaken(prescribed)));
-        }
-        let Some(other) = state.ports.take(protocol, incarnation) else {
-            return Err((ports, Failure::RangeFull(protocol)));
         };
-        *ports.get_mut(protocol) = other;
-        fresh.push(other);
+        if state.settings.bids_with_care() {
+            state.ports.found_foreign(*port, holder.clone());
+            foreign.push(*port);
+        } else {
+            state.ports.block(*port, until, &mut state.deadlines);
+        }
+        *ports.get_mut(protocol) = None;
+        let other = match wanted.get(protocol) {
+            Some(prescribed) => Err(Lacking::Port(*prescribed)),
+            None => state
+                .ports
+                .take(protocol, incarnation)
+                .ok_or(Lacking::Range(protocol)),
+        };
+        match other {
+            Ok(other) => {
+                *ports.get_mut(protocol) = Some(other);
+                fresh.push(other);
+            }
+            Err(none) => {
+                lacking = Some(none);
+                break;
+            }
+        }
     }
-    Ok((ports, fresh))
+    if !foreign.is_empty() {
+        turn.effect(ChildEffect::AwaitFree { ports: foreign });
+    }
+    match lacking {
+        None => Ok((ports, fresh)),
+        Some(lacking) => Err((ports, lacking)),
+    }
 }
 
 /// A child was forked.
@@ -229,7 +272,7 @@ pub(crate) fn await_ready(
     let ports = served(state, service, &process.ports);
     turn.effect(ChildEffect::AwaitReady {
         incarnation: process.incarnation,
-        ports: ports.iter().filter_map(|(_, port)| *port).collect(),
+        ports: ports.given().collect(),
     });
 }
 
@@ -254,8 +297,8 @@ pub(crate) fn not_spawned(
         return;
     };
     let (ports, cancelled) = (*ports, cancelled.is_some());
-    for (_, port) in ports.iter() {
-        state.ports.give_back(*port);
+    for port in ports.given() {
+        state.ports.give_back(port);
     }
     claim::abandon(state, turn, &instance);
     if cancelled {

@@ -1,14 +1,16 @@
 //! A service's standing with the LanManager: bid, challenge, response, approval.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::service::{Activity, Failure, Next, StopReason, Wait};
+use crate::service::{Activity, Failure, Lacking, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
-    BidAnswer, Incarnation, InstanceName, Lan, LanEffect, PerProtocol, Port, Process,
-    ResponseAnswer, Service, ServiceRecord, State, Timestamp, child, needs,
+    BidAnswer, Deadline, Incarnation, InstanceName, Lan, LanEffect, PerProtocol, Port, Process,
+    Protocol, ResponseAnswer, Service, ServiceRecord, State, Timestamp, child, needs,
 };
 
 /// Where a service stands with the LanManager.
@@ -18,7 +20,12 @@ pub enum Claim {
     /// Nowhere.
     None,
     /// We have bid, and have no answer yet.
-    Bidding { bid: Incarnation },
+    Bidding {
+        bid: Incarnation,
+        /// From then on it is given up where other needs were bid for less often.
+        #[serde(default)]
+        patient_until: Timestamp,
+    },
     /// We are to start it and to respond.
     Held {
         bid: Incarnation,
@@ -65,12 +72,26 @@ impl Claim {
     #[must_use]
     pub const fn bid(&self) -> Option<Incarnation> {
         match self {
-            Self::Bidding { bid } | Self::Held { bid, .. } | Self::Responding { bid, .. } => {
+            Self::Bidding { bid, .. } | Self::Held { bid, .. } | Self::Responding { bid, .. } => {
                 Some(*bid)
             }
             Self::None | Self::Approved | Self::Paused { .. } => None,
         }
     }
+}
+
+/// The patience with a bid, and the pause after one that failed, is doubled so often at most: up
+/// to 1,024 times the first one.
+const MOST_DOUBLINGS: u32 = 10;
+
+/// The pause after the last bid of a service failed.
+pub(crate) fn pause_after_failure(state: &State, service: &Service) -> u64 {
+    let first = state.settings.port_retry;
+    if !state.settings.bids_with_care() {
+        return first;
+    }
+    let before = service.history.bids_in_vain.saturating_sub(1);
+    first << before.min(MOST_DOUBLINGS)
 }
 
 /// Bids for a need. Does nothing while the LanManager is away.
@@ -85,10 +106,16 @@ pub(crate) fn bid(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     };
     let (connection, address) = (*connection, Arc::clone(address));
     let bid = turn.incarnation();
+    let patience = state.settings.bid_patience;
+    let at = turn.at;
     state
         .services
         .change(instance, &mut state.deadlines, |service| {
-            service.claim = Claim::Bidding { bid };
+            let doubled = service.history.bids_in_vain.min(MOST_DOUBLINGS);
+            service.claim = Claim::Bidding {
+                bid,
+                patient_until: at.plus(patience << doubled),
+            };
             if matches!(service.activity, Activity::Waiting(_)) {
                 service.activity = Activity::Waiting(Wait::Answer);
             }
@@ -112,7 +139,8 @@ pub(crate) fn bid_answered(
     let Some(service) = state.services.get(instance) else {
         return;
     };
-    if service.claim != (Claim::Bidding { bid }) {
+    let is_present = matches!(service.claim, Claim::Bidding { bid: present, .. } if present == bid);
+    if !is_present {
         return; // a bid that was given up meanwhile
     }
     let has_child = service.activity.attempt().is_some();
@@ -126,6 +154,7 @@ pub(crate) fn bid_answered(
                         bid,
                         respond_at: None,
                     };
+                    service.history.bids_in_vain = 0;
                     if matches!(service.activity, Activity::Waiting(_)) {
                         service.activity = Activity::Waiting(Wait::Start { queued });
                     }
@@ -133,6 +162,15 @@ pub(crate) fn bid_answered(
             respond(state, turn, instance);
         }
         BidAnswer::Rejected if has_child => pause(state, turn, instance),
+        // It says so of this need and this machine: asked again, it says it again.
+        BidAnswer::Rejected if state.settings.bids_with_care() => {
+            abandon(state, turn, instance);
+            state
+                .services
+                .change(instance, &mut state.deadlines, |service| {
+                    service.activity = Activity::Waiting(Wait::Rejected);
+                });
+        }
         BidAnswer::Rejected => {
             let why = Arc::from("the LanManager rejected the bid");
             fail_bid(state, turn, instance, why);
@@ -144,6 +182,7 @@ pub(crate) fn bid_answered(
 
 fn fail_bid(state: &mut State, turn: &mut Turn, instance: &InstanceName, why: Arc<str>) {
     abandon(state, turn, instance);
+    in_vain(state, instance);
     child::back_off(state, turn, instance, Failure::BidFailed(why), false);
 }
 
@@ -277,6 +316,210 @@ fn unreachable(state: &mut State, turn: &mut Turn, instance: &InstanceName, bid:
     }
 }
 
+fn in_vain(state: &mut State, instance: &InstanceName) {
+    if !state.settings.bids_with_care() {
+        return;
+    }
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let bids = &mut service.history.bids_in_vain;
+            *bids = bids.saturating_add(1);
+        });
+}
+
+/// So many more needs are bid for than there are places to start: their answers come while the
+/// children before them start.
+const BIDS_AHEAD: u32 = 4;
+
+/// How many bids for needs without a child may be open, or won and waiting for a place.
+fn most_bids(state: &State) -> usize {
+    let settings = &state.settings;
+    let places = settings
+        .starts_at_once
+        .saturating_sub(state.services.starting());
+    let most = places.saturating_add(BIDS_AHEAD).min(settings.bids_at_once);
+    usize::try_from(most).unwrap_or(usize::MAX)
+}
+
+/// Whether a further need may be bid for.
+pub(crate) fn may_bid_more(state: &State) -> bool {
+    let starters = usize::try_from(state.services.starters()).unwrap_or(usize::MAX);
+    let open = state.services.open_bids().count().saturating_add(starters);
+    open < most_bids(state)
+}
+
+/// Bids where there is a place and a port. What lacks a port waits for one; where others wait for a
+/// place, the time comes when the bids that only wait make room.
+pub(crate) fn fill_bids(state: &mut State, turn: &mut Turn) {
+    // Ranges that turned out not to suffice in this turn: what waits for them waits on.
+    let mut short = BTreeSet::new();
+    let next = loop {
+        let ports = &state.ports;
+        let next = state.services.next_bidder_with(|lacking| match lacking {
+            Lacking::Range(protocol) => !short.contains(lacking) && ports.free(*protocol) > 0,
+            Lacking::Port(port) => !short.contains(lacking) && !ports.is_held(*port),
+        });
+        let Some(instance) = next else {
+            break None;
+        };
+        if let Some(lacking) = lacking(state, &instance) {
+            short.insert(lacking);
+            wait_for_port(state, turn, &instance, lacking);
+        } else if may_bid_more(state) {
+            bid(state, turn, &instance);
+        } else {
+            break Some(instance);
+        }
+    };
+    let gives_way = next
+        .and_then(|next| state.services.get(&next))
+        .and_then(|next| {
+            let bids = next.history.bids_in_vain;
+            let mut open = state.services.open_bids();
+            open.find(|(_, instance)| may_give_way(state, instance, bids))
+        });
+    match gives_way.map(|(until, _)| until) {
+        Some(at) if state.deadlines.get(&Deadline::Bids) == Some(at) => {}
+        Some(at) => state.deadlines.set(Deadline::Bids, at),
+        None => state.deadlines.clear(&Deadline::Bids),
+    }
+}
+
+/// Whether an open bid makes room for a need that was bid for so often in vain: given up, it would
+/// have been in vain at least as often.
+fn may_give_way(state: &State, instance: &InstanceName, bids_in_vain: u32) -> bool {
+    let service = state.services.get(instance);
+    service.is_some_and(|service| service.history.bids_in_vain.saturating_add(1) >= bids_in_vain)
+}
+
+/// The patience with the bid that has waited longest is over.
+pub(crate) fn patience_over(state: &mut State, turn: &mut Turn) {
+    let Some(next) = state.services.next_bidder() else {
+        return;
+    };
+    let bids = state
+        .services
+        .get(&next)
+        .map_or(0, |next| next.history.bids_in_vain);
+    let late: Vec<InstanceName> = state
+        .services
+        .open_bids()
+        .take_while(|(until, _)| *until <= turn.at)
+        .filter(|(_, instance)| may_give_way(state, instance, bids))
+        .take(state.services.bidders())
+        .map(|(_, instance)| instance.clone())
+        .collect();
+    for instance in late {
+        abandon(state, turn, &instance);
+        in_vain(state, &instance);
+        child::rest(state, turn, &instance);
+    }
+}
+
+/// What no port would be left for, were the service started after all those that are bid for.
+pub(crate) fn lacking(state: &State, instance: &InstanceName) -> Option<Lacking> {
+    let service = state.services.get(instance)?;
+    let mut promised = Promised::default();
+    for before in state.services.with_a_bid() {
+        promised.add(state, before);
+    }
+    let before = promised.exactly.clone();
+    promised.add(state, service);
+    let prescribed = service.need.ports.given();
+    let mut taken = prescribed.filter(|port| before.contains(port) || state.ports.is_held(*port));
+    if let Some(port) = taken.next() {
+        return Some(Lacking::Port(port));
+    }
+    let takes = from_ranges(state, service);
+    Protocol::ALL
+        .into_iter()
+        .filter(|protocol| *takes.get(*protocol))
+        .find(|protocol| promised.of_range(state, *protocol) > state.ports.free(*protocol))
+        .map(Lacking::Range)
+}
+
+/// Ports that needs will take when they are started.
+#[derive(Default)]
+struct Promised {
+    exactly: Vec<Port>,
+    of_ranges: PerProtocol<usize>,
+}
+
+impl Promised {
+    fn add(&mut self, state: &State, service: &Service) {
+        self.exactly.extend(service.need.ports.given());
+        for (protocol, takes) in from_ranges(state, service).iter() {
+            *self.of_ranges.get_mut(protocol) += usize::from(*takes);
+        }
+    }
+
+    /// How many ports of a range will be taken: where ranges overlap, all that are taken from those.
+    fn of_range(&self, state: &State, protocol: Protocol) -> usize {
+        let (first, end) = state.ports.range(protocol);
+        let any = self.of_ranges.iter().filter(|(other, _)| {
+            let (other_first, other_end) = state.ports.range(*other);
+            other_first < end && first < other_end
+        });
+        let exactly = self.exactly.iter().filter(|port| {
+            (first..end).contains(&u32::from(port.0)) && !state.ports.is_held(**port)
+        });
+        any.map(|(_, count)| count).sum::<usize>() + exactly.count()
+    }
+}
+
+/// The protocols for which a child of the service gets a port of the range.
+pub(crate) fn from_ranges(state: &State, service: &Service) -> PerProtocol<bool> {
+    let launcher = state.settings.launcher(&service.need.module);
+    let mut takes = launcher.map_or_else(PerProtocol::default, |launcher| launcher.takes);
+    for (protocol, prescribed) in service.need.ports.iter() {
+        *takes.get_mut(protocol) &= prescribed.is_none();
+    }
+    takes
+}
+
+/// A service has no port: it waits for one, without a bid.
+pub(crate) fn wait_for_port(
+    state: &mut State,
+    turn: &Turn,
+    instance: &InstanceName,
+    lacking: Lacking,
+) {
+    let queued = place(state, turn, instance);
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.activity = Activity::Waiting(Wait::Ports { queued, lacking });
+        });
+}
+
+/// The place of a service among those that were bid for as often. Each master has an order of its
+/// own, so that several do not all bid for the same needs.
+pub(crate) fn place(state: &State, turn: &Turn, instance: &InstanceName) -> u64 {
+    match &state.master {
+        Some(master) if state.settings.bids_with_care() => {
+            rank(master.journal.as_str(), instance.as_str())
+        }
+        Some(_) | None => turn.sequence,
+    }
+}
+
+/// A number for each pair of texts, spread evenly: FNV-1a, and the last step of MurmurHash3, with
+/// which its upper half depends on every letter. It is recorded in no event, but decides the same
+/// in every replay: it must stay as it is.
+fn rank(master: &str, instance: &str) -> u64 {
+    let letters = master.bytes().chain([0]).chain(instance.bytes());
+    let mut hash = letters.fold(0xcbf2_9ce4_8422_2325_u64, |hash, letter| {
+        (hash ^ u64::from(letter)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^= hash >> 33;
+    hash = hash.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    // 32 bits do: names decide between equals.
+    hash >> 32
+}
+
 /// Gives an open bid up.
 pub(crate) fn abandon(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     let Some(service) = state.services.get(instance) else {
@@ -361,7 +604,7 @@ pub(crate) fn record(state: &State, service: &Service, process: &Process) -> Ser
 pub(crate) fn served(
     state: &State,
     service: &Service,
-    ports: &PerProtocol<Port>,
+    ports: &PerProtocol<Option<Port>>,
 ) -> PerProtocol<Option<Port>> {
     // A launcher that was taken out of the configuration while its child runs: as if it served all.
     let serves = state.settings.launcher(&service.need.module).map_or(
@@ -373,8 +616,8 @@ pub(crate) fn served(
         |launcher| launcher.serves,
     );
     PerProtocol {
-        tcp: serves.tcp.then_some(ports.tcp),
-        http: serves.http.then_some(ports.http),
-        ws: serves.ws.then_some(ports.ws),
+        tcp: ports.tcp.filter(|_| serves.tcp),
+        http: ports.http.filter(|_| serves.http),
+        ws: ports.ws.filter(|_| serves.ws),
     }
 }

@@ -36,7 +36,8 @@ fn postpone(service: &mut Service, by: u64) {
     }
     match &mut service.claim {
         Claim::Held { respond_at, .. } => respond_at.iter_mut().for_each(later),
+        Claim::Bidding { patient_until, .. } => later(patient_until),
         Claim::Paused { until } => later(until),
-        Claim::None | Claim::Bidding { .. } | Claim::Responding { .. } | Claim::Approved => {}
+        Claim::None | Claim::Responding { .. } | Claim::Approved => {}
     }
 }

@@ -70,8 +70,8 @@ pub(crate) fn exited(
         return;
     };
     let until = turn.at.plus(state.settings.port_cooldown);
-    for (_, port) in ports.iter() {
-        state.ports.block(*port, until, &mut state.deadlines);
+    for port in ports.given() {
+        state.ports.block(port, until, &mut state.deadlines);
     }
     claim::abandon(state, turn, &instance);
     let failure = Failure::Ended(outcome.clone());
@@ -174,8 +174,8 @@ pub(crate) fn stop(
     }
     match activity {
         Activity::Probing { ports, .. } => {
-            for (_, port) in ports.iter() {
-                state.ports.give_back(*port);
+            for port in ports.given() {
+                state.ports.give_back(port);
             }
             rest(state, turn, instance);
         }
@@ -337,14 +337,18 @@ pub(crate) fn back_off(
     approved: bool,
 ) {
     let policy = state.settings.restart;
-    let port_retry = state.settings.port_retry;
+    let outside = state
+        .services
+        .get(instance)
+        .map(|service| claim::pause_after_failure(state, service))
+        .unwrap_or_default();
     let (at, entropy) = (turn.at, turn.entropy);
     let pause = state
         .services
         .change(instance, &mut state.deadlines, |service| {
             service.history.last_failure = Some((at, failure.clone()));
             let decision = if failure.is_outside() {
-                Decision::After(port_retry)
+                Decision::After(outside)
             } else {
                 service.history.failures = service.history.failures.saturating_add(1);
                 policy.decide(service.history.failures, approved, entropy)

@@ -188,6 +188,7 @@ pub(crate) fn lose_claims(state: &mut State, turn: &mut Turn) {
             .change(&instance, &mut state.deadlines, |service| {
                 service.claim = Claim::None;
                 service.wanted = false;
+                service.history.bids_in_vain = 0;
             });
         needs::reconsider(state, turn, &instance);
     }

@@ -166,6 +166,7 @@ fn gone(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
         .services
         .change(instance, &mut state.deadlines, |service| {
             service.wanted = false;
+            service.history.bids_in_vain = 0;
             (service.claim.clone(), service.activity.clone())
         });
     let Some((claim, activity)) = known else {
@@ -235,7 +236,7 @@ pub(crate) fn reconsider(state: &mut State, turn: &mut Turn, instance: &Instance
     let next = match waits_for(state, service) {
         Ok(Wait::Bid { .. }) if matches!(present, Wait::Bid { .. }) => return,
         Ok(Wait::Bid { .. }) => Activity::Waiting(Wait::Bid {
-            queued: turn.sequence,
+            queued: claim::place(state, turn, instance),
         }),
         Ok(Wait::Asked { .. }) if matches!(present, Wait::Asked { .. }) => return,
         Ok(Wait::Asked { .. }) => {

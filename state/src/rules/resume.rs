@@ -32,6 +32,7 @@ pub(crate) fn resume(state: &mut State, turn: &mut Turn, mut found: Survivors) {
         }
     }
     found.end_strays(turn);
+    boot::await_free_ports(state, turn);
     // All was done, and the program was killed on its way out.
     if state.shutdown == Shutdown::Done {
         turn.effect(Effect::Exit);
@@ -141,13 +142,13 @@ fn probe(
     turn: &mut Turn,
     instance: &InstanceName,
     incarnation: Incarnation,
-    ports: PerProtocol<Port>,
+    ports: PerProtocol<Option<Port>>,
 ) {
     state
         .services
         .change(instance, &mut state.deadlines, |service| {
             service.activity = Activity::Probing { incarnation, ports };
         });
-    let ports = ports.iter().map(|(_, port)| *port).collect();
+    let ports = ports.given().collect();
     turn.effect(ChildEffect::ProbePorts { incarnation, ports });
 }

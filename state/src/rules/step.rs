@@ -92,8 +92,17 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         } => {
             lan::down_acknowledged(state, turn, connection, &instance);
         }
-        Event::PortsProbed { incarnation, taken } => {
-            child::probed(state, turn, incarnation, &taken);
+        Event::PortsProbed {
+            incarnation,
+            taken,
+            holders,
+        } => {
+            child::probed(state, turn, incarnation, &taken, &holders);
+        }
+        Event::PortsFreed { ports } => {
+            for port in ports {
+                state.ports.left(port);
+            }
         }
         Event::ChildSpawned {
             incarnation,
@@ -167,6 +176,7 @@ fn deadlines(state: &mut State, turn: &mut Turn) {
                 needs::deadline(state, turn, &instance);
             }
             Deadline::PortUsable(port) => state.ports.unblock(port),
+            Deadline::Bids => claim::patience_over(state, turn),
             Deadline::Request(request) => requests::deadline(state, turn, request),
             Deadline::Drain => shutdown::finish(state, turn),
         }
@@ -181,6 +191,9 @@ fn fill_places(state: &mut State, turn: &mut Turn) {
             break;
         };
         child::start(state, turn, &instance);
+    }
+    if state.settings.bids_with_care() {
+        return claim::fill_bids(state, turn);
     }
     while state.services.bidding() + state.services.starters() < state.settings.bids_at_once {
         let Some(instance) = state.services.next_bidder() else {

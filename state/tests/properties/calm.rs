@@ -16,7 +16,10 @@ impl World {
     fn do_all(&mut self) -> bool {
         let mut did_something = false;
         while !self.has_exited()
-            && (self.perform_lan(Mood::Fair) || self.perform_machine(0, true) || self.hear(0, 0))
+            && (self.perform_lan(Mood::Fair)
+                || self.perform_machine(0, true)
+                || self.hear(0, 0)
+                || self.tell_freed())
         {
             did_something = true;
         }
@@ -29,7 +32,7 @@ impl World {
             self.run_until_exit();
             self.start_again();
         }
-        self.machine.foreign.clear();
+        self.free_ports();
         let changed = self.lan_manager.prescribe_nothing();
         self.tell_from_lan(changed);
         if self.was_told_twice {

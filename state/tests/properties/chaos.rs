@@ -180,7 +180,7 @@ impl World {
             Move::PortIsTaken { offset } => {
                 self.machine.foreign.insert(Port(15_000 + offset));
             }
-            Move::PortsAreFreed => self.machine.foreign.clear(),
+            Move::PortsAreFreed => self.free_ports(),
             Move::Crash {
                 forks,
                 deaths,
@@ -274,9 +274,13 @@ pub(crate) fn roomy() -> Settings {
         ..Settings::default()
     };
     for module in ["sample:clock", "exec:web"] {
-        settings
-            .launchers
-            .insert(ModuleName::from(module), Launcher { serves });
+        settings.launchers.insert(
+            ModuleName::from(module),
+            Launcher {
+                serves,
+                takes: serves,
+            },
+        );
     }
     settings
 }

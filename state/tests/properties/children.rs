@@ -13,6 +13,8 @@ pub(crate) struct Machine {
     pub(crate) children: BTreeMap<Pid, Child>,
     /// Ports that programs of other people hold.
     pub(crate) foreign: BTreeSet<Port>,
+    /// Those of which the master is to be told when they are free.
+    pub(crate) awaited: BTreeSet<Port>,
     next_pid: u32,
 }
 
@@ -21,7 +23,7 @@ pub(crate) struct Child {
     pub(crate) incarnation: Incarnation,
     pub(crate) identity: Identity,
     pub(crate) instance: InstanceName,
-    pub(crate) ports: PerProtocol<Port>,
+    pub(crate) ports: PerProtocol<Option<Port>>,
     pub(crate) alive: bool,
     /// Its ports answer.
     pub(crate) serves: bool,
@@ -35,6 +37,7 @@ impl Machine {
             boot: BootId::from("boot-1"),
             children: BTreeMap::new(),
             foreign: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             next_pid: 100,
         }
     }
@@ -46,8 +49,8 @@ impl Machine {
                 other.instance, order.need.instance,
                 "two processes for one instance"
             );
-            for (_, port) in order.ports.iter() {
-                let shared = other.ports.iter().any(|(_, used)| used == port);
+            for port in order.ports.given() {
+                let shared = other.ports.given().any(|used| used == port);
                 assert!(!shared, "two children on port {port}");
             }
         }
@@ -114,17 +117,23 @@ impl Machine {
         self.boot = BootId::from(format!("boot-{}", self.next_pid));
     }
 
+    /// The awaited ports that can be bound: they are told once.
+    pub(crate) fn freed(&mut self) -> Vec<Port> {
+        let awaited: Vec<Port> = self.awaited.iter().copied().collect();
+        let taken = self.taken(&awaited);
+        let freed: Vec<Port> = awaited
+            .into_iter()
+            .filter(|port| !taken.contains(port))
+            .collect();
+        self.awaited.retain(|port| taken.contains(port));
+        freed
+    }
+
     /// Which of these ports cannot be bound.
     pub(crate) fn taken(&self, ports: &[Port]) -> Vec<Port> {
         let used: BTreeSet<Port> = self
             .living()
-            .flat_map(|child| {
-                child
-                    .ports
-                    .iter()
-                    .map(|(_, port)| *port)
-                    .collect::<Vec<_>>()
-            })
+            .flat_map(|child| child.ports.given().collect::<Vec<_>>())
             .chain(self.foreign.iter().copied())
             .collect();
         ports

@@ -181,8 +181,16 @@ impl World {
         match self.to_machine.remove(index) {
             ChildEffect::ProbePorts { incarnation, ports } => {
                 let taken = self.machine.taken(&ports);
-                self.tell(incarnation, Event::PortsProbed { incarnation, taken });
+                self.tell(
+                    incarnation,
+                    Event::PortsProbed {
+                        incarnation,
+                        taken,
+                        holders: Vec::new(),
+                    },
+                );
             }
+            ChildEffect::AwaitFree { ports } => self.machine.awaited.extend(ports),
             ChildEffect::Spawn(order) if luck => {
                 let incarnation = order.incarnation;
                 let identity = self.machine.fork(&order);
@@ -430,6 +438,7 @@ impl World {
         assert_eq!(replayed, self.state, "a replay gives the live state");
         self.state = replayed;
         self.exited = false;
+        self.machine.awaited.clear();
         let ended = ended.into_iter();
         let event = Event::MasterStarted {
             journal: JournalId::from("journal"),
@@ -449,6 +458,22 @@ impl World {
         if let Some(before) = before {
             promises::the_connection_did_not_notice(&before, &self.state);
         }
+    }
+
+    /// Other people's programs end.
+    pub(crate) fn free_ports(&mut self) {
+        self.machine.foreign.clear();
+        self.tell_freed();
+    }
+
+    /// The master is told of the ports that it awaits. False where none is free.
+    pub(crate) fn tell_freed(&mut self) -> bool {
+        let ports = self.machine.freed();
+        let any = !ports.is_empty();
+        if any {
+            self.happen(Event::PortsFreed { ports }, 0);
+        }
+        any
     }
 
     pub(crate) fn restart(&mut self, instance: InstanceName) {

@@ -18,13 +18,23 @@ fn a_need_is_satisfied_from_an_empty_journal_on() {
 #[test]
 fn a_bid_that_comes_to_nothing_is_made_again_after_a_pause() {
     let mut story =
-        Story::about("A bid is rejected, then fails; each time a pause, the second one longer.");
+        Story::about("A bid fails, and fails again: each time a pause, the second one longer.");
     story
         .appears("Time")
-        .bid_is("Time", BidAnswer::Rejected)
+        .bid_is("Time", BidAnswer::Failed(Arc::from("timeout")))
         .wakes();
     story.bid_is("Time", BidAnswer::Failed(Arc::from("timeout")));
     story.wakes().end("bid_fails");
+}
+
+#[test]
+fn a_bid_that_is_turned_down_is_not_made_again_before_the_need_is_listed_anew() {
+    let mut story = Story::about(
+        "The LanManager turns a bid down: it would do so again, so nothing is due until it speaks of the need again.",
+    );
+    story.appears("Time").bid_is("Time", BidAnswer::Rejected);
+    story.reason("Time").is_at_rest();
+    story.appears("Time").end("bid_rejected");
 }
 
 #[test]

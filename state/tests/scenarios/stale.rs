@@ -85,6 +85,7 @@ fn an_old_attempt_says_nothing_and_an_unknown_child_is_killed() {
     story.happens(Event::PortsProbed {
         incarnation: OLD,
         taken: Vec::new(),
+        holders: Vec::new(),
     });
     story.happens(Event::ChildNotSpawned {
         incarnation: OLD,

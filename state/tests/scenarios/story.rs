@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
-    RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
+    BidAnswer, BootId, Claim, Connection, Ended, Event, Identity, Incarnation, InstanceName,
+    JournalId, Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
+    Recorded, RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
 };
 use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;
@@ -151,6 +151,12 @@ impl Story {
         let (at, _) = self.state.next_deadline().expect("there is a deadline");
         self.now = self.now.max(at.0);
         self.happens(Event::DeadlineReached)
+    }
+
+    /// Nothing is due, whatever time passes.
+    pub(crate) fn is_at_rest(&mut self) -> &mut Self {
+        assert_eq!(self.state.next_deadline(), None);
+        self.note("nothing is due")
     }
 
     /// So much time passes, with all deadlines in it.
@@ -310,6 +316,11 @@ impl Story {
         bid.expect("there is an open bid")
     }
 
+    pub(crate) fn has_bid(&self, name: &str) -> bool {
+        let service = self.state.services.get(&InstanceName::from(name));
+        service.is_some_and(|service| matches!(service.claim, Claim::Bidding { .. }))
+    }
+
     pub(crate) fn bid_is(&mut self, name: &str, answer: BidAnswer) -> &mut Self {
         let bid = self.bid(name);
         self.happens(Event::BidAnswered {
@@ -358,10 +369,27 @@ impl Story {
         self.ports_are_taken(name, &[])
     }
 
+    pub(crate) fn ports_are_freed(&mut self, ports: &[u16]) -> &mut Self {
+        let ports = ports.iter().copied().map(Port).collect();
+        self.happens(Event::PortsFreed { ports })
+    }
+
+    /// The words of `status` for a service.
+    pub(crate) fn reason(&mut self, name: &str) -> &mut Self {
+        let status = self.state.status_of(&InstanceName::from(name));
+        let status = status.expect("the service is known");
+        let reason = status.reason.unwrap_or_default();
+        self.note(&format!("status of {name}: {}, {reason}", status.state))
+    }
+
     pub(crate) fn ports_are_taken(&mut self, name: &str, taken: &[u16]) -> &mut Self {
         let incarnation = self.attempt(name);
         let taken = taken.iter().copied().map(Port).collect();
-        self.happens(Event::PortsProbed { incarnation, taken })
+        self.happens(Event::PortsProbed {
+            incarnation,
+            taken,
+            holders: Vec::new(),
+        })
     }
 
     pub(crate) fn spawned(&mut self, name: &str) -> &mut Self {
@@ -491,6 +519,11 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             tcp: !http_only,
             http: true,
             ws: !http_only,
+        },
+        takes: PerProtocol {
+            tcp: true,
+            http: true,
+            ws: true,
         },
     }
 }

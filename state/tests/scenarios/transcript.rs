@@ -100,9 +100,12 @@ fn event(event: &Event) -> String {
         Event::ServiceDownAcknowledged { instance, .. } => {
             format!("LanManager has heard that {instance} is down")
         }
-        Event::PortsProbed { incarnation, taken } => {
+        Event::PortsProbed {
+            incarnation, taken, ..
+        } => {
             format!("ports of {incarnation} probed; taken: {}", list(taken))
         }
+        Event::PortsFreed { ports } => format!("ports are free again: {}", list(ports)),
         Event::ChildSpawned {
             incarnation,
             identity,
@@ -218,11 +221,12 @@ fn child_effect(effect: &ChildEffect) -> String {
         ChildEffect::ProbePorts { incarnation, ports } => {
             format!("probe for {incarnation} the ports {}", list(ports))
         }
+        ChildEffect::AwaitFree { ports } => format!("await that {} are free", list(ports)),
         ChildEffect::Spawn(order) => format!(
             "spawn {} for {} on {}",
             order.incarnation,
             order.need.instance,
-            ports(&order.ports)
+            optional_ports(&order.ports)
         ),
         ChildEffect::Adopt {
             incarnation,
@@ -270,10 +274,6 @@ fn record(record: &ServiceRecord) -> String {
         optional_ports(&record.ports),
         option(record.address.as_deref())
     )
-}
-
-fn ports(ports: &PerProtocol<Port>) -> String {
-    format!("{}/{}/{}", ports.tcp, ports.http, ports.ws)
 }
 
 fn optional_ports(ports: &PerProtocol<Option<Port>>) -> String {

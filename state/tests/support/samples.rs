@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
-    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
+    BidAnswer, BootId, Connection, Ended, Event, Holder, Identity, Incarnation, InstanceName,
+    JournalId, LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid,
+    Port, RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,9 +24,13 @@ pub(crate) fn first() -> Event {
         ws: false,
     };
     let mut settings = Settings::default();
-    settings
-        .launchers
-        .insert(ModuleName::from("exec:web"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("exec:web"),
+        Launcher {
+            serves,
+            takes: serves,
+        },
+    );
     Event::SettingsLoaded { settings }
 }
 
@@ -79,6 +83,18 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::ServiceDownAcknowledged { .. } => Event::PortsProbed {
             incarnation: BID,
             taken: vec![Port(15_000), Port(17_000)],
+            holders: Vec::new(),
+        },
+        Event::PortsProbed { holders, .. } if holders.is_empty() => Event::PortsProbed {
+            incarnation: BID,
+            taken: vec![Port(15_000)],
+            holders: vec![(
+                Port(15_000),
+                Holder {
+                    pid: Pid(4_711),
+                    name: Arc::from("nginx"),
+                },
+            )],
         },
         Event::PortsProbed { .. } => Event::ChildSpawned {
             incarnation: BID,
@@ -154,7 +170,10 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => install_ended(Some("E404")),
         Event::InstallEnded {
             complaint: Some(_), ..
-        } => return None,
+        } => Event::PortsFreed {
+            ports: vec![Port(15_000), Port(17_000)],
+        },
+        Event::PortsFreed { .. } => return None,
     })
 }
 

@@ -205,7 +205,7 @@ fn next(state: &State, instance: &InstanceName, turn: u64) -> Option<Event> {
             instance: instance.clone(),
         });
     }
-    if let Claim::Bidding { bid } = service.claim {
+    if let Claim::Bidding { bid, .. } = service.claim {
         let answer = BidAnswer::Challenged;
         return Some(Event::BidAnswered {
             instance: instance.clone(),
@@ -225,6 +225,7 @@ fn next(state: &State, instance: &InstanceName, turn: u64) -> Option<Event> {
         Activity::Probing { incarnation, .. } => Some(Event::PortsProbed {
             incarnation: *incarnation,
             taken: Vec::new(),
+            holders: Vec::new(),
         }),
         Activity::Spawning { incarnation, .. } => {
             let pid = Pid(u32::try_from(turn % 4_000_000).unwrap() + 100);
@@ -263,9 +264,13 @@ fn settings() -> Settings {
         http: true,
         ws: true,
     };
-    settings
-        .launchers
-        .insert(ModuleName::from("sample:clock"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("sample:clock"),
+        Launcher {
+            serves,
+            takes: serves,
+        },
+    );
     settings
 }
 

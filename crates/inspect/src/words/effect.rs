@@ -22,6 +22,12 @@ fn child_effect(state: &State, effect: &ChildEffect) -> String {
             list(ports),
             owner(state, *incarnation)
         ),
+        ChildEffect::AwaitFree { ports } => {
+            format!(
+                "watch for the other programs on port {} to leave",
+                list(ports)
+            )
+        }
         ChildEffect::Spawn(order) => format!(
             "start {} ({}) on {}",
             order.need.instance,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
-    State, StopSource, Survivor,
+    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Port, Recorded, ResponseAnswer,
+    Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -55,14 +55,33 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         Event::ServiceDownAcknowledged { instance, .. } => {
             format!("the LanManager has heard that {instance} is down")
         }
-        Event::PortsProbed { incarnation, taken } if taken.is_empty() => {
+        Event::PortsProbed {
+            incarnation, taken, ..
+        } if taken.is_empty() => {
             format!("the ports for {} are free", owner(state, *incarnation))
         }
-        Event::PortsProbed { incarnation, taken } => format!(
-            "somebody else holds port {}, meant for {}",
-            list(taken),
-            owner(state, *incarnation)
-        ),
+        Event::PortsProbed {
+            incarnation,
+            taken,
+            holders,
+        } => {
+            let who = |port: &Port| {
+                let holder = holders.iter().find(|(held, _)| held == port);
+                let holder = holder.map(|(_, holder)| holder);
+                holder.map_or_else(
+                    || port.to_string(),
+                    |who| format!("{port} (process {}, {})", who.pid, who.name),
+                )
+            };
+            format!(
+                "somebody else holds port {}, meant for {}",
+                list(taken.iter().map(who)),
+                owner(state, *incarnation)
+            )
+        }
+        Event::PortsFreed { ports } => {
+            format!("port {} is free again: the other program left", list(ports))
+        }
         Event::ChildSpawned { .. }
         | Event::ChildNotSpawned { .. }
         | Event::ChildReady { .. }
@@ -145,6 +164,7 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::ResponseAnswered { .. }
         | Event::ServiceDownAcknowledged { .. }
         | Event::PortsProbed { .. }
+        | Event::PortsFreed { .. }
         | Event::InstallEnded { .. }
         | Event::ModuleEngaged { .. }
         | Event::StopRequested { .. }
@@ -252,6 +272,7 @@ fn deadline(state: &State, recorded: &Recorded) -> String {
             Deadline::Dial => "to dial the LanManager".to_owned(),
             Deadline::Service(instance) => super::state::due(state, instance),
             Deadline::PortUsable(port) => format!("port {port} may be used again"),
+            Deadline::Bids => "bids that only wait make room for other needs".to_owned(),
             Deadline::Request(_) => "a call has waited long enough".to_owned(),
             Deadline::Drain => "the good-bye has taken long enough".to_owned(),
         })

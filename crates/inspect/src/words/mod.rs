@@ -66,8 +66,10 @@ fn owner(state: &State, incarnation: Incarnation) -> String {
     }
 }
 
-fn ports(ports: &PerProtocol<Port>) -> String {
-    format!("tcp {}, http {}, ws {}", ports.tcp, ports.http, ports.ws)
+fn ports(ports: &PerProtocol<Option<Port>>) -> String {
+    let each = ports.iter();
+    let each = each.filter_map(|(protocol, port)| port.map(|port| format!("{protocol} {port}")));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// `a`, `a and b`, `a, b and c`; past a number that can be read at once, how many more.

@@ -22,6 +22,7 @@
 //! | `mark`, `is_marked` | the number that a process was marked with at its start, kept until it is reaped; whether it is the marked one or a descendant | `None` |
 //! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
 //! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
+//! | `holders` | the processes that listen on some ports, and their names | none |
 //! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |
 //! | `peek_offset`, `set_peek_offset` | how many bytes of a socket were peeked and not read; survives the process | unsupported: a killed engine loses its connections |
 //! | `peer` | user and process at the other end of a local socket, from the kernel | unsupported: every peer is refused |

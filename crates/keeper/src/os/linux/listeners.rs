@@ -28,6 +28,33 @@ pub fn foreign_listener(leader: u32, ports: &[u16]) -> Option<u16> {
     is_foreign(&own)
 }
 
+/// The processes that listen on some ports, one for each, with their names; without those that
+/// belong to another user.
+#[must_use]
+pub fn holders(ports: &[u16]) -> Vec<(u16, u32, String)> {
+    let mut found = Vec::new();
+    if ports.is_empty() {
+        return found;
+    }
+    let mut listeners = listeners(ports);
+    // Only asked for where a port is taken: all processes are looked through.
+    for pid in processes().into_iter().flatten() {
+        if listeners.is_empty() {
+            break;
+        }
+        let sockets = sockets_of(pid);
+        listeners.retain(|(port, inode)| {
+            let holds = sockets.contains(inode);
+            if holds {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                found.push((*port, pid, name.trim_end().to_owned()));
+            }
+            !holds
+        });
+    }
+    found
+}
+
 /// The listening sockets on some ports, by their inodes.
 fn listeners(ports: &[u16]) -> Vec<(u16, u64)> {
     let texts = LISTS
