@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::stops::Stops;
+use super::stops::{Stops, interrupt_source};
 use super::{Place, Running};
 use crate::local::sockets::Listener;
 use crate::sessions::{self, DescriptorStore, Inherited};
@@ -14,6 +14,7 @@ use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
 use allexmaster_sessions::ConnectionName;
+use allexmaster_state::StopSource;
 
 #[derive(Debug)]
 pub(super) struct KeeperConnection {
@@ -59,12 +60,12 @@ impl KeeperConnection {
                 // The task that watches the child sees its end.
                 FromKeeper::Exited(_) => {}
                 FromKeeper::Signal(signal) => {
-                    let name = match signal {
-                        StopSignal::Terminate => "SIGTERM",
-                        StopSignal::Interrupt => "SIGINT",
-                        StopSignal::HangUp => "SIGHUP",
+                    let (name, source) = match signal {
+                        StopSignal::Terminate => ("SIGTERM", StopSource::Signal),
+                        StopSignal::Interrupt => ("SIGINT", interrupt_source()),
+                        StopSignal::HangUp => ("SIGHUP", StopSource::Signal),
                     };
-                    running.stops.signal(name).await;
+                    running.stops.signal(name, source).await;
                 }
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");

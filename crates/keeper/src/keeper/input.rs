@@ -16,7 +16,7 @@ use super::message::{MAX_MESSAGE, Message};
 use super::name::DescriptorName;
 use super::{
     FIRST_PAUSE, Keeper, LONGEST_PAUSE, MAX_DESCRIPTORS_PER_MESSAGE, MAX_MESSAGES_PER_TURN,
-    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SIGNAL_EXIT_CODE,
+    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SAME_STOP, SIGNAL_EXIT_CODE,
 };
 use crate::os;
 
@@ -86,14 +86,15 @@ impl Keeper {
         }
     }
 
-    /// Passes a stop signal on. While no engine is ready to handle it, the second one ends engine and
-    /// keeper at once.
+    /// Passes a stop signal on. While no engine is ready to handle it, one that comes [`SAME_STOP`] after
+    /// the first ends engine and keeper at once.
     fn stop(&mut self, signal: Signal) -> Option<u8> {
         let ready = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.ready.is_some());
-        if !ready && !self.pending_stops.is_empty() {
+        let first = *self.first_stop.get_or_insert_with(Instant::now);
+        if !ready && first.elapsed() >= SAME_STOP {
             if let Some(engine) = &self.engine {
                 // It is our child and not reaped: no other process has its number.
                 let _ = kill_process(engine.pid, Signal::KILL);
@@ -171,6 +172,7 @@ impl Keeper {
         if message.stopping {
             engine.stopping = true;
             self.pending_stops.clear();
+            self.first_stop = None;
         }
         if let Some(child) = message.reap.filter(|child| *child != engine.pid) {
             // If it is no zombie of ours, there is nothing to do.

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             life::stop_signals_are_told_and_do_not_end_the_keeper,
             life::signals_without_a_meaning_do_not_end_the_keeper,
             life::a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one,
-            life::a_second_stop_signal_before_the_engine_is_ready_ends_both,
+            life::a_stop_signal_a_second_after_the_first_ends_both_before_the_engine_is_ready,
             life::an_engine_that_is_silent_for_too_long_is_killed_and_started_again,
             life::an_engine_that_gives_signs_of_life_is_left_alone,
             life::an_engine_whose_keeper_was_killed_notices_and_goes_on,
