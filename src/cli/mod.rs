@@ -131,14 +131,19 @@ enum Sample {
 #[must_use]
 pub fn main(role: Option<Role>) -> ExitCode {
     allexmaster_keeper::os::use_one_arena();
-    let inheritance = match Inheritance::take() {
+    let cli = Cli::parse();
+    // A keeper needs what the service manager set for it.
+    let becomes_keeper = role.is_none() && cli.command.is_none();
+    let inheritance = match becomes_keeper
+        .then_some(Ok(None))
+        .unwrap_or_else(Inheritance::take)
+    {
         Ok(inheritance) => inheritance,
         Err(error) => {
             complain(&error.to_string());
             return ExitCode::from(exit_code::USAGE);
         }
     };
-    let cli = Cli::parse();
     let Cli {
         common,
         overrides,

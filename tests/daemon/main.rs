@@ -1,6 +1,10 @@
 //! The built program, run as a user runs it, against a real LanManager with real children.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
 
 mod bad_peers;
 mod clock;
@@ -11,6 +15,7 @@ mod engines;
 mod journal;
 mod lan_manager;
 mod needs;
+mod service_manager;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");
