@@ -1,10 +1,6 @@
 //! The built program, run as a user runs it, against a real LanManager with real children.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_peers;
 mod clock;
