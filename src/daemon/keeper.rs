@@ -10,6 +10,7 @@ use super::stops::{Stops, interrupt_source};
 use super::{Place, Running};
 use crate::local::sockets::Listener;
 use crate::sessions::{self, DescriptorStore, Inherited};
+use crate::status::totals;
 use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
@@ -47,9 +48,15 @@ impl KeeperConnection {
         let Self { link, mut messages } = self;
         let looks = running.stops.inbox.clone();
         warn_unsent(link.ready());
+        let (told, mut last) = (link.clone(), String::new());
         let proof = async move || {
             // After the end of the loop nothing is sent, and nothing needs to be.
-            let _ = looks.look(|_| ()).await;
+            if let Ok(totals) = looks.look(totals).await
+                && totals != last
+            {
+                warn_unsent(told.status(&totals));
+                last = totals;
+            }
         };
         let alive = tokio::spawn(link.keep_alive(proof));
         loop {

@@ -11,6 +11,7 @@ mod engines;
 mod journal;
 mod lan_manager;
 mod needs;
+mod service_manager;
 mod stopping;
 
 /// The built program.

@@ -103,6 +103,7 @@ impl Keeper {
                 .error(format_args!("stopped before the engine was ready"));
             return Some(exit_code_of(SIGNAL_EXIT_CODE + signal.as_raw()));
         }
+        self.service_manager.stopping();
         if self.pending_stops.len() < MAX_PENDING_STOPS {
             self.pending_stops.push(signal);
         }
@@ -159,18 +160,31 @@ impl Keeper {
         };
         let now = Instant::now();
         self.watchdog = message.watchdog.unwrap_or(self.watchdog);
-        if message.ready && engine.ready.is_none() {
-            engine.ready = Some(now);
+        if message.ready {
+            if engine.ready.is_none() {
+                engine.ready = Some(now);
+                self.program.confirm();
+            }
             self.ever_ready = true;
-            self.program.confirm();
+            self.service_manager.ready();
+        }
+        if message.reloading {
+            self.service_manager.reloading();
+        }
+        if let Some(status) = &message.status {
+            self.service_manager.status(status);
         }
         if engine.ready.is_some() && (message.ready || message.alive || message.watchdog.is_some())
         {
             // A time that cannot be represented never comes.
             engine.deadline = now.checked_add(self.watchdog);
         }
+        if message.alive {
+            self.service_manager.engine_works();
+        }
         if message.stopping {
             engine.stopping = true;
+            self.service_manager.stopping();
             self.pending_stops.clear();
             self.first_stop = None;
         }
@@ -261,6 +275,9 @@ impl Keeper {
             (None, None) => "ended".to_owned(),
         };
         let pid = engine.pid;
+        self.service_manager.status(&format!(
+            "the engine (process {pid}) {how}; it is started again"
+        ));
         self.log.warn(format_args!(
             "the engine (process {pid}) {how}; it is started again"
         ));

@@ -20,7 +20,7 @@
 //!   word `names`, and the first descriptor is a file in memory with the names of all the others,
 //!   separated by colons.
 //! - **From the engine, over the link** (in the words of sd_notify(3)): `READY=1`, `STOPPING=1`,
-//!   `WATCHDOG=1`, `FDSTORE=1` with `FDNAME=`, `FDSTOREREMOVE=1`, `BARRIER=1`; and of our own
+//!   `RELOADING=1`, `STATUS=`, `WATCHDOG=1`, `FDSTORE=1` with `FDNAME=`, `FDSTOREREMOVE=1`, `BARRIER=1`; and of our own
 //!   `X_ALLEX_ACCEPT=1` (with `FDSTORE=1`: the keeper accepts on this socket), `X_ALLEX_REAP=<pid>` (the
 //!   exit status of this child is in the journal) and `X_ALLEX_ENGINE=<path>` (the program to start
 //!   next time).
@@ -43,6 +43,10 @@
 //! their status in its journal. The keeper is also the subreaper of all that they start: an orphan
 //! becomes its child, and is reaped within a second of its end ([`os::is_marked`] tells the two apart).
 //!
+//! **The service manager** that started the keeper (systemd: `NOTIFY_SOCKET`) gets `READY=1`, `STATUS=`,
+//! `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1` and `EXTEND_TIMEOUT_USEC=` from it. Neither the engine nor a
+//! service inherits that address.
+//!
 //! Signals without a meaning for it (all but `TERM`, `INT`, `HUP` and `CHLD`: `USR1`, `QUIT`, `ALRM`, the
 //! real-time ones …) are ignored: they would end a process by default.
 
@@ -52,6 +56,7 @@ mod log;
 mod message;
 mod name;
 mod role;
+mod service_manager;
 mod store;
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -67,6 +72,7 @@ use engine_process::{EngineProcess, EngineProgram};
 use input::stop_text;
 use log::Log;
 use name::DescriptorName;
+use service_manager::ServiceManager;
 use store::DescriptorStore;
 
 pub(crate) use engine_process::{KEEPER_NAME, NAMES_NAME};
@@ -119,6 +125,7 @@ pub fn run() -> ExitCode {
 
 struct Keeper {
     log: Log,
+    service_manager: ServiceManager,
     signals: OwnedFd,
     store: DescriptorStore,
     program: EngineProgram,
@@ -151,6 +158,7 @@ impl Keeper {
         let max_open = os::raise_descriptor_limit();
         Ok(Self {
             log,
+            service_manager: ServiceManager::from_environment(),
             signals,
             store: DescriptorStore::new(max_open.unwrap_or(Some(0))),
             program: EngineProgram::from_environment(),
@@ -183,6 +191,7 @@ impl Keeper {
                 engine.flush();
             }
             self.reap_orphans();
+            self.service_manager.alive();
             if let Some(code) = self.check_engine() {
                 return Ok(code);
             }
@@ -217,7 +226,8 @@ impl Keeper {
             None => Some(self.start_at),
         };
         let due = due.into_iter().chain(self.accept_paused_until);
-        let due = due.chain(self.reap_orphans_at).min();
+        let due = due.chain(self.reap_orphans_at);
+        let due = due.chain(self.service_manager.due).min();
         // Whole milliseconds would turn the last one into a busy loop.
         let timeout = due.map(|due| Timespec::try_from(due.saturating_duration_since(now)));
         let timeout = timeout.and_then(Result::ok);
