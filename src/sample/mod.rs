@@ -14,7 +14,8 @@
 //! without any other runtime.
 //!
 //! Properties of the need (`propertyhash`) let it misbehave, for demonstrations and tests:
-//! `exitafter` (milliseconds) with `exitcode`, `deaf` (SIGTERM is ignored), `fork` (a further process
+//! `exitafter` (milliseconds) with `exitcode`, `deaf` (SIGTERM is ignored), `linger` (milliseconds
+//! that its end takes), `fork` (a further process
 //! in its group, which sleeps for so many seconds), `silent` (it listens on nothing).
 
 mod answer;
@@ -56,6 +57,8 @@ struct Settings {
     exit: Option<(Duration, u8)>,
     deaf: bool,
     silent: bool,
+    /// How long it takes to end after SIGTERM.
+    linger: Duration,
     /// How many seconds the further process sleeps.
     fork: Option<u64>,
 }
@@ -102,12 +105,14 @@ fn settings() -> Result<Settings, String> {
     let code = number("exitcode").and_then(|code| u8::try_from(code).ok());
     let exit = number("exitafter").map(|after| (Duration::from_millis(after), code.unwrap_or(0)));
     let (deaf, silent, fork) = (truth("deaf"), truth("silent"), number("fork"));
+    let linger = Duration::from_millis(number("linger").unwrap_or(0));
     Ok(Settings {
         descriptor,
         shown,
         exit,
         deaf,
         silent,
+        linger,
         fork,
     })
 }
@@ -130,7 +135,7 @@ async fn live(settings: Settings) -> Result<u8, String> {
         ];
         let places = places
             .iter()
-            .filter_map(|(scheme, port)| port.map(|port| format!("{scheme}{port}")));
+            .filter_map(|(scheme, port)| port.map(|port| format!("{scheme}{port}/")));
         let places: Vec<String> = places.collect();
         say(&format!(
             "{} serves {}",
@@ -141,6 +146,8 @@ async fn live(settings: Settings) -> Result<u8, String> {
     tokio::select! {
         () = terminated(&mut terminate, settings.deaf) => {
             say("ends: SIGTERM");
+            tokio::time::sleep(settings.linger).await;
+            say("has ended in order");
             Ok(0)
         }
         code = exit(settings.exit) => {

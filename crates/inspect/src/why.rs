@@ -330,6 +330,7 @@ impl Teller {
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
             | Event::PortsFreed { .. }
+            | Event::ServicesListed { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }

@@ -38,6 +38,9 @@ fn postpone(service: &mut Service, by: u64) {
         Claim::Held { respond_at, .. } => respond_at.iter_mut().for_each(later),
         Claim::Bidding { patient_until, .. } => later(patient_until),
         Claim::Paused { until } => later(until),
+        Claim::Superseded { until, .. } => until.iter_mut().for_each(later),
+        // The time of the LanManager went on meanwhile.
+        Claim::CutOff { .. } => {}
         Claim::None | Claim::Responding { .. } | Claim::Approved => {}
     }
 }
