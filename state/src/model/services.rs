@@ -21,9 +21,9 @@ pub struct Services {
     by_name: BTreeMap<InstanceName, Service>,
     by_incarnation: BTreeMap<Incarnation, InstanceName>,
     /// Those that were bid for least often come first.
-    bid_queue: BTreeSet<((u32, u64), InstanceName)>,
+    bid_queue: BTreeSet<(BidPlace, InstanceName)>,
     /// Those that wait for a port, by what they lack and in the order of the bid queue.
-    short: BTreeMap<Lacking, BTreeSet<((u32, u64), InstanceName)>>,
+    short: BTreeMap<Lacking, BTreeSet<(BidPlace, InstanceName)>>,
     /// The bids for needs without a child, by the end of their patience.
     open_bids: BTreeSet<(Timestamp, InstanceName)>,
     start_queue: BTreeSet<(u64, InstanceName)>,
@@ -33,12 +33,16 @@ pub struct Services {
     unreported: BTreeSet<InstanceName>,
 }
 
+/// Where a service stands among those that wait to be bid for: how often it was bid for in vain, and
+/// its place among those that were as often.
+type BidPlace = (u32, u64);
+
 /// What of a service shows in the indexes.
 #[derive(PartialEq, Eq, Default)]
 struct Footprint {
     incarnation: Option<Incarnation>,
-    bid_place: Option<(u32, u64)>,
-    short: Option<(Lacking, (u32, u64))>,
+    bid_place: Option<BidPlace>,
+    short: Option<(Lacking, BidPlace)>,
     open_bid: Option<Timestamp>,
     start_place: Option<u64>,
     bidding: bool,
