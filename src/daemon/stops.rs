@@ -72,7 +72,7 @@ pub(super) async fn stop_on_signals(mut stops: Stops) {
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        warn!("signals cannot be received; use `allexmaster stop`");
+        warn!("signals cannot be received; use `allexmaster shutdown`");
         return;
     };
     loop {

@@ -52,6 +52,8 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             // Those are events.
             LocalRequest::Stop
             | LocalRequest::Restart(_)
+            | LocalRequest::Hold(_)
+            | LocalRequest::Start(_)
             | LocalRequest::Kill(_)
             | LocalRequest::AddNeed(_)
             | LocalRequest::RemoveNeed(_)

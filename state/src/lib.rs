@@ -68,7 +68,7 @@ pub use effect::{
     ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
 };
 pub use event::{
-    BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer,
+    BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer, Sender,
     StopSource, Survivor,
 };
 pub use id::{
@@ -83,7 +83,9 @@ pub use ports::Ports;
 pub use rejection::{Rejection, Reply};
 pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
-pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
+pub use service::{
+    Activity, End, Failure, History, Hold, Next, Process, Service, StopReason, Wait,
+};
 pub use services::Services;
 pub use settings::{Launcher, Settings};
 pub use shutdown::Shutdown;
@@ -106,4 +108,5 @@ pub use step::step;
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
-pub const STEP_VERSION: u32 = 9;
+/// * 10: the last ends of children are part of the state.
+pub const STEP_VERSION: u32 = 10;

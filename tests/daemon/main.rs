@@ -11,6 +11,7 @@ mod engines;
 mod journal;
 mod lan_manager;
 mod needs;
+mod orders;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

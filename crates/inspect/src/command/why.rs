@@ -139,7 +139,8 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Running
-        | ServiceState::Stopping => {
+        | ServiceState::Stopping
+        | ServiceState::Held => {
             let mut text = words::service_line(status);
             if let Some(since) = &told.since {
                 text.push_str(&format!(
@@ -153,6 +154,12 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         }
     };
     text.push('.');
+    if status.state == ServiceState::Held {
+        text.push_str(&format!(
+            " `allexmaster start {}` starts it.",
+            status.instance
+        ));
+    }
     if status.restarts > 0 && status.state == ServiceState::Running {
         let times = if status.restarts == 1 {
             "once".to_owned()
@@ -246,7 +253,8 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Bidding
         | ServiceState::Starting
         | ServiceState::Checking
-        | ServiceState::Stopping => Tone::Waiting,
+        | ServiceState::Stopping
+        | ServiceState::Held => Tone::Waiting,
         ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }

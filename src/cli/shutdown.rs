@@ -1,4 +1,4 @@
-//! `allexmaster stop`.
+//! `allexmaster shutdown`.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Each child gets SIGTERM, and SIGKILL after its grace; the LanManager hears of each. The
 /// command returns when the master has gone.
 #[derive(Debug, Args)]
-pub(super) struct Stop {
+pub(super) struct Shutdown {
     /// Kill the children at once
     #[arg(long)]
     now: bool,
@@ -32,7 +32,7 @@ pub(super) struct Stop {
     json: bool,
 }
 
-impl Stop {
+impl Shutdown {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
         let mut answer = ask(common, method::STOP, Vec::new());
@@ -47,7 +47,7 @@ impl Stop {
         while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {
             if Instant::now() >= deadline {
                 complain(&format!(
-                    "the master is still stopping after {} s; `allexmaster stop --now` kills \
+                    "the master is still stopping after {} s; `allexmaster shutdown --now` kills \
                      what does not end",
                     self.timeout
                 ));
