@@ -2,12 +2,13 @@
 //!
 //! Fields are only ever added. Times are RFC 3339 in UTC with milliseconds.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use allexmaster_inspect::words;
 use allexmaster_journal::Outage;
 use allexmaster_state::{
-    End, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
+    End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -187,7 +188,7 @@ pub fn status(
 pub fn needs(state: &State) -> Vec<NeedDocument> {
     let wanted = state.services.iter().filter(|(_, service)| service.wanted);
     let addresses = wanted.map(|(instance, service)| (instance, service.need.address.as_deref()));
-    let addresses: std::collections::BTreeMap<_, _> = addresses.collect();
+    let addresses: BTreeMap<_, _> = addresses.collect();
     state
         .service_statuses()
         .filter_map(|status| {
@@ -276,6 +277,37 @@ fn end(end: &End) -> EndDocument {
         signal,
         event: end.event,
     }
+}
+
+/// How many services with trouble [`totals`] names.
+const MAX_NAMED: usize = 3;
+
+/// One line for people: `38 running, 1 backing-off (Bad)`.
+#[must_use]
+pub fn totals(state: &State) -> String {
+    let mut by_state: BTreeMap<ServiceState, Vec<InstanceName>> = BTreeMap::new();
+    for status in state.service_statuses() {
+        let of_state = by_state.entry(status.state).or_default();
+        of_state.push(status.instance);
+    }
+    if by_state.is_empty() {
+        return "no services".to_owned();
+    }
+    let parts = by_state.iter().map(|(state, instances)| {
+        let mut part = format!("{} {state}", instances.len());
+        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+            let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
+            let named: Vec<String> = named.collect();
+            let more = if instances.len() > MAX_NAMED {
+                ", …"
+            } else {
+                ""
+            };
+            part.push_str(&format!(" ({}{more})", named.join(", ")));
+        }
+        part
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The last millisecond that RFC 3339 has a form for, at the end of the year 9999.

@@ -174,8 +174,11 @@ fn the_status_has_its_documented_fields() {
         json!({ "state": "written", "since": null, "reason": null, "waiting": 0 })
     );
     let service = [
+        "heldby",
+        "heldsince",
         "httpport",
         "instancename",
+        "lastends",
         "modulename",
         "nexttry",
         "pid",

@@ -12,6 +12,8 @@ mod journal;
 mod lan_manager;
 mod needs;
 mod orders;
+mod service_manager;
+mod stopping;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

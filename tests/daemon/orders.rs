@@ -5,6 +5,7 @@ use std::process::Output;
 use allexmaster_testkit::lan::{Lan, need};
 use allexmaster_testkit::master::{Master, text};
 use allexmaster_testkit::processes::lives;
+use allexmaster_testkit::wait::wait_for;
 use serde_json::{Value, json};
 
 /// A master that runs these services.
@@ -16,6 +17,7 @@ fn running(names: &[&str]) -> (Lan, Master) {
     let lan = Lan::start(&needs);
     let mut master = Master::new(lan.port, json!({}));
     master.start();
+    wait_for("the master", || master.status());
     for name in names {
         master.wait_for(name, "running");
     }
@@ -119,9 +121,7 @@ fn an_order_without_a_name_or_for_an_unknown_one_changes_nothing() {
 
 #[test]
 fn scale_has_as_many_services_as_are_asked_for() {
-    let lan = Lan::start(&[]);
-    let mut master = Master::new(lan.port, json!({}));
-    master.start();
+    let (_lan, master) = running(&[]);
     let scaled = master.run(&[
         "needs",
         "scale",

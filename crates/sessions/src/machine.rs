@@ -10,10 +10,9 @@ use crate::sessions::Sessions;
 /// made again.
 ///
 /// Changelog:
-/// - 3: an order carries its sender.
 /// - 2: each conversation is a type of its own; bytes and marks are inputs like all others.
 /// - 1: the first.
-pub const SESSIONS_VERSION: u32 = 3;
+pub const SESSIONS_VERSION: u32 = 2;
 
 /// The kind of [`Input::Received`], which is recorded as bytes.
 const RECEIVED: u16 = 5;
