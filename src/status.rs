@@ -118,6 +118,12 @@ pub struct ServiceDocument {
     /// The last ends of its children, the newest last.
     #[serde(default)]
     pub lastends: Vec<EndDocument>,
+    /// The address and port of the copy that the network uses instead; null where that is this one.
+    #[serde(default)]
+    pub supersededby: Option<String>,
+    /// Since when that is known here.
+    #[serde(default)]
+    pub supersededsince: Option<String>,
 }
 
 /// Who gave an order.
@@ -226,6 +232,7 @@ fn journal(outage: &Outage) -> JournalDocument {
 }
 
 fn service(status: ServiceStatus) -> ServiceDocument {
+    let superseded = status.superseded.as_ref();
     ServiceDocument {
         instancename: status.instance.to_string(),
         modulename: status.module.to_string(),
@@ -241,18 +248,9 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         heldsince: status.hold.as_ref().map(|hold| time(hold.since)),
         heldby: status.hold.and_then(|hold| hold.sender).map(sender),
         lastends: status.ends.iter().map(end).collect(),
+        supersededby: superseded.map(|superseded| superseded.by.to_string()),
+        supersededsince: superseded.map(|superseded| time(superseded.since)),
     }
-}
-
-/// A stopped service says since when as well: the rules know no calendar.
-fn reason(status: &ServiceStatus) -> Option<String> {
-    let reason = status.reason.clone()?;
-    Some(match &status.hold {
-        Some(hold) if status.state == ServiceState::Held => {
-            format!("{reason} at {}", time(hold.since))
-        }
-        Some(_) | None => reason,
-    })
 }
 
 fn sender(sender: Sender) -> SenderDocument {
@@ -279,6 +277,24 @@ fn end(end: &End) -> EndDocument {
     }
 }
 
+/// The reason, with the times that the state does not put into words.
+fn reason(status: &ServiceStatus) -> Option<String> {
+    let reason = status.reason.clone()?;
+    if let Some(hold) = &status.hold
+        && status.state == ServiceState::Held
+    {
+        return Some(format!("{reason} at {}", time(hold.since)));
+    }
+    let Some(superseded) = &status.superseded else {
+        return Some(reason);
+    };
+    let since = time(superseded.since);
+    Some(match superseded.until {
+        Some(until) => format!("{reason}, at {}; so since {since}", time(until)),
+        None => format!("{reason}; so since {since}"),
+    })
+}
+
 /// How many services with trouble [`totals`] names.
 const MAX_NAMED: usize = 3;
 
@@ -295,7 +311,10 @@ pub fn totals(state: &State) -> String {
     }
     let parts = by_state.iter().map(|(state, instances)| {
         let mut part = format!("{} {state}", instances.len());
-        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+        if matches!(
+            state,
+            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
+        ) {
             let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
             let named: Vec<String> = named.collect();
             let more = if instances.len() > MAX_NAMED {

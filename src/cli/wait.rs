@@ -148,6 +148,7 @@ impl Goal {
                 | ServiceState::Starting
                 | ServiceState::Checking
                 | ServiceState::Running
+                | ServiceState::Superseded
                 | ServiceState::Stopping
                 | ServiceState::BackingOff => Verdict::Pending(trouble(now)),
             },
@@ -163,7 +164,7 @@ pub(super) fn running(now: &ServiceDocument) -> Verdict {
             "running as process {}",
             now.pid.unwrap_or_default()
         )),
-        ServiceState::Failed => Verdict::Failed(trouble(now)),
+        ServiceState::Failed | ServiceState::Superseded => Verdict::Failed(trouble(now)),
         ServiceState::Waiting
         | ServiceState::Bidding
         | ServiceState::Starting

@@ -186,6 +186,8 @@ fn the_status_has_its_documented_fields() {
         "restarts",
         "startedat",
         "state",
+        "supersededby",
+        "supersededsince",
         "tcpport",
         "wsport",
     ];

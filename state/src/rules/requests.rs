@@ -290,6 +290,7 @@ fn retry(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
 /// The configuration changed: what it refused before, or would refuse now, is decided anew.
 pub(crate) fn settings_changed(state: &mut State, turn: &mut Turn) {
     for instance in state.services.names() {
+        claim::settings_changed(state, &instance);
         let Some(service) = state.services.get(&instance) else {
             continue;
         };

@@ -139,6 +139,7 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Running
+        | ServiceState::Superseded
         | ServiceState::Stopping
         | ServiceState::Held => {
             let mut text = words::service_line(status);
@@ -255,7 +256,7 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Checking
         | ServiceState::Stopping
         | ServiceState::Held => Tone::Waiting,
-        ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
+        ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }
 
