@@ -5,11 +5,16 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+<<<<<<< HEAD
 use allexmaster_inspect::words;
 use allexmaster_journal::Outage;
 use allexmaster_state::{
     End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
 };
+=======
+use allexmaster_journal::{Hole, Outage};
+use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
+>>>>>>> main
 use serde::{Deserialize, Serialize};
 
 /// The answer to `status`.
@@ -67,6 +72,10 @@ pub struct JournalDocument {
     pub reason: Option<String>,
     /// How many events wait in memory for it.
     pub waiting: usize,
+    /// The stretches of its history that are damaged: `first` and `last` event, and `why`. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl JournalDocument {
@@ -84,6 +93,7 @@ impl Default for JournalDocument {
             since: None,
             reason: None,
             waiting: 0,
+            holes: Vec::new(),
         }
     }
 }
@@ -228,6 +238,7 @@ fn journal(outage: &Outage) -> JournalDocument {
         since: Some(time(Timestamp(outage.since))),
         reason: Some(outage.reason.clone()),
         waiting: outage.waiting,
+        holes: Vec::new(),
     }
 }
 
