@@ -5,16 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-<<<<<<< HEAD
 use allexmaster_inspect::words;
-use allexmaster_journal::Outage;
+use allexmaster_journal::{Hole, Outage};
 use allexmaster_state::{
     End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
 };
-=======
-use allexmaster_journal::{Hole, Outage};
-use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
->>>>>>> main
 use serde::{Deserialize, Serialize};
 
 /// The answer to `status`.
