@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Common, complain, print, print_json};
 use crate::config::{
     CONFIG_FILE, Config, ConfigError, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE, Loaded, Overrides,
-    Report, key_list, key_table,
+    key_list, key_table,
 };
 use crate::exit_code;
 
@@ -68,6 +68,7 @@ fn default_of(folder: &Path, overrides: &Overrides) -> Result<Loaded, ConfigErro
     Ok(Loaded {
         config,
         file,
+        text: DEFAULT_TEXT.to_owned(),
         written: false,
         warnings,
     })
@@ -87,7 +88,7 @@ fn tell_success(loaded: &Loaded, exists: bool, json: bool) {
             "file": file,
             "exists": exists,
             "lanmanager": endpoints,
-            "warnings": loaded.warnings.iter().map(as_json).collect::<Vec<_>>(),
+            "warnings": loaded.warnings,
         }));
         return;
     }
@@ -102,18 +103,16 @@ fn tell_success(loaded: &Loaded, exists: bool, json: bool) {
         endpoints.join(", then ")
     ));
     for warning in &loaded.warnings {
-        complain(&format!("warning: {}", one_line(warning)));
+        complain(&format!("warning: {}", warning.one_line()));
     }
 }
 
 /// Reports the mistakes of a configuration, as text or JSON.
 pub(super) fn report(error: ConfigError, json: bool) -> ExitCode {
     if json {
-        let errors: Vec<Value> = error.reports().iter().map(as_json).collect();
-        print_json(&json!({ "valid": false, "errors": errors }));
+        print_json(&json!({ "valid": false, "errors": error.reports() }));
     } else {
-        // With the line of the file, and a mark below the mistake.
-        let mut text = format!("{:?}", miette::Report::new(error));
+        let mut text = error.for_people();
         text.insert_str(
             0,
             "the configuration has a mistake; nothing was started or changed\n",
@@ -121,27 +120,4 @@ pub(super) fn report(error: ConfigError, json: bool) -> ExitCode {
         complain(&text);
     }
     ExitCode::from(exit_code::CONFIGURATION)
-}
-
-fn as_json(report: &Report) -> Value {
-    json!({
-        "file": report.file,
-        "line": report.line,
-        "column": report.column,
-        "message": report.message,
-        "help": report.help,
-    })
-}
-
-/// A warning for the log.
-pub(super) fn one_line(report: &Report) -> String {
-    let mut text = report.file.display().to_string();
-    if let (Some(line), Some(column)) = (report.line, report.column) {
-        text.push_str(&format!(":{line}:{column}"));
-    }
-    text.push_str(&format!(": {}", report.message));
-    if let Some(help) = &report.help {
-        text.push_str(&format!("; {help}"));
-    }
-    text
 }

@@ -3,6 +3,7 @@
 mod config_check;
 mod journal;
 mod needs;
+mod reload;
 mod restart;
 mod run;
 mod status;
@@ -107,6 +108,7 @@ enum Command {
     Stop(stop::Stop),
     /// Start a service of this folder's master anew
     Restart(restart::Restart),
+    Reload(reload::Reload),
     Upgrade(upgrade::Upgrade),
     /// What another build asks before it hands over
     #[command(hide = true)]
@@ -152,6 +154,7 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Needs(command)) => command.run(&common),
         Some(Command::Stop(command)) => command.run(&common),
         Some(Command::Restart(command)) => command.run(&common),
+        Some(Command::Reload(command)) => command.run(&common),
         Some(Command::Upgrade(command)) => command.run(&common),
         Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),

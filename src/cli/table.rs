@@ -1,12 +1,17 @@
 //! Tables for people.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::SystemTime;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use crate::status::{JournalDocument, NeedDocument, ServiceDocument, StatusDocument};
+use allexmaster_inspect::time::Zone;
+
+use crate::status::{
+    ConfigurationDocument, JournalDocument, NeedDocument, ServiceDocument, StatusDocument,
+};
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
 const WIDE: u16 = 400;
@@ -56,6 +61,9 @@ pub(super) fn status(status: &StatusDocument) -> String {
         let _ = writeln!(text, "            yet to be told: {}", waiting.join(", "));
     }
     write_journal(&mut text, &status.journal);
+    if let Some(configuration) = &status.configuration {
+        write_configuration(&mut text, configuration);
+    }
     text.push('\n');
     if status.services.is_empty() {
         text.push_str("no services: the LanManager asks for none, or has not been heard yet\n");
@@ -85,6 +93,65 @@ fn write_journal(text: &mut String, journal: &JournalDocument) {
         journal.reason.as_deref().unwrap_or("no reason was given"),
         journal.waiting
     );
+}
+
+/// Nothing where the file says what is in force.
+fn write_configuration(text: &mut String, configuration: &ConfigurationDocument) {
+    let since = configuration.since.as_deref().map(clock);
+    let in_force = format!("that of {} is in force", clock(&configuration.loadedat));
+    let place = match (configuration.line, configuration.column) {
+        (Some(line), Some(column)) => format!("line {line}:{column}: "),
+        (_, _) => String::new(),
+    };
+    let reason = configuration.reason.as_deref().unwrap_or_default();
+    let file = Path::new(&configuration.file).file_name();
+    let file = file.map_or(configuration.file.as_str().into(), |name| {
+        name.to_string_lossy()
+    });
+    let line = match configuration.state.as_str() {
+        "in-force" => return,
+        "edited" => {
+            let at = since
+                .map(|since| format!(" at {since}"))
+                .unwrap_or_default();
+            format!("edited{at}, not in force: `allexmaster reload` ({in_force})")
+        }
+        "gone" => {
+            format!("{file} is gone; {in_force}, and `allexmaster config show --text` prints it")
+        }
+        "mistaken" => {
+            let since = since
+                .map(|since| format!(" since {since}"))
+                .unwrap_or_default();
+            format!("{file} has a mistake{since} ({place}{reason}); {in_force}")
+        }
+        _ => format!("{reason}; {in_force}"),
+    };
+    let _ = writeln!(text, "configuration  {line}");
+}
+
+/// A time of day in the reader's zone, with the day where it is not today.
+fn clock(time: &str) -> String {
+    let Ok(at) = humantime::parse_rfc3339(time) else {
+        return "?".to_owned();
+    };
+    let milliseconds = |at: SystemTime| {
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    let (zone, at, now) = (
+        Zone::system(),
+        milliseconds(at),
+        milliseconds(SystemTime::now()),
+    );
+    let time_of_day: String = zone.seconds(at).chars().take("08:29".len()).collect();
+    if zone.day(at) == zone.day(now) {
+        time_of_day
+    } else {
+        format!("{} {time_of_day}", zone.day(at))
+    }
 }
 
 fn service_row(service: &ServiceDocument) -> Vec<Cell> {

@@ -62,10 +62,10 @@ impl KeeperConnection {
                     let name = match signal {
                         StopSignal::Terminate => "SIGTERM",
                         StopSignal::Interrupt => "SIGINT",
-                        StopSignal::HangUp => "SIGHUP",
                     };
                     running.stops.signal(name).await;
                 }
+                FromKeeper::Reload => running.sessions.reload(),
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");
                     break;

@@ -1,4 +1,4 @@
-//! Signals that ask the master to stop.
+//! Signals that ask the master to stop, or to read its configuration again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::Running;
 use crate::machine::EventInbox;
+use crate::sessions::Runtime;
 
 /// Reports signals as `StopRequested`. The rules decide what one means: the first stops in order, a
 /// second at once.
@@ -67,10 +68,12 @@ impl Stops {
     }
 }
 
-pub(super) async fn stop_on_signals(mut stops: Stops) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Obeys signals: to stop, and to read the configuration again (SIGHUP).
+pub(super) async fn obey_signals(mut stops: Stops, sessions: Runtime) {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
     ) else {
         warn!("signals cannot be received; use `allexmaster stop`");
         return;
@@ -79,6 +82,7 @@ pub(super) async fn stop_on_signals(mut stops: Stops) {
         tokio::select! {
             _ = terminate.recv() => stops.signal("SIGTERM").await,
             _ = interrupt.recv() => stops.signal("SIGINT").await,
+            _ = hang_up.recv() => sessions.reload(),
         }
     }
 }

@@ -85,7 +85,7 @@ pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
 pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
 pub use services::Services;
-pub use settings::{Launcher, Settings};
+pub use settings::{CommandHash, Launcher, Settings};
 pub use shutdown::Shutdown;
 pub use state::{Master, State};
 pub use status::{LanStatus, ServiceState, ServiceStatus};

@@ -43,9 +43,13 @@ pub mod method {
     /// Ours.
     pub const COMPACT: &str = "compact";
     /// Ours.
+    pub const CONFIGURATION: &str = "configuration";
+    /// Ours.
     pub const JOURNAL: &str = "journal";
     /// Ours.
     pub const NEEDS: &str = "needs";
+    /// Ours.
+    pub const RELOAD: &str = "reload";
     /// Ours.
     pub const RESTART: &str = "restart";
     /// Ours.

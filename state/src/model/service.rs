@@ -4,7 +4,9 @@ use alloc::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Claim, Identity, Incarnation, Need, Outcome, PerProtocol, Port, Protocol, Timestamp};
+use crate::{
+    Claim, Identity, Incarnation, Launcher, Need, Outcome, PerProtocol, Port, Protocol, Timestamp,
+};
 
 /// A service that the LanManager has asked this machine for, or that runs here.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -101,6 +103,9 @@ pub struct Process {
     pub ports: PerProtocol<Port>,
     /// Since when it runs.
     pub spawned: Timestamp,
+    /// What the configuration said of its module when it was started, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Launcher>,
 }
 
 /// What a service without a process waits for.

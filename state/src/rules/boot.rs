@@ -97,6 +97,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
         }
@@ -110,6 +111,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
             child::stop(state, turn, instance, why, next);

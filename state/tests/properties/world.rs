@@ -191,6 +191,7 @@ impl World {
                     Event::ChildSpawned {
                         incarnation,
                         identity,
+                        launcher: None,
                     },
                 );
             }

@@ -370,6 +370,7 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         })
     }
 
@@ -492,6 +493,7 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: !http_only,
         },
+        command: None,
     }
 }
 

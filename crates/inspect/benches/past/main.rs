@@ -236,6 +236,7 @@ fn next(state: &State, instance: &InstanceName, turn: u64) -> Option<Event> {
             Some(Event::ChildSpawned {
                 incarnation: *incarnation,
                 identity,
+                launcher: None,
             })
         }
         Activity::Starting { process, .. } => Some(Event::ChildReady {
@@ -263,9 +264,13 @@ fn settings() -> Settings {
         http: true,
         ws: true,
     };
-    settings
-        .launchers
-        .insert(ModuleName::from("sample:clock"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("sample:clock"),
+        Launcher {
+            serves,
+            command: None,
+        },
+    );
     settings
 }
 
