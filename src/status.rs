@@ -2,10 +2,11 @@
 //!
 //! Fields are only ever added. Times are RFC 3339 in UTC with milliseconds.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use allexmaster_journal::Outage;
-use allexmaster_state::{LanStatus, ServiceState, ServiceStatus, State, Timestamp};
+use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Accepted, ConfigError, Entry, FileState, InForce};
@@ -65,7 +66,7 @@ pub struct InForceDocument {
     /// What stood in the file.
     pub text: String,
     /// Every value, with where it comes from.
-    pub values: serde_json::Value,
+    pub values: Vec<Entry>,
 }
 
 /// The connection to the LanManager.
@@ -227,15 +228,12 @@ pub fn configuration(config: &InForce) -> ConfigurationDocument {
 /// Makes the answer to `config show`.
 #[must_use]
 pub fn in_force(accepted: &Accepted) -> InForceDocument {
-    let entries = accepted.config.entries.iter().cloned().map(Entry::shown);
+    let entries = accepted.config.entries.iter().cloned();
     InForceDocument {
         file: accepted.file.display().to_string(),
         loadedat: time(accepted.at),
         text: accepted.text.clone(),
-        // Texts and numbers always have a JSON form.
-        values: entries
-            .map(|entry| serde_json::to_value(entry).unwrap_or_default())
-            .collect(),
+        values: entries.map(Entry::shown).collect(),
     }
 }
 
@@ -244,7 +242,7 @@ pub fn in_force(accepted: &Accepted) -> InForceDocument {
 pub fn needs(state: &State) -> Vec<NeedDocument> {
     let wanted = state.services.iter().filter(|(_, service)| service.wanted);
     let addresses = wanted.map(|(instance, service)| (instance, service.need.address.as_deref()));
-    let addresses: std::collections::BTreeMap<_, _> = addresses.collect();
+    let addresses: BTreeMap<_, _> = addresses.collect();
     state
         .service_statuses()
         .filter_map(|status| {
@@ -296,6 +294,37 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         nexttry: status.next_try.map(time),
         oldercommand: status.older_command,
     }
+}
+
+/// How many services with trouble [`totals`] names.
+const MAX_NAMED: usize = 3;
+
+/// One line for people: `38 running, 1 backing-off (Bad)`.
+#[must_use]
+pub fn totals(state: &State) -> String {
+    let mut by_state: BTreeMap<ServiceState, Vec<InstanceName>> = BTreeMap::new();
+    for status in state.service_statuses() {
+        let of_state = by_state.entry(status.state).or_default();
+        of_state.push(status.instance);
+    }
+    if by_state.is_empty() {
+        return "no services".to_owned();
+    }
+    let parts = by_state.iter().map(|(state, instances)| {
+        let mut part = format!("{} {state}", instances.len());
+        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+            let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
+            let named: Vec<String> = named.collect();
+            let more = if instances.len() > MAX_NAMED {
+                ", …"
+            } else {
+                ""
+            };
+            part.push_str(&format!(" ({}{more})", named.join(", ")));
+        }
+        part
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The last millisecond that RFC 3339 has a form for, at the end of the year 9999.

@@ -1,11 +1,12 @@
 //! The command line: what can be said, and which file does it.
 
-mod config_check;
+mod config;
 mod journal;
 mod needs;
 mod reload;
 mod restart;
 mod run;
+mod service;
 mod status;
 mod stop;
 mod table;
@@ -115,7 +116,9 @@ enum Command {
     Formats,
     /// Look at the configuration
     #[command(subcommand)]
-    Config(config_check::ConfigCommand),
+    Config(config::ConfigCommand),
+    #[command(subcommand)]
+    Service(service::Service),
     Journal(allexmaster_inspect::command::Journal),
     Replay(allexmaster_inspect::command::Replay),
     /// The built-in sample services; run by the master
@@ -133,14 +136,21 @@ enum Sample {
 #[must_use]
 pub fn main(role: Option<Role>) -> ExitCode {
     allexmaster_keeper::os::use_one_arena();
-    let inheritance = match Inheritance::take() {
+    let cli = Cli::parse();
+    // A keeper needs what the service manager set for it.
+    let becomes_keeper = role.is_none() && cli.command.is_none();
+    let inheritance = if becomes_keeper {
+        Ok(None)
+    } else {
+        Inheritance::take()
+    };
+    let inheritance = match inheritance {
         Ok(inheritance) => inheritance,
         Err(error) => {
             complain(&error.to_string());
             return ExitCode::from(exit_code::USAGE);
         }
     };
-    let cli = Cli::parse();
     let Cli {
         common,
         overrides,
@@ -158,6 +168,7 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Upgrade(command)) => command.run(&common),
         Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),
+        Some(Command::Service(command)) => command.run(&common),
         Some(Command::Journal(command)) => journal::journal(&common, &command),
         Some(Command::Replay(command)) => journal::replay(&common, &command),
         Some(Command::Sample(Sample::Clock)) => crate::sample::run(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::config_check::report;
+use super::config::report;
 use super::{Common, complain, runtime};
 use allexmaster_journal::{BadFailpoint, Failpoint};
 use allexmaster_keeper::keeper::{self, Role};

@@ -4,13 +4,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
+use serde_json::Value;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
 use allexmaster_inspect::time::Zone;
 
+use crate::config::Origin;
 use crate::status::{
-    ConfigurationDocument, JournalDocument, NeedDocument, ServiceDocument, StatusDocument,
+    ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument, StatusDocument,
 };
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
@@ -177,6 +180,35 @@ fn reason(service: &ServiceDocument) -> String {
         Some(seconds) => format!("{reason}; next try in {seconds} s"),
         None => reason,
     }
+}
+
+/// The answer to `config show`; it is that of a master where one runs.
+pub(super) fn configuration(shown: &InForceDocument, runs: bool) -> String {
+    let file = Path::new(&shown.file).file_name();
+    let file = file.map_or(shown.file.as_str().into(), |name| name.to_string_lossy());
+    let mut table = new_table();
+    table.set_header(["KEY", "VALUE", "FROM"]);
+    for entry in &shown.values {
+        let value = match &entry.value {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        let from = match &entry.origin {
+            Origin::Default => "default".to_owned(),
+            Origin::File { line } => format!("{file}:{line}"),
+            Origin::Flag { name } | Origin::Variable { name } => name.clone(),
+        };
+        let value = format!("{value} {}", entry.unit);
+        table.add_row([entry.key.as_str(), value.trim_end(), &from]);
+    }
+    let head = if runs {
+        let at = clock(&shown.loadedat);
+        format!("in force: {}, as it was read at {at}", shown.file)
+    } else {
+        format!("no master runs; a start would use {}", shown.file)
+    };
+    format!("{head}\n\n{}\n", table.trim_fmt())
 }
 
 /// The answer to `needs list`.

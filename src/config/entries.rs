@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::document::Findings;
@@ -18,18 +18,20 @@ const ENVIRONMENT: &str = ".environment.";
 const HIDDEN: &str = "(hidden)";
 
 /// One value.
-#[derive(Clone, PartialEq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// With the sections it stands in: `limits.stopgrace`.
     pub key: String,
     /// Null where nothing is configured and there is no default.
     pub value: Value,
+    /// What a number counts; empty for all else.
+    pub unit: String,
     #[serde(flatten)]
     pub origin: Origin,
 }
 
 /// Where a value comes from.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "lowercase")]
 pub enum Origin {
     Default,
@@ -39,16 +41,16 @@ pub enum Origin {
     },
     /// A flag of the command that started the master.
     Flag {
-        name: &'static str,
+        name: String,
     },
     /// A variable of the environment that the master was started in.
     Variable {
-        name: &'static str,
+        name: String,
     },
 }
 
 /// A value that differs between two configurations.
-#[derive(Clone, PartialEq, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Difference {
     pub key: String,
     /// Null where it was not there.
@@ -111,7 +113,7 @@ pub(super) fn entries(
     findings: &Findings,
 ) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for (key, default) in schema::plain_values(values) {
+    for (key, default, unit) in schema::plain_values(values) {
         let (value, origin) = match overrides.of(key) {
             Some((value, origin)) => (value, origin),
             None => match line_of(key, text, findings) {
@@ -121,8 +123,12 @@ pub(super) fn entries(
                 None => (default, Origin::Default),
             },
         };
-        let key = key.to_owned();
-        entries.push(Entry { key, value, origin });
+        entries.push(Entry {
+            key: key.to_owned(),
+            value,
+            unit: unit.to_owned(),
+            origin,
+        });
     }
     let launchers = values.written.get(LAUNCHERS).and_then(Value::as_object);
     for (name, launcher) in launchers.into_iter().flatten() {
@@ -133,6 +139,7 @@ pub(super) fn entries(
                 entries.push(Entry {
                     key,
                     value: value.clone(),
+                    unit: String::new(),
                     origin: line.clone(),
                 });
             };
@@ -199,9 +206,13 @@ impl Overrides {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
         };
         let origin = if std::env::args_os().any(is_flag) {
-            Origin::Flag { name: flag }
+            Origin::Flag {
+ name: flag.to_owned(),
+ }
         } else {
-            Origin::Variable { name: variable }
+            Origin::Variable {
+ name: variable.to_owned(),
+ }
         };
         Some((value?, origin))
     }

@@ -234,6 +234,20 @@ impl InForce {
     }
 }
 
+/// A configuration that comes from no file.
+impl From<Config> for InForce {
+    fn from(config: Config) -> Self {
+        let accepted = Accepted {
+            config,
+            file: PathBuf::new(),
+            text: String::new(),
+            at: Timestamp(0),
+            generation: 0,
+        };
+        Self::new(PathBuf::new(), Overrides::default(), accepted)
+    }
+}
+
 impl std::fmt::Debug for InForce {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter

@@ -113,6 +113,14 @@ pub struct Overrides {
     pub runtime_directory: Option<String>,
 }
 
+/// The configuration without a file.
+impl Default for Config {
+    fn default() -> Self {
+        let values = schema::Values::default();
+        check::check(values, &Overrides::default(), &mut document::Findings::default())
+    }
+}
+
 impl Config {
     /// Reads the configuration of `folder`, or writes the default where there is none.
     ///

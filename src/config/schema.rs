@@ -283,25 +283,30 @@ fn read_section(mut section: Section<'_, '_>, prefix: &str, values: &mut Values)
     section.finish();
 }
 
-/// Each key that has one value, with that value where it is a number, else with its default.
-pub(super) fn plain_values(values: &Values) -> impl Iterator<Item = (&'static str, Value)> {
+/// Each key that has one value, with that value where it is a number, else with its default; and
+/// what a number counts.
+pub(super) fn plain_values(
+    values: &Values,
+) -> impl Iterator<Item = (&'static str, Value, &'static str)> {
     KEYS.iter().filter_map(|key| {
-        let value = match &key.kind {
-            Kind::Number { range, get, .. } => {
+        let (value, unit) = match &key.kind {
+            Kind::Number {
+                range, get, unit, ..
+            } => {
                 let number = get(values);
-                range.contains(&number).then_some(number).into()
+                (range.contains(&number).then_some(number).into(), *unit)
             }
             Kind::Other {
                 default,
                 what,
                 read: Some(_),
             } if *what != "object" => match *default {
-                "none" => Value::Null,
-                default => default.into(),
+                "none" => (Value::Null, ""),
+                default => (default.into(), ""),
             },
             Kind::Section | Kind::Other { .. } => return None,
         };
-        Some((key.path, value))
+        Some((key.path, value, unit))
     })
 }
 

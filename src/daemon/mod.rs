@@ -36,6 +36,7 @@ use boot::Boot;
 use keeper::{KeeperConnection, Served};
 use performer::{EffectPerformer, FailureLog, ForSessions};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
+pub use stops::interrupt_source;
 use stops::{Stops, obey_signals};
 pub use time::Time;
 
@@ -307,6 +308,7 @@ fn performer(
         installer: Installer::new(runtime, inbox.clone(), options.folder.clone(), config),
         failures: FailureLog::default(),
         leave: Arc::new(AtomicBool::new(false)),
+        urgency_reported: false,
         reported_outage: None,
     }
 }

@@ -44,19 +44,15 @@ pub struct Reload {
 
 impl Runtime {
     /// Reads the configuration again, as a signal asks; the log tells what became of it.
-    pub fn reload(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.runtime.spawn(async move {
-            if let Some(outage) = shared.inbox.outage() {
-                warn!(
-                    reason = outage.reason,
-                    "not reloaded: the journal cannot be written"
-                );
-                return;
-            }
+    pub async fn reload(&self) {
+        match self.shared.inbox.outage() {
+            Some(outage) => warn!(
+                reason = outage.reason,
+                "not reloaded: the journal cannot be written"
+            ),
             // Where the loop has ended, the program ends.
-            let _ = reload(&shared, false).await;
-        });
+            None => drop(reload(&self.shared, false).await),
+        }
     }
 
     /// An event says that the configuration was read: what was proposed with it is in force. Called

@@ -86,7 +86,7 @@ pub use restart::{Decision, RestartPolicy};
 pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
 pub use services::Services;
 pub use settings::{CommandHash, Launcher, Settings};
-pub use shutdown::Shutdown;
+pub use shutdown::{Haste, Shutdown};
 pub use state::{Master, State};
 pub use status::{LanStatus, ServiceState, ServiceStatus};
 pub use step::step;
@@ -106,4 +106,5 @@ pub use step::step;
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
-pub const STEP_VERSION: u32 = 9;
+/// * 10: a stop is urgent where that is said, not where it is asked for twice.
+pub const STEP_VERSION: u32 = 10;

@@ -11,6 +11,8 @@ mod engines;
 mod journal;
 mod lan_manager;
 mod needs;
+mod service_manager;
+mod stopping;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

@@ -176,6 +176,10 @@ pub enum Event {
         /// The call to be answered, where it was one.
         request: Option<RequestId>,
         source: StopSource,
+        /// Whether the children are to be killed at once. It is said, never concluded from a
+        /// repetition.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        urgent: bool,
     },
     /// Somebody wants a child to be started anew.
     RestartRequested {
@@ -289,8 +293,10 @@ pub enum LanAnswer {
 pub enum StopSource {
     /// A local call.
     Operator,
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, or SIGINT where nobody sits at a terminal.
     Signal,
+    /// SIGINT of a master on a terminal: Ctrl-C.
+    Interrupt,
 }
 
 impl Event {
@@ -399,7 +405,7 @@ impl Event {
             | Self::ChildExited { .. }
             | Self::InstallEnded { .. }
             | Self::StopRequested {
-                source: StopSource::Signal,
+                source: StopSource::Signal | StopSource::Interrupt,
                 ..
             }
             | Self::DeadlineReached

@@ -8,8 +8,8 @@ use crate::state::Master;
 use crate::step::Turn;
 use crate::survivors::Survivors;
 use crate::{
-    BootId, ChildEffect, Deadline, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
-    Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
+    BootId, ChildEffect, Deadline, Haste, Identity, Incarnation, InstanceName, JournalId, Lan,
+    Outcome, Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
 };
 
 /// The configuration was read.
@@ -41,6 +41,7 @@ pub(crate) fn started(
     let before = state.master.replace(run);
     let same_boot = before.is_none_or(|before| before.boot == boot);
     state.shutdown = Shutdown::No;
+    state.haste = Haste::default();
     state.deadlines.clear(&Deadline::Drain);
     requests::forget_all(state);
     state.lan = Lan::Away {

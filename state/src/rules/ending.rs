@@ -221,7 +221,12 @@ fn terminate(
     next: Next,
     approved: bool,
 ) {
-    let kill_at = Some(turn.at.plus(state.settings.stop_grace));
+    let grace = if state.haste.urgent {
+        0
+    } else {
+        state.settings.stop_grace
+    };
+    let kill_at = Some(turn.at.plus(grace));
     turn.effect(ChildEffect::Signal {
         incarnation: process.incarnation,
         identity: process.identity.clone(),

@@ -134,11 +134,15 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
                 turn.reply(request, Reply::Done(true.into()));
             }
         }
-        Event::StopRequested { request, source: _ } => {
+        Event::StopRequested {
+            request,
+            source,
+            urgent,
+        } => {
             if let Some(request) = request {
                 turn.reply(request, Reply::Done(true.into()));
             }
-            shutdown::requested(state, turn);
+            shutdown::requested(state, turn, source, urgent);
         }
         Event::RestartRequested { request, instance } => {
             requests::restart(state, turn, request, instance);

@@ -356,13 +356,14 @@ impl World {
         self.happen(call(request), 0);
     }
 
-    pub(crate) fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self, urgent: bool) {
         if self.exited {
             self.start_again();
         }
         self.ask(|request| Event::StopRequested {
             request: Some(request),
             source: StopSource::Operator,
+            urgent,
         });
     }
 

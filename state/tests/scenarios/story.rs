@@ -460,9 +460,14 @@ impl Story {
     // Local calls.
 
     pub(crate) fn stop(&mut self) -> &mut Self {
+        self.asked_to_stop(StopSource::Operator, false)
+    }
+
+    pub(crate) fn asked_to_stop(&mut self, source: StopSource, urgent: bool) -> &mut Self {
         self.happens(Event::StopRequested {
-            request: Some(RequestId(1)),
-            source: StopSource::Operator,
+            request: (source == StopSource::Operator).then_some(RequestId(1)),
+            source,
+            urgent,
         })
     }
 

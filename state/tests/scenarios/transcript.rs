@@ -137,9 +137,14 @@ fn event(event: &Event) -> String {
         Event::ModuleEngaged { module, request } => {
             format!("module {module} is in use (call {})", option(*request))
         }
-        Event::StopRequested { request, source } => {
+        Event::StopRequested {
+            request,
+            source,
+            urgent,
+        } => {
             format!(
-                "stop asked for by {} (call {})",
+                "{}stop asked for by {} (call {})",
+                if *urgent { "urgent " } else { "" },
                 json(source),
                 option(*request)
             )

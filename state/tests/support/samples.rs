@@ -121,13 +121,25 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => Event::StopRequested {
             request: Some(REQUEST),
             source: StopSource::Operator,
+            urgent: false,
         },
-        Event::StopRequested { source, .. } => match source {
+        Event::StopRequested { source, urgent, .. } => match source {
+            StopSource::Operator if !urgent => Event::StopRequested {
+                request: Some(REQUEST),
+                source: StopSource::Operator,
+                urgent: true,
+            },
             StopSource::Operator => Event::StopRequested {
                 request: None,
                 source: StopSource::Signal,
+                urgent: false,
             },
-            StopSource::Signal => Event::RestartRequested {
+            StopSource::Signal => Event::StopRequested {
+                request: None,
+                source: StopSource::Interrupt,
+                urgent: false,
+            },
+            StopSource::Interrupt => Event::RestartRequested {
                 request: REQUEST,
                 instance: instance(),
             },

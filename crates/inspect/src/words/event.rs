@@ -74,10 +74,19 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
         },
         Event::ModuleEngaged { module, .. } => format!("the module {module} is in use"),
-        Event::StopRequested { source, .. } => match source {
-            StopSource::Operator => "somebody asked the master to stop".to_owned(),
-            StopSource::Signal => "a signal asked the master to stop".to_owned(),
-        },
+        Event::StopRequested { source, urgent, .. } => {
+            let who = match source {
+                StopSource::Operator => "somebody",
+                StopSource::Signal => "a signal",
+                StopSource::Interrupt => "Ctrl-C",
+            };
+            let how = if *urgent {
+                " at once, without a grace for its children"
+            } else {
+                ""
+            };
+            format!("{who} asked the master to stop{how}")
+        }
         Event::RestartRequested { instance, .. } => {
             format!("somebody asked for a restart of {instance}")
         }

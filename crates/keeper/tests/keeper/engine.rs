@@ -67,6 +67,8 @@ impl Engine {
         let done = match *words {
             ["ready"] => self.link.ready(),
             ["stopping"] => self.link.stopping(),
+            ["reloading"] => self.link.reloading(),
+            ["status", text] => self.link.status(text),
             ["alive"] => self.link.alive(),
             ["keep-alive"] => {
                 tokio::spawn(
@@ -148,6 +150,7 @@ impl Engine {
             }
             FromKeeper::Exited(pid) => format!("exited {pid}"),
             FromKeeper::Signal(signal) => format!("signal {signal:?}"),
+            FromKeeper::Reload => "reload".to_owned(),
             FromKeeper::Gone => "gone".to_owned(),
         }
     }
