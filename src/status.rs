@@ -147,6 +147,12 @@ pub struct ServiceDocument {
     /// Whether its process was started by another command than the configuration has now.
     #[serde(default)]
     pub oldercommand: bool,
+    /// The address and port of the copy that the network uses instead; null where that is this one.
+    #[serde(default)]
+    pub supersededby: Option<String>,
+    /// Since when that is known here.
+    #[serde(default)]
+    pub supersededsince: Option<String>,
 }
 
 /// One unsatisfied need that the LanManager told.
@@ -280,11 +286,12 @@ fn journal(outage: &Outage) -> JournalDocument {
 }
 
 fn service(status: ServiceStatus) -> ServiceDocument {
+    let superseded = status.superseded.as_ref();
     ServiceDocument {
         instancename: status.instance.to_string(),
         modulename: status.module.to_string(),
         state: status.state,
-        reason: status.reason,
+        reason: reason(&status),
         pid: status.pid.map(|pid| pid.0),
         tcpport: status.ports.tcp.map(|port| port.0),
         httpport: status.ports.http.map(|port| port.0),
@@ -293,7 +300,22 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
         oldercommand: status.older_command,
+        supersededby: superseded.map(|superseded| superseded.by.to_string()),
+        supersededsince: superseded.map(|superseded| time(superseded.since)),
     }
+}
+
+/// The reason, with the times that the state does not put into words.
+fn reason(status: &ServiceStatus) -> Option<String> {
+    let reason = status.reason.clone()?;
+    let Some(superseded) = &status.superseded else {
+        return Some(reason);
+    };
+    let since = time(superseded.since);
+    Some(match superseded.until {
+        Some(until) => format!("{reason}, at {}; so since {since}", time(until)),
+        None => format!("{reason}; so since {since}"),
+    })
 }
 
 /// How many services with trouble [`totals`] names.
@@ -312,7 +334,10 @@ pub fn totals(state: &State) -> String {
     }
     let parts = by_state.iter().map(|(state, instances)| {
         let mut part = format!("{} {state}", instances.len());
-        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+        if matches!(
+            state,
+            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
+        ) {
             let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
             let named: Vec<String> = named.collect();
             let more = if instances.len() > MAX_NAMED {

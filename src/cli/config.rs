@@ -11,7 +11,8 @@ use allexmaster_protocol::vocabulary::method;
 
 use super::{Common, ask, complain, print, print_json, table};
 use crate::config::{
-    Accepted, CONFIG_FILE, Config, ConfigError, DEFAULT_TEXT, Loaded, Overrides, key_list, key_table,
+    Accepted, CONFIG_FILE, Config, ConfigError, DEFAULT_TEXT, Loaded, Overrides, key_list,
+    key_table,
 };
 use crate::status::{self, InForceDocument};
 use crate::{client, exit_code};

@@ -6,7 +6,7 @@ use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{Common, ask, complain, print, print_json, report};
+use super::{Common, ask, complain, print, print_json, report, table};
 use crate::client;
 use crate::config::{Difference, Report};
 use crate::exit_code;
@@ -124,13 +124,6 @@ fn line(Difference { key, from, to }: &Difference) -> String {
         // A secret, which is not shown.
         return format!("{key}: changed");
     }
-    format!("{key}: {} -> {}", shown(from), shown(to))
-}
-
-fn shown(value: &Value) -> String {
-    match value {
-        Value::Null => "none".to_owned(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    }
+    let plain = |value: &Value| table::plain(value).unwrap_or_else(|| "none".to_owned());
+    format!("{key}: {} -> {}", plain(from), plain(to))
 }

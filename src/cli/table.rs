@@ -13,7 +13,8 @@ use allexmaster_inspect::time::Zone;
 
 use crate::config::Origin;
 use crate::status::{
-    ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument, StatusDocument,
+    ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument,
+    StatusDocument,
 };
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
@@ -182,6 +183,17 @@ fn reason(service: &ServiceDocument) -> String {
     }
 }
 
+/// A value of the configuration as people write it; none for null.
+pub(super) fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Some(value.to_string())
+        }
+    }
+}
+
 /// The answer to `config show`; it is that of a master where one runs.
 pub(super) fn configuration(shown: &InForceDocument, runs: bool) -> String {
     let file = Path::new(&shown.file).file_name();
@@ -189,11 +201,7 @@ pub(super) fn configuration(shown: &InForceDocument, runs: bool) -> String {
     let mut table = new_table();
     table.set_header(["KEY", "VALUE", "FROM"]);
     for entry in &shown.values {
-        let value = match &entry.value {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => text.clone(),
-            value => value.to_string(),
-        };
+        let value = plain(&entry.value).unwrap_or_else(|| "-".to_owned());
         let from = match &entry.origin {
             Origin::Default => "default".to_owned(),
             Origin::File { line } => format!("{file}:{line}"),

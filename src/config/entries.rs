@@ -207,12 +207,12 @@ impl Overrides {
         };
         let origin = if std::env::args_os().any(is_flag) {
             Origin::Flag {
- name: flag.to_owned(),
- }
+                name: flag.to_owned(),
+            }
         } else {
             Origin::Variable {
- name: variable.to_owned(),
- }
+                name: variable.to_owned(),
+            }
         };
         Some((value?, origin))
     }

@@ -117,7 +117,11 @@ pub struct Overrides {
 impl Default for Config {
     fn default() -> Self {
         let values = schema::Values::default();
-        check::check(values, &Overrides::default(), &mut document::Findings::default())
+        check::check(
+            values,
+            &Overrides::default(),
+            &mut document::Findings::default(),
+        )
     }
 }
 
