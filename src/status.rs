@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use allexmaster_journal::Outage;
+use allexmaster_journal::{Hole, Outage};
 use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,10 @@ pub struct JournalDocument {
     pub reason: Option<String>,
     /// How many events wait in memory for it.
     pub waiting: usize,
+    /// The stretches of its history that are damaged: `first` and `last` event, and `why`. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl JournalDocument {
@@ -119,6 +123,7 @@ impl Default for JournalDocument {
             since: None,
             reason: None,
             waiting: 0,
+            holes: Vec::new(),
         }
     }
 }
@@ -282,6 +287,7 @@ fn journal(outage: &Outage) -> JournalDocument {
         since: Some(time(Timestamp(outage.since))),
         reason: Some(outage.reason.clone()),
         waiting: outage.waiting,
+        holes: Vec::new(),
     }
 }
 

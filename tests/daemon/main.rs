@@ -10,6 +10,7 @@ mod copies;
 mod crashes;
 mod damage;
 mod engines;
+mod holes;
 mod journal;
 mod lan_manager;
 mod needs;

@@ -153,7 +153,7 @@ impl App {
         let shown = Shown::at(&mut past, last, false)?;
         let first = past.first();
         let mut begin = end.at;
-        past.source().visit(first, &mut |record| {
+        past.visit_records(first, &mut |record| {
             begin = record.stamp.at;
             ControlFlow::Break(())
         })?;
