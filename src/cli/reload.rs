@@ -20,12 +20,10 @@ use crate::sessions::{Reload as Told, Reloaded};
 /// and variables of the master's start go on to count more than the file.
 ///
 /// A file with a mistake changes nothing: exit code 3, and what was in force stays.
-///
-/// Examples:
-///   allexmaster reload --dry-run    what would change?
-///   allexmaster reload --restart    and restart the services whose command changed
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = "Examples:
+  allexmaster reload --dry-run      what would change?
+  allexmaster reload --restart      and restart the services whose command changed")]
 pub(super) struct Reload {
     /// Restart the services that run an older command than the configuration has
     #[arg(long)]

@@ -57,7 +57,7 @@ impl Stops {
         } else {
             info!(
                 signal = name,
-                "stopping; each child has its grace; `allexmaster stop --now` kills them"
+                "stopping; each child has its grace; `allexmaster shutdown --now` kills them"
             );
         }
         self.asked = true;
@@ -85,7 +85,7 @@ pub(super) async fn obey_signals(mut stops: Stops, sessions: Runtime) {
         signal(SignalKind::interrupt()),
         signal(SignalKind::hangup()),
     ) else {
-        warn!("signals cannot be received; use `allexmaster stop`");
+        warn!("signals cannot be received; use `allexmaster shutdown`");
         return;
     };
     loop {

@@ -53,6 +53,8 @@ pub mod method {
     pub const KILL: &str = "kill";
     /// Ours.
     pub const COMPACT: &str = "compact";
+    /// Ours: a service is to end, and not to run here until it is started.
+    pub const HOLD: &str = "hold";
     /// Ours.
     pub const CONFIGURATION: &str = "configuration";
     /// Ours.
@@ -63,6 +65,8 @@ pub mod method {
     pub const RELOAD: &str = "reload";
     /// Ours.
     pub const RESTART: &str = "restart";
+    /// Ours: a service that was stopped, or has failed, is to run.
+    pub const START: &str = "start";
     /// Ours.
     pub const STATUS: &str = "status";
     /// Ours.
