@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use allexmaster_state::{
-    self as state, JournalId, ModuleName, PerProtocol, Pid, Protocol, SpawnOrder,
+    self as state, CommandHash, JournalId, ModuleName, PerProtocol, Pid, Protocol, SpawnOrder,
 };
 use thiserror::Error;
 
@@ -94,7 +94,42 @@ impl Launcher {
             takes
         }
     }
+
+    /// Differs when anything differs in how the program is started. The same in every build: it
+    /// stands in the journal.
+    fn command_hash(&self) -> CommandHash {
+        let mut hasher = blake3::Hasher::new();
+        // Each text with a zero byte behind it, which no text has inside.
+        let mut text = |text: &str| {
+            hasher.update(text.as_bytes());
+            hasher.update(&[0]);
+        };
+        text(&self.program.to_string_lossy());
+        for argument in &self.arguments {
+            text(&argument.to_string());
+        }
+        text("");
+        text(
+            &self
+                .folder
+                .as_deref()
+                .unwrap_or(Path::new(""))
+                .to_string_lossy(),
+        );
+        for (name, value) in &self.environment {
+            text(name);
+            text(&value.to_string());
+        }
+        for (protocol, serves) in self.serves().iter() {
+            text(&format!("{protocol} {serves}"));
+        }
+        let [one, two, three, four, ..] = *hasher.finalize().as_bytes();
+        CommandHash(u32::from_le_bytes([one, two, three, four]))
+    }
 }
+
+/// Stands for the command of a service of AllexJS for which no launcher is configured.
+const BUILT_IN: CommandHash = CommandHash(0);
 
 const ALL_PROTOCOLS: PerProtocol<bool> = PerProtocol {
     tcp: true,
@@ -149,11 +184,14 @@ impl Launchers {
         self.by_module
             .iter()
             .map(|(module, launcher)| {
-                let rules = state::Launcher {
+                // The sample is part of this program: no configuration changes it.
+                let configured = module.domain() == EXEC_DOMAIN;
+                let launcher = state::Launcher {
                     serves: launcher.serves(),
                     takes: launcher.takes(),
+                    command: configured.then(|| launcher.command_hash()),
                 };
-                (module.clone(), rules)
+                (module.clone(), launcher)
             })
             .collect()
     }
@@ -167,6 +205,7 @@ impl Launchers {
                 serves: named.unwrap_or(allexjs::SERVES),
                 // As the JavaScript master: its services are told all three.
                 takes: ALL_PROTOCOLS,
+                command: Some(launcher.as_ref().map_or(BUILT_IN, Launcher::command_hash)),
             }
         };
         BTreeMap::from([

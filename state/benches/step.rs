@@ -231,6 +231,7 @@ impl Life {
                 self.waiting.push_back(Event::ChildSpawned {
                     incarnation: order.incarnation,
                     identity,
+                    launcher: None,
                 });
             }
             ChildEffect::AwaitReady { incarnation, .. } => {
@@ -292,6 +293,7 @@ fn settings() -> Settings {
         Launcher {
             serves,
             takes: serves,
+            command: None,
         },
     );
     settings

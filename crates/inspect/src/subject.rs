@@ -105,6 +105,7 @@ impl Subjects {
             Event::ChildSpawned {
                 incarnation,
                 identity,
+                ..
             } => {
                 self.add_attempt(state, *incarnation);
                 self.pids.insert(identity.pid);

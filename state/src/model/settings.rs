@@ -19,6 +19,10 @@ pub struct Launcher {
     /// was a choice.
     #[serde(default = "all", skip_serializing_if = "is_all")]
     pub takes: PerProtocol<bool>,
+    /// Which command it is; absent for programs that no configuration names, and in events that
+    /// were recorded before it existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandHash>,
 }
 
 const fn all() -> PerProtocol<bool> {
@@ -32,6 +36,10 @@ const fn all() -> PerProtocol<bool> {
 fn is_all(protocols: &PerProtocol<bool>) -> bool {
     *protocols == all()
 }
+
+/// A hash of how a program is started (arguments, folder, variables): it differs when they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CommandHash(pub u32);
 
 /// The part of the configuration that decisions depend on. Times are milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

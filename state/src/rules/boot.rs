@@ -109,6 +109,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
         }
@@ -122,6 +123,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
             child::stop(state, turn, instance, why, next);

@@ -8,8 +8,8 @@ use crate::claim::{from_ranges, record, served};
 use crate::service::{Activity, Failure, Lacking, Process};
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Claim, Holder, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol,
-    Port, Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
+    ChildEffect, Claim, Holder, Identity, Incarnation, InstanceName, Launcher, MissingPackage,
+    PerProtocol, Port, Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
 pub(crate) use crate::ending::{back_off, deadline, exited, failed, hurry, kill, rest, stop};
@@ -212,6 +212,7 @@ pub(crate) fn spawned(
     turn: &mut Turn,
     incarnation: Incarnation,
     identity: Identity,
+    launcher: Option<Launcher>,
 ) {
     let Some(instance) = state.services.owner(incarnation).cloned() else {
         // Nobody waits for it: it would be lost.
@@ -237,6 +238,7 @@ pub(crate) fn spawned(
         identity,
         ports,
         spawned: turn.at,
+        launcher,
     };
     begin(state, turn, &instance, process);
     if let Some((why, next)) = cancelled {
@@ -269,7 +271,7 @@ pub(crate) fn await_ready(
     let Some(service) = state.services.get(instance) else {
         return;
     };
-    let ports = served(state, service, &process.ports);
+    let ports = served(state, service, process);
     turn.effect(ChildEffect::AwaitReady {
         incarnation: process.incarnation,
         ports: ports.given().collect(),

@@ -286,6 +286,7 @@ pub(crate) fn roomy() -> Settings {
             Launcher {
                 serves,
                 takes: serves,
+                command: None,
             },
         );
     }

@@ -200,6 +200,7 @@ impl World {
                     Event::ChildSpawned {
                         incarnation,
                         identity,
+                        launcher: None,
                     },
                 );
             }

@@ -401,6 +401,7 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         })
     }
 
@@ -559,6 +560,7 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: true,
         },
+        command: None,
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn first() -> Event {
         Launcher {
             serves,
             takes: serves,
+            command: None,
         },
     );
     Event::SettingsLoaded { settings }
@@ -107,6 +108,7 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::PortsProbed { .. } => Event::ChildSpawned {
             incarnation: BID,
             identity: identity(),
+            launcher: None,
         },
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,

@@ -238,6 +238,7 @@ fn next(state: &State, instance: &InstanceName, turn: u64) -> Option<Event> {
             Some(Event::ChildSpawned {
                 incarnation: *incarnation,
                 identity,
+                launcher: None,
             })
         }
         Activity::Starting { process, .. } => Some(Event::ChildReady {
@@ -270,6 +271,7 @@ fn settings() -> Settings {
         Launcher {
             serves,
             takes: serves,
+            command: None,
         },
     );
     settings
