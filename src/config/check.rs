@@ -47,7 +47,6 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
         settings,
         logs: values.logs,
         journal: values.journal,
-        entries: Vec::new(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
@@ -33,21 +33,11 @@ pub(super) struct Found {
     pub(super) written: bool,
 }
 
-/// The file of `folder` that is read; none where there is none.
-pub(super) fn find(folder: &Path) -> Option<PathBuf> {
-    let names = [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE];
-    let mut paths = names.iter().map(|name| folder.join(name));
-    paths.find(|path| path.exists())
-}
-
-/// Reads the file of `folder`.
-///
-/// # Errors
-/// There is none, or it is no text.
-pub(super) fn read(folder: &Path) -> Result<Found, ConfigError> {
+/// Reads the file of `folder`, or writes the default where there is none.
+pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
     for name in [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE] {
         let path = folder.join(name);
-        if let Some(text) = read_one(&path)? {
+        if let Some(text) = read(&path)? {
             return Ok(Found {
                 path,
                 text,
@@ -55,17 +45,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, ConfigError> {
             });
         }
     }
-    Err(ConfigError::Missing {
-        file: folder.join(CONFIG_FILE),
-    })
-}
-
-/// Reads the file of `folder`, or writes the default where there is none.
-pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
-    let path = match read(folder) {
-        Err(ConfigError::Missing { file }) => file,
-        read => return read,
-    };
+    let path = folder.join(CONFIG_FILE);
     match write_default(folder, &path) {
         Ok(()) => Ok(Found {
             path,
@@ -73,23 +53,21 @@ pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
             written: true,
         }),
         // Another process was faster: its file is used.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found {
+            text: read(&path)?.unwrap_or_else(|| DEFAULT_TEXT.to_owned()),
+            path,
+            written: false,
+        }),
         Err(source) => Err(ConfigError::Unwritable { file: path, source }),
     }
 }
 
-fn read_one(path: &Path) -> Result<Option<String>, ConfigError> {
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         file: path.to_owned(),
         source,
     };
-    // Not opened before it is known to be a file: a pipe in its place would keep everybody waiting.
-    let opened = fs::metadata(path).and_then(|found| match found.file_type() {
-        kind if kind.is_file() => File::open(path),
-        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
-        _ => Err(io::Error::other("it is not a file")),
-    });
-    let file = match opened {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),

@@ -118,7 +118,6 @@ impl Engine {
         if let Event::ChildSpawned {
             incarnation,
             identity,
-            ..
         } = &event
         {
             return format!("spawned {incarnation} {}", identity.pid);

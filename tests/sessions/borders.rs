@@ -10,7 +10,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use allexmaster::config::Config;
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
@@ -124,7 +123,7 @@ impl Tool {
 
 fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
     RuntimeOptions {
-        config: Arc::new(Config::default().into()),
+        endpoints: Vec::new(),
         socket_folder: "/nonexistent".into(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),

@@ -102,7 +102,6 @@ impl Subjects {
             Event::ChildSpawned {
                 incarnation,
                 identity,
-                ..
             } => {
                 self.add_attempt(state, *incarnation);
                 self.pids.insert(identity.pid);

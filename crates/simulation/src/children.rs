@@ -134,7 +134,6 @@ impl Master {
         let spawned = Event::ChildSpawned {
             incarnation,
             identity,
-            launcher: None,
         };
         self.report_at(env, told_at, spawned);
         Ok(())

@@ -99,7 +99,6 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
-                launcher: None,
             };
             child::begin(state, turn, instance, process);
         }
@@ -113,7 +112,6 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
-                launcher: None,
             };
             child::begin(state, turn, instance, process);
             child::stop(state, turn, instance, why, next);

@@ -112,9 +112,8 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         Event::ChildSpawned {
             incarnation,
             identity,
-            launcher,
         } => {
-            child::spawned(state, turn, incarnation, identity, launcher);
+            child::spawned(state, turn, incarnation, identity);
         }
         Event::ChildNotSpawned {
             incarnation,

@@ -281,13 +281,9 @@ pub(crate) fn roomy() -> Settings {
         ..Settings::default()
     };
     for module in ["sample:clock", "exec:web"] {
-        settings.launchers.insert(
-            ModuleName::from(module),
-            Launcher {
-                serves,
-                command: None,
-            },
-        );
+        settings
+            .launchers
+            .insert(ModuleName::from(module), Launcher { serves });
     }
     settings
 }

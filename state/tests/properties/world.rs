@@ -192,7 +192,6 @@ impl World {
                     Event::ChildSpawned {
                         incarnation,
                         identity,
-                        launcher: None,
                     },
                 );
             }

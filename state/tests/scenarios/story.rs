@@ -372,7 +372,6 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
-            launcher: None,
         })
     }
 
@@ -526,7 +525,6 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: !http_only,
         },
-        command: None,
     }
 }
 

@@ -119,7 +119,6 @@ fn event(event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
-            ..
         } => format!("child {incarnation} runs as pid {}", identity.pid),
         Event::ChildNotSpawned {
             incarnation,

@@ -24,13 +24,9 @@ pub(crate) fn first() -> Event {
         ws: false,
     };
     let mut settings = Settings::default();
-    settings.launchers.insert(
-        ModuleName::from("exec:web"),
-        Launcher {
-            serves,
-            command: None,
-        },
-    );
+    settings
+        .launchers
+        .insert(ModuleName::from("exec:web"), Launcher { serves });
     Event::SettingsLoaded { settings }
 }
 
@@ -95,7 +91,6 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::PortsProbed { .. } => Event::ChildSpawned {
             incarnation: BID,
             identity: identity(),
-            launcher: None,
         },
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,

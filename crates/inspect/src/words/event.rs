@@ -122,7 +122,6 @@ fn of_child(state: &State, event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
-            ..
         } => format!(
             "{}'s child runs as process {}",
             owner(state, *incarnation),
