@@ -182,6 +182,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     let runtime_options = RuntimeOptions {
         endpoints: options.config.lan_endpoints.clone(),
         socket_folder: options.socket_folder.clone(),
+        log_folder: options.config.log_folder(&options.folder),
         inbox: inbox.clone(),
         store: store.clone(),
     };

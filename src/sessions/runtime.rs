@@ -37,6 +37,8 @@ pub struct RuntimeOptions {
     /// Where children open their sockets.
     pub socket_folder: std::path::PathBuf,
     /// Where events go.
+    /// Where the children's logs are.
+    pub log_folder: std::path::PathBuf,
     pub inbox: EventInbox,
     /// Who keeps descriptors.
     pub store: Option<Arc<dyn DescriptorStore>>,
@@ -75,6 +77,7 @@ pub(super) struct Shared {
     pub(super) inbox: EventInbox,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) socket_folder: std::path::PathBuf,
+    pub(super) log_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
     /// What is known of damage in the journal's files.
     pub(super) survey: Arc<Mutex<Survey>>,
@@ -112,6 +115,7 @@ impl Runtime {
         let RuntimeOptions {
             endpoints,
             socket_folder,
+            log_folder,
             inbox,
             store,
         } = options;
@@ -141,6 +145,7 @@ impl Runtime {
             inbox,
             endpoints,
             socket_folder,
+            log_folder,
             store,
             survey: Arc::default(),
             emit: Notify::new(),

@@ -107,6 +107,7 @@ impl Bench {
         let runtime_options = RuntimeOptions {
             endpoints: Vec::new(),
             socket_folder: folder.path().to_owned(),
+            log_folder: std::path::PathBuf::new(),
             inbox: inbox.clone(),
             store: None,
         };

@@ -125,6 +125,7 @@ fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
     RuntimeOptions {
         endpoints: Vec::new(),
         socket_folder: "/nonexistent".into(),
+        log_folder: std::path::PathBuf::new(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),
     }
