@@ -66,8 +66,8 @@ pub fn largest(folder: &Path) -> Option<(PathBuf, u64)> {
         .max_by_key(|(_, length)| *length)
 }
 
-/// Keeps all log files of a folder within their limits, for ever. Drop the future to end it.
-pub async fn rotate_all(folder: PathBuf, limits: LogLimits) {
+/// Keeps all log files of a folder within the limits of the time, for ever. Drop the future to end it.
+pub async fn rotate_all(folder: PathBuf, limits: impl Fn() -> LogLimits) {
     remove_partial(&folder);
     let mut looked: Option<Instant> = None;
     loop {
@@ -75,15 +75,15 @@ pub async fn rotate_all(folder: PathBuf, limits: LogLimits) {
             os::watch_folder(&folder).and_then(|watch| os::watch_socket(watch, Interest::READABLE));
         let Ok(watch) = watch else {
             if looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
-                look(&folder, None, limits).await;
+                look(&folder, None, limits()).await;
                 looked = Some(Instant::now());
             }
             sleep(WATCH_EVERY).await;
             continue;
         };
-        look(&folder, None, limits).await;
-        while keep_within(&folder, &watch, limits).await {}
-        look(&folder, None, limits).await;
+        look(&folder, None, limits()).await;
+        while keep_within(&folder, &watch, limits()).await {}
+        look(&folder, None, limits()).await;
     }
 }
 

@@ -212,7 +212,7 @@ async fn a_log_that_grows_by_20_mb_a_second_keeps_its_limit() {
         old_files: 3,
     };
     fs::write(folder.path().join("other.log.partial"), b"left by 0.2.0").unwrap();
-    let rotating = tokio::spawn(rotate_all(folder.path().to_owned(), limits));
+    let rotating = tokio::spawn(rotate_all(folder.path().to_owned(), move || limits));
     let path = folder.path().join("service.log");
     let writing = tokio::task::spawn_blocking(move || {
         let (mut writer, line) = (appending(&path), [b'x'; 20_000]);
