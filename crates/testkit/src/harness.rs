@@ -18,7 +18,7 @@ pub const MUST_RUN: &str = "ALLEXMASTER_ALL_MUST_RUN";
 #[derive(Clone, Copy, Debug)]
 pub enum Requirement {
     Nothing,
-    /// A program in the `PATH` that answers `--version`.
+    /// A program in the `PATH`.
     Program(&'static str),
     /// The right to mount a file system.
     Mount,
@@ -36,9 +36,8 @@ impl Requirement {
                     .arg("--version")
                     .stdout(Stdio::null())
                     .stderr(Stdio::null());
-                let runs = command.status().is_ok_and(|status| status.success());
-                runs.then_some(())
-                    .ok_or_else(|| format!("{name} is missing"))
+                let ended = command.status();
+                ended.map(drop).map_err(|_| format!("{name} is missing"))
             }
             Self::Mount => {
                 let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
