@@ -5,9 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use allexmaster_journal::Outage;
-use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
+use allexmaster_inspect::words;
+use allexmaster_journal::{Hole, Outage};
+use allexmaster_state::{
+    End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::config::{Accepted, ConfigError, Entry, FileState, InForce};
 
 /// The answer to `status`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,8 +32,44 @@ pub struct StatusDocument {
     /// The journal, without which nothing new is done.
     #[serde(default)]
     pub journal: JournalDocument,
+    /// The configuration in force, and what has become of its file; absent in the answer of an older
+    /// program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationDocument>,
     /// The services, by name.
     pub services: Vec<ServiceDocument>,
+}
+
+/// The configuration in force, compared with its file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigurationDocument {
+    /// The file that what is in force was read from.
+    pub file: String,
+    /// When it was read.
+    pub loadedat: String,
+    /// `in-force`: the file says what is in force. `edited`: it says something else, and
+    /// `allexmaster reload` puts that in force. `mistaken`: it has a mistake, or is no text.
+    /// `unreadable`: it cannot be read. `gone`: there is none.
+    pub state: String,
+    /// When the file was last changed, where it is there and says something else.
+    pub since: Option<String>,
+    /// What is wrong with it; null where nothing is.
+    pub reason: Option<String>,
+    /// Where in the file that is; null where it has no place.
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+}
+
+/// The answer to `config show` of a master that runs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InForceDocument {
+    pub file: String,
+    /// When it was read.
+    pub loadedat: String,
+    /// What stood in the file.
+    pub text: String,
+    /// Every value, with where it comes from.
+    pub values: Vec<Entry>,
 }
 
 /// The connection to the LanManager.
@@ -64,6 +105,10 @@ pub struct JournalDocument {
     pub reason: Option<String>,
     /// How many events wait in memory for it.
     pub waiting: usize,
+    /// The stretches of its history that are damaged: `first` and `last` event, and `why`. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl JournalDocument {
@@ -81,6 +126,7 @@ impl Default for JournalDocument {
             since: None,
             reason: None,
             waiting: 0,
+            holes: Vec::new(),
         }
     }
 }
@@ -106,6 +152,50 @@ pub struct ServiceDocument {
     pub restarts: u32,
     /// When it will be tried again; null where nothing is due.
     pub nexttry: Option<String>,
+    /// Whether its process was started by another command than the configuration has now.
+    #[serde(default)]
+    pub oldercommand: bool,
+    /// Since when somebody has stopped it (`allexmaster stop`); null where nobody has.
+    #[serde(default)]
+    pub heldsince: Option<String>,
+    /// Who stopped it; null where nobody has, or where that is not known.
+    #[serde(default)]
+    pub heldby: Option<SenderDocument>,
+    /// The last ends of its children, the newest last.
+    #[serde(default)]
+    pub lastends: Vec<EndDocument>,
+    /// The address and port of the copy that the network uses instead; null where that is this one.
+    #[serde(default)]
+    pub supersededby: Option<String>,
+    /// Since when that is known here.
+    #[serde(default)]
+    pub supersededsince: Option<String>,
+}
+
+/// Who gave an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SenderDocument {
+    /// The number of the user.
+    pub uid: u32,
+    /// The name of the user; null where this machine knows none.
+    pub name: Option<String>,
+    /// The process, which may have ended since.
+    pub pid: u32,
+}
+
+/// The end of a child.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndDocument {
+    pub at: String,
+    pub pid: u32,
+    /// How it ended, for people.
+    pub text: String,
+    /// Its exit code; null where a signal ended it, or where nobody saw it.
+    pub exitcode: Option<i32>,
+    /// The name of the signal that ended it; null where none did.
+    pub signal: Option<String>,
+    /// The event of the journal that tells it.
+    pub event: u64,
 }
 
 /// One unsatisfied need that the LanManager told.
@@ -141,7 +231,58 @@ pub fn status(
         stopping: state.shutdown != allexmaster_state::Shutdown::No,
         lanmanager: lanmanager(state.lan_status(), endpoint),
         journal: outage.map(journal).unwrap_or_default(),
+        configuration: None,
         services: state.service_statuses().map(service).collect(),
+    }
+}
+
+/// Compares the configuration in force with its file. It blocks.
+#[must_use]
+pub fn configuration(config: &InForce) -> ConfigurationDocument {
+    let accepted = config.accepted();
+    let mut document = ConfigurationDocument {
+        file: accepted.file.display().to_string(),
+        loadedat: time(accepted.at),
+        state: "in-force".to_owned(),
+        since: None,
+        reason: None,
+        line: None,
+        column: None,
+    };
+    match config.look() {
+        FileState::Same => {}
+        FileState::Edited { since } => {
+            document.state = "edited".to_owned();
+            document.since = since.map(time);
+        }
+        FileState::Unusable { since, error } => {
+            document.state = match &error {
+                ConfigError::Missing { .. } => "gone",
+                ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => "unreadable",
+                ConfigError::Mistakes(_)
+                | ConfigError::NotText { .. }
+                | ConfigError::TooLarge { .. } => "mistaken",
+            }
+            .to_owned();
+            document.since = since.map(time);
+            if let Some(report) = error.reports().into_iter().next() {
+                document.reason = Some(report.message);
+                (document.line, document.column) = (report.line, report.column);
+            }
+        }
+    }
+    document
+}
+
+/// Makes the answer to `config show`.
+#[must_use]
+pub fn in_force(accepted: &Accepted) -> InForceDocument {
+    let entries = accepted.config.entries.iter().cloned();
+    InForceDocument {
+        file: accepted.file.display().to_string(),
+        loadedat: time(accepted.at),
+        text: accepted.text.clone(),
+        values: entries.map(Entry::shown).collect(),
     }
 }
 
@@ -184,15 +325,17 @@ fn journal(outage: &Outage) -> JournalDocument {
         since: Some(time(Timestamp(outage.since))),
         reason: Some(outage.reason.clone()),
         waiting: outage.waiting,
+        holes: Vec::new(),
     }
 }
 
 fn service(status: ServiceStatus) -> ServiceDocument {
+    let superseded = status.superseded.as_ref();
     ServiceDocument {
         instancename: status.instance.to_string(),
         modulename: status.module.to_string(),
         state: status.state,
-        reason: status.reason,
+        reason: reason(&status),
         pid: status.pid.map(|pid| pid.0),
         tcpport: status.ports.tcp.map(|port| port.0),
         httpport: status.ports.http.map(|port| port.0),
@@ -200,7 +343,55 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         startedat: status.started.map(time),
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
+        oldercommand: status.older_command,
+        heldsince: status.hold.as_ref().map(|hold| time(hold.since)),
+        heldby: status.hold.and_then(|hold| hold.sender).map(sender),
+        lastends: status.ends.iter().map(end).collect(),
+        supersededby: superseded.map(|superseded| superseded.by.to_string()),
+        supersededsince: superseded.map(|superseded| time(superseded.since)),
     }
+}
+
+fn sender(sender: Sender) -> SenderDocument {
+    SenderDocument {
+        uid: sender.uid,
+        name: sender.name.as_deref().map(str::to_owned),
+        pid: sender.pid.0,
+    }
+}
+
+fn end(end: &End) -> EndDocument {
+    let (exitcode, signal) = match end.outcome {
+        Outcome::Exited(code) => (Some(code), None),
+        Outcome::Signaled(signal) => (None, Some(words::signal_name(signal))),
+        Outcome::Lost(_) => (None, None),
+    };
+    EndDocument {
+        at: time(end.at),
+        pid: end.pid.0,
+        text: words::outcome(&end.outcome),
+        exitcode,
+        signal,
+        event: end.event,
+    }
+}
+
+/// The reason, with the times that the state does not put into words.
+fn reason(status: &ServiceStatus) -> Option<String> {
+    let reason = status.reason.clone()?;
+    if let Some(hold) = &status.hold
+        && status.state == ServiceState::Held
+    {
+        return Some(format!("{reason} at {}", time(hold.since)));
+    }
+    let Some(superseded) = &status.superseded else {
+        return Some(reason);
+    };
+    let since = time(superseded.since);
+    Some(match superseded.until {
+        Some(until) => format!("{reason}, at {}; so since {since}", time(until)),
+        None => format!("{reason}; so since {since}"),
+    })
 }
 
 /// How many services with trouble [`totals`] names.
@@ -219,7 +410,10 @@ pub fn totals(state: &State) -> String {
     }
     let parts = by_state.iter().map(|(state, instances)| {
         let mut part = format!("{} {state}", instances.len());
-        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+        if matches!(
+            state,
+            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
+        ) {
             let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
             let named: Vec<String> = named.collect();
             let more = if instances.len() > MAX_NAMED {

@@ -214,10 +214,11 @@ const COMPLETE: &str = r#"{
     "node": {"command": ["node", "child.js"], "ready": ["http", "ws"]}
   },
   "installmodules": ["allex_*", "exact"],
+  "onduplicate": "keep",
   "limits": {
     "startsatonce": 101, "bidsatonce": 102, "readytimeout": 103, "stopgrace": 104,
     "portrangesize": 105, "portcooldown": 106, "portretry": 107, "checkattempts": 108,
-    "checkretry": 109, "dialretry": 110, "dialretrymost": 111, "requesttimeout": 112,
+    "checkretry": 109, "duplicategrace": 116, "dialretry": 110, "dialretrymost": 111, "requesttimeout": 112,
     "forgetafter": 113, "farewelltimeout": 114, "logfilesize": 100000, "logfilecount": 115
   },
   "restart": {"delay": 201, "delaymost": 202, "stableafter": 203, "attempts": 204, "jitter": 205}
@@ -356,7 +357,8 @@ const CONFIGURATION_HEAD: &str = "\
 The master reads `allexmasterconfig.json` in its folder when it starts (`.allexmasterconfig.json`, the name of
 the JavaScript master, where only that exists), and writes a default where there is none. It is strict JSON. A
 file with a mistake is never changed: `allexmaster config check` shows every mistake with line and column, and
-a start is refused with exit code 3.
+a start is refused with exit code 3. While the master runs, an edited file comes into force with `allexmaster
+reload` or SIGHUP; `allexmaster config show` prints what is in force.
 
 Every key is optional. Flags and variables win over the file: `--lanmanager-address`
 (`ALLEXMASTER_LANMANAGER_ADDRESS`), `--lanmanager-port`, `--lanmanager-protocol`,

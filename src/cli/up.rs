@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, complain, print, runtime, table};
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Accepted, Config, ConfigError, Overrides};
 use crate::daemon::{self, DaemonError, Place};
 use crate::exit_code;
 use crate::machine::EventInbox;
@@ -154,7 +154,8 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
     let loaded = Config::load(folder, &overrides).map_err(Box::new)?;
     let options = daemon::Options {
         folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
-        config: loaded.config,
+        accepted: Accepted::now(loaded),
+        overrides,
         socket_folder: common.socket_dir.clone(),
         failpoint: None,
         abort_after_fork: None,
@@ -169,8 +170,8 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
     let result = loop {
         tokio::select! {
             result = &mut finished => break result,
-            () = signals.next() => {
-                let event = Event::StopRequested { request: None, source: StopSource::Signal };
+            source = signals.next() => {
+                let event = Event::StopRequested { request: None, source, urgent: false };
                 // When the loop has ended, `finished` says why.
                 let _ = inbox.send(event).await;
             }
@@ -196,10 +197,10 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> StopSource {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => daemon::interrupt_source(),
+            _ = self.terminate.recv() => StopSource::Signal,
         }
     }
 }

@@ -200,7 +200,7 @@ pub(super) fn unexpected(located: &Located<'_>, expected: &str) -> Mistake {
 }
 
 /// What was probably meant.
-pub(super) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option<&'word str> {
+pub(crate) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option<&'word str> {
     let plain = |word: &str| word.to_lowercase().replace(['_', '-', ' '], "");
     let written = plain(written);
     known
@@ -224,6 +224,23 @@ pub(super) fn listed(words: &[&str]) -> String {
 pub(super) fn place_of(value: &Value<'_>) -> Range<usize> {
     let range = value.range();
     range.start..range.end
+}
+
+/// The value as plain JSON.
+pub(super) fn to_json(value: &Value<'_>) -> serde_json::Value {
+    match value {
+        Value::StringLit(literal) => literal.value.as_ref().into(),
+        Value::NumberLit(number) => serde_json::from_str(number.value).unwrap_or_default(),
+        Value::BooleanLit(truth) => truth.value.into(),
+        Value::Object(object) => {
+            let members = object.properties.iter();
+            let members = members
+                .map(|property| (property.name.as_str().to_owned(), to_json(&property.value)));
+            serde_json::Value::Object(members.collect())
+        }
+        Value::Array(array) => array.elements.iter().map(to_json).collect(),
+        Value::NullKeyword(_) => serde_json::Value::Null,
+    }
 }
 
 fn report_repeated(prefix: &str, object: &Object<'_>, findings: &mut Findings) {

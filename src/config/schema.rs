@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use allexmaster_journal::Bounds;
-use allexmaster_state::Settings;
+use allexmaster_state::{OnDuplicate, Settings};
 use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Value, json};
 
-use super::document::{Findings, Located, Section, elements, text};
+use super::document::{Findings, Located, Section, elements, text, unexpected};
 use super::error::Mistake;
 use super::{JOURNAL_BOUNDS, file, launchers};
 use crate::launch::Launcher;
@@ -119,7 +119,7 @@ macro_rules! section {
 }
 
 #[rustfmt::skip]
-static KEYS: [Key; 40] = [
+static KEYS: [Key; 42] = [
     other!("lanmanageraddress", "text", DEFAULT_ADDRESS,
         Some(|located, values, findings| values.address = text(located, findings)),
         "Host name or address of the LanManager."),
@@ -151,6 +151,9 @@ static KEYS: [Key; 40] = [
     other!("installmodules", "list of names", "none",
         Some(read_install_modules),
         "Packages that npm may install when a need asks for them; `*` stands for any letters. Installing runs foreign code."),
+    other!("onduplicate", "`stop` or `keep`", "stop",
+        Some(read_on_duplicate),
+        "What becomes of a child whose service the LanManager lists somewhere else, as after a cut in which another machine started it: `stop` ends it after `limits.duplicategrace`, `keep` lets both run. Until then its state is `superseded`."),
     section!("limits", "How much of everything, and for how long."),
     number!("limits.startsatonce", AT_ONCE, "children", settings.starts_at_once,
         "Children that may be starting at once; further ones wait."),
@@ -170,6 +173,8 @@ static KEYS: [Key; 40] = [
         "Times the LanManager is asked again, on the same bid, when it reached no port of a child."),
     number!("limits.checkretry", TIMES, "ms", settings.check_retry,
         "Pause between two of these."),
+    number!("limits.duplicategrace", PAUSES, "ms", settings.duplicate_grace,
+        "Time after which a child ends whose service the LanManager lists somewhere else; see `onduplicate`."),
     number!("limits.dialretry", TIMES, "ms", settings.dial_retry,
         "First pause before the LanManager is dialed again; doubled each time, with up to a quarter more at random."),
     number!("limits.dialretrymost", TIMES, "ms", settings.dial_retry_most,
@@ -213,6 +218,8 @@ pub(super) struct Values {
     pub(super) settings: Settings,
     pub(super) logs: LogLimits,
     pub(super) journal: Bounds,
+    /// The whole file, as it stands there.
+    pub(super) written: Value,
 }
 
 impl Default for Values {
@@ -228,6 +235,7 @@ impl Default for Values {
             settings: Settings::default(),
             logs: LogLimits::default(),
             journal: JOURNAL_BOUNDS,
+            written: Value::Null,
         }
     }
 }
@@ -241,6 +249,15 @@ fn put<Number: TryFrom<i64>>(field: &mut Number, number: i64) {
     if let Ok(number) = Number::try_from(number) {
         *field = number;
     }
+}
+
+fn read_on_duplicate(located: &Located<'_>, values: &mut Values, findings: &mut Findings) {
+    let word = text(located, findings);
+    values.settings.on_duplicate = match word.as_deref() {
+        None | Some("stop") => OnDuplicate::Stop,
+        Some("keep") => OnDuplicate::Keep,
+        Some(_) => return findings.mistake(unexpected(located, "\"stop\" or \"keep\"")),
+    };
 }
 
 fn read_install_modules(located: &Located<'_>, values: &mut Values, findings: &mut Findings) {
@@ -278,6 +295,33 @@ fn read_section(mut section: Section<'_, '_>, prefix: &str, values: &mut Values)
         }
     }
     section.finish();
+}
+
+/// Each key that has one value, with that value where it is a number, else with its default; and
+/// what a number counts.
+pub(super) fn plain_values(
+    values: &Values,
+) -> impl Iterator<Item = (&'static str, Value, &'static str)> {
+    KEYS.iter().filter_map(|key| {
+        let (value, unit) = match &key.kind {
+            Kind::Number {
+                range, get, unit, ..
+            } => {
+                let number = get(values);
+                (range.contains(&number).then_some(number).into(), *unit)
+            }
+            Kind::Other {
+                default,
+                what,
+                read: Some(_),
+            } if *what != "object" => match *default {
+                "none" => (Value::Null, ""),
+                default => (default.into(), ""),
+            },
+            Kind::Section | Kind::Other { .. } => return None,
+        };
+        Some((key.path, value, unit))
+    })
 }
 
 /// All keys as a table in Markdown.
@@ -335,11 +379,13 @@ pub(super) fn read(text: &str) -> (Values, Findings) {
             return (values, findings);
         }
     };
-    let object = root.as_ref().and_then(|value| value.as_object());
+    let root_value = root.as_ref();
+    let object = root_value.and_then(|value| value.as_object());
     match object {
         Some(object) => {
             let root = Section::new(String::new(), object, &mut findings);
             read_section(root, "", &mut values);
+            values.written = root_value.map(super::document::to_json).unwrap_or_default();
         }
         None => {
             let place = root.as_ref().map(super::document::place_of).or(Some(0..0));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::stops::Stops;
+use super::stops::{Stops, interrupt_source};
 use super::{Place, Running};
 use crate::local::sockets::Listener;
 use crate::sessions::{self, DescriptorStore, Inherited};
@@ -15,6 +15,7 @@ use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
 use allexmaster_sessions::ConnectionName;
+use allexmaster_state::StopSource;
 
 #[derive(Debug)]
 pub(super) struct KeeperConnection {
@@ -57,7 +58,7 @@ impl KeeperConnection {
                 last = totals;
             }
         };
-        let alive = tokio::spawn(link.keep_alive(proof));
+        let alive = tokio::spawn(link.clone().keep_alive(proof));
         loop {
             match messages.next().await {
                 FromKeeper::Accepted { name, connection } => {
@@ -66,12 +67,19 @@ impl KeeperConnection {
                 // The task that watches the child sees its end.
                 FromKeeper::Exited(_) => {}
                 FromKeeper::Signal(signal) => {
-                    let name = match signal {
-                        StopSignal::Terminate => "SIGTERM",
-                        StopSignal::Interrupt => "SIGINT",
-                        StopSignal::HangUp => "SIGHUP",
+                    let (name, source) = match signal {
+                        StopSignal::Terminate => ("SIGTERM", StopSource::Signal),
+                        StopSignal::Interrupt => ("SIGINT", interrupt_source()),
                     };
-                    running.stops.signal(name).await;
+                    running.stops.signal(name, source).await;
+                }
+                FromKeeper::Reload => {
+                    let (link, sessions) = (link.clone(), running.sessions.clone());
+                    tokio::spawn(async move {
+                        warn_unsent(link.reloading());
+                        sessions.reload().await;
+                        warn_unsent(link.ready());
+                    });
                 }
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");

@@ -6,11 +6,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allexmaster_journal::Outage;
+use allexmaster_journal::{Outage, Survey};
 use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
-    ChildWire, ConnectionName, Endpoint, Input, OutboxAck, Output, ReplayedEffects, Sessions,
+    ChildWire, ConnectionName, Input, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use super::resume::Restored;
 use super::session_log::{SessionLog, SessionLogError};
 use super::{accept, dialer, log_events, status_queries};
 use crate::channel::{Channel, ChannelEnd};
+use crate::config::InForce;
 use crate::machine::EventInbox;
 use crate::node;
 
@@ -32,8 +33,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the runtime needs.
 pub struct RuntimeOptions {
-    /// What is dialed, in this order.
-    pub endpoints: Vec<Endpoint>,
+    /// The configuration in force: what is dialed.
+    pub config: Arc<InForce>,
     /// Where children open their sockets.
     pub socket_folder: std::path::PathBuf,
     /// Where events go.
@@ -73,9 +74,13 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     pub(super) runtime: Handle,
     pub(super) inbox: EventInbox,
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) config: Arc<InForce>,
+    /// Held while the configuration is read again.
+    pub(super) reloading: tokio::sync::Mutex<()>,
     pub(super) socket_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
+    /// What is known of damage in the journal's files.
+    pub(super) survey: Arc<Mutex<Survey>>,
     pub(super) emit: Notify,
     timer: Notify,
     room: Notify,
@@ -105,10 +110,10 @@ impl Runtime {
     pub fn start(
         options: RuntimeOptions,
         beginning: Beginning,
-        inherited: Inherited,
+        mut inherited: Inherited,
     ) -> Result<Self, SessionLogError> {
         let RuntimeOptions {
-            endpoints,
+            config,
             socket_folder,
             inbox,
             store,
@@ -137,14 +142,17 @@ impl Runtime {
             inner: Mutex::new(inner),
             runtime: Handle::current(),
             inbox,
-            endpoints,
+            config,
+            reloading: tokio::sync::Mutex::new(()),
             socket_folder,
             store,
+            survey: Arc::default(),
             emit: Notify::new(),
             timer: Notify::new(),
             room: Notify::new(),
             empty: Notify::new(),
         });
+        shared.keep_first_configuration(&mut inherited);
         {
             let mut inner = shared.lock();
             match (&shared.store, inner.generation) {
@@ -161,6 +169,7 @@ impl Runtime {
         shared.attach(inherited, is_restored);
         tokio::spawn(Arc::clone(&shared).emit_all());
         tokio::spawn(Arc::clone(&shared).keep_time());
+        tokio::spawn(status_queries::warn_of_holes(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 

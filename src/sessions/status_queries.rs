@@ -1,15 +1,15 @@
 //! Questions about the state, answered from it. They are no events: nothing is decided.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use allexmaster_inspect::source::{Page, PageWish};
-use allexmaster_journal::{Compaction, Stopped};
+use allexmaster_journal::{Compaction, Hole, Journal, Stopped};
 use allexmaster_state::{Reply, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::runtime::Shared;
-use super::upgrade;
+use super::{reload, upgrade};
 use crate::machine::EventInbox;
 use crate::status;
 use allexmaster_sessions::{CompactionRequest, Input, LocalRequest};
@@ -21,13 +21,32 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
         let inbox = &answering.inbox;
         let answer = match asked {
             LocalRequest::Status => {
-                let endpoint = answering.endpoints.first().map(ToString::to_string);
+                let config = Arc::clone(&answering.config);
+                let file = answering
+                    .runtime
+                    .spawn_blocking(move || status::configuration(&config));
+                let Ok(file) = file.await else {
+                    return; // the program ends
+                };
+                let accepted = answering.config.accepted();
+                let endpoint = accepted
+                    .config
+                    .lan_endpoints
+                    .first()
+                    .map(ToString::to_string);
                 let endpoint = endpoint.unwrap_or_default();
                 let keeper = answering.keeper();
                 let outage = inbox.outage();
                 let look = inbox
                     .look(move |state| status::status(state, &endpoint, keeper, outage.as_ref()));
-                look.await.map(|status| json(&status))
+                match look.await {
+                    Ok(mut status) => {
+                        status.configuration = Some(file);
+                        status.journal.holes = holes(&answering).await;
+                        Ok(json(&status))
+                    }
+                    Err(stopped) => Err(stopped),
+                }
             }
             LocalRequest::Needs => {
                 let needs = inbox.look(status::needs).await;
@@ -42,16 +61,33 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                             from: request.from,
                             most: request.most,
                             base: request.base,
+                            state: request.state,
                         },
                     )
                 });
-                page.await.map(|page| json(&page))
+                match page.await {
+                    Ok(mut page) if request.base == Some(0) && request.state.is_none() => {
+                        page.holes = holes(&answering).await;
+                        Ok(json(&page))
+                    }
+                    page => page.map(|page| json(&page)),
+                }
             }
             LocalRequest::Compact(request) => compact(inbox, request).await.map(|done| json(&done)),
+            LocalRequest::Configuration => {
+                Ok(json(&status::in_force(&answering.config.accepted())))
+            }
+            LocalRequest::Reload { dry_run } => {
+                let reloaded = reload::reload(&answering, dry_run).await;
+                reloaded.map(|reloaded| json(&reloaded))
+            }
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             LocalRequest::Stop
+            | LocalRequest::StopNow
             | LocalRequest::Restart(_)
+            | LocalRequest::Hold(_)
+            | LocalRequest::Start(_)
             | LocalRequest::Kill(_)
             | LocalRequest::AddNeed(_)
             | LocalRequest::RemoveNeed(_)
@@ -63,6 +99,31 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             answering.enter(Input::Answered { request, reply });
         }
     });
+}
+
+/// Writes into the log which events of the journal are damaged.
+pub(super) async fn warn_of_holes(shared: Arc<Shared>) {
+    for hole in holes(&shared).await {
+        tracing::warn!(
+            "{hole}; nothing else is lost, and `allexmaster journal compact` removes the damage"
+        );
+    }
+}
+
+/// The damaged stretches of the journal's sealed history. Its files are read beside the loop, and only those
+/// that have changed since the last time.
+async fn holes(shared: &Shared) -> Vec<Hole> {
+    let Ok(Ok(span)) = shared.inbox.read(Journal::span).await else {
+        // The journal is closed; there is an outage, which is told.
+        return Vec::new();
+    };
+    let survey = Arc::clone(&shared.survey);
+    let look = move || {
+        let mut survey = survey.lock().unwrap_or_else(PoisonError::into_inner);
+        survey.look(&span)
+    };
+    let looked = shared.runtime.spawn_blocking(look).await;
+    looked.unwrap_or_default()
 }
 
 /// What became of the request to compact the journal.
@@ -81,6 +142,7 @@ async fn compact(inbox: &EventInbox, request: CompactionRequest) -> Result<Compa
         keep: request.keep,
         most_bytes: request.most_bytes,
         dry_run: request.dry_run,
+        cut: request.cut,
     };
     let begun = inbox.read(move |journal| journal.compact_in_background(request));
     Ok(match begun.await?.await {

@@ -5,13 +5,18 @@
 mod bad_peers;
 mod clock;
 mod command_line;
+mod configuration;
+mod copies;
 mod crashes;
 mod damage;
 mod engines;
+mod holes;
 mod journal;
 mod lan_manager;
 mod needs;
+mod orders;
 mod service_manager;
+mod stopping;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use allexmaster::config::Config;
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
@@ -123,7 +124,7 @@ impl Tool {
 
 fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
     RuntimeOptions {
-        endpoints: Vec::new(),
+        config: Arc::new(Config::default().into()),
         socket_folder: "/nonexistent".into(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),
@@ -197,6 +198,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         let stop = Event::StopRequested {
             request: None,
             source: StopSource::Signal,
+            urgent: false,
         };
         inbox.send(stop).await.unwrap();
         rules.join().unwrap().unwrap();

@@ -77,11 +77,17 @@ impl Subjects {
                 let prescribed = need.ports.iter().filter_map(|(_, port)| *port);
                 self.ports.extend(prescribed);
             }
+            Event::ServicesListed { services, .. } => {
+                let instances = services.iter().map(|listed| listed.instance.clone());
+                self.instances.extend(instances);
+            }
             Event::NeedWithdrawn { instance, .. }
             | Event::BidAnswered { instance, .. }
             | Event::ResponseAnswered { instance, .. }
             | Event::ServiceDownAcknowledged { instance, .. }
             | Event::RestartRequested { instance, .. }
+            | Event::HoldRequested { instance, .. }
+            | Event::StartRequested { instance, .. }
             | Event::RemoveNeedRequested { instance, .. } => {
                 self.instances.insert(instance.clone());
             }
@@ -96,6 +102,7 @@ impl Subjects {
             Event::ChildSpawned {
                 incarnation,
                 identity,
+                ..
             } => {
                 self.add_attempt(state, *incarnation);
                 self.pids.insert(identity.pid);

@@ -13,6 +13,17 @@ pub mod service {
     pub const ENGAGED_MODULES: &str = "engaged_modules";
 }
 
+/// What a master and a LanManager of ours tell one another when they meet. Those of
+/// JavaScript ignore it.
+pub mod introduction {
+    /// In a master's credentials: the identifier of its journal.
+    pub const MASTER: &str = "master";
+    /// In the state of a master's root session: an object about the LanManager.
+    pub const ABOUT: &str = "allexlanmanager";
+    /// In that object: how long a master that is gone has for a reconnect, in milliseconds.
+    pub const RECONNECT_GRACE: &str = "reconnectgrace";
+}
+
 /// Names of the modules that a service introduces itself with.
 pub mod module {
     pub const ENGAGED_MODULES: &str = "allex_engagedmodulesservice";
@@ -42,12 +53,20 @@ pub mod method {
     pub const KILL: &str = "kill";
     /// Ours.
     pub const COMPACT: &str = "compact";
+    /// Ours: a service is to end, and not to run here until it is started.
+    pub const HOLD: &str = "hold";
+    /// Ours.
+    pub const CONFIGURATION: &str = "configuration";
     /// Ours.
     pub const JOURNAL: &str = "journal";
     /// Ours.
     pub const NEEDS: &str = "needs";
     /// Ours.
+    pub const RELOAD: &str = "reload";
+    /// Ours.
     pub const RESTART: &str = "restart";
+    /// Ours: a service that was stopped, or has failed, is to run.
+    pub const START: &str = "start";
     /// Ours.
     pub const STATUS: &str = "status";
     /// Ours.

@@ -2,14 +2,15 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use allexmaster_machine::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Need, Pid,
-    Port, RequestId, Settings, Timestamp,
+    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, Launcher, ModuleName, Need,
+    Pid, Port, RequestId, Settings, Timestamp,
 };
 
 /// An event as the journal holds it: with its place, its time and its entropy.
@@ -78,11 +79,18 @@ pub enum Event {
         endpoint: Arc<str>,
         /// The address that the LanManager sees us under.
         address: Arc<str>,
+        /// How long the LanManager waits for a master that is gone before others may run its
+        /// services, in milliseconds; absent where it does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace: Option<u64>,
     },
     /// The connection ended, or never came to be.
     LanClosed {
         connection: Connection,
         reason: Arc<str>,
+        /// For how many milliseconds nothing had been heard of the LanManager by then.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        silent: u64,
     },
     /// The LanManager has told all its unsatisfied needs.
     NeedsListed {
@@ -99,6 +107,12 @@ pub enum Event {
     NeedWithdrawn {
         connection: Connection,
         instance: InstanceName,
+    },
+    /// What the LanManager's list of services has for services that run here. Told of all of them
+    /// when the list is complete, and then of those for which it names another place than before.
+    ServicesListed {
+        connection: Connection,
+        services: Vec<Listed>,
     },
     /// The LanManager answered a bid.
     BidAnswered {
@@ -127,6 +141,10 @@ pub enum Event {
     ChildSpawned {
         incarnation: Incarnation,
         identity: Identity,
+        /// What the configuration said of its module then; absent where it said nothing, and in
+        /// events that were recorded before it could be changed while the master runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        launcher: Option<Launcher>,
     },
     /// A child could not be started.
     ChildNotSpawned {
@@ -172,22 +190,44 @@ pub enum Event {
         /// The call to be answered, where it was one.
         request: Option<RequestId>,
         source: StopSource,
+        /// Whether the children are to be killed at once. It is said, never concluded from a
+        /// repetition.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        urgent: bool,
     },
     /// Somebody wants a child to be started anew.
     RestartRequested {
         request: RequestId,
         instance: InstanceName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
     },
     /// Somebody wants the LanManager to have a further need.
     AddNeedRequested {
         request: RequestId,
         /// The need, as the LanManager will get it.
         need: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
     },
     /// Somebody wants the LanManager to forget a need.
     RemoveNeedRequested {
         request: RequestId,
         instance: InstanceName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
+    },
+    /// Somebody wants a service to end, and not to run here until it is started again.
+    HoldRequested {
+        request: RequestId,
+        instance: InstanceName,
+        sender: Option<Sender>,
+    },
+    /// Somebody wants a service to run: one that was stopped, or that has failed.
+    StartRequested {
+        request: RequestId,
+        instance: InstanceName,
+        sender: Option<Sender>,
     },
     /// The LanManager answered a call that was relayed for somebody.
     LanCallAnswered {
@@ -202,6 +242,54 @@ pub enum Event {
         /// By how many milliseconds.
         by: u64,
     },
+}
+
+/// Who gave an order, as the kernel says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sender {
+    /// The number of the user.
+    pub uid: u32,
+    /// The name of the user, where this machine knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// The process, which may have ended since.
+    pub pid: Pid,
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(formatter, "{name} (uid {})", self.uid),
+            None => write!(formatter, "uid {}", self.uid),
+        }
+    }
+}
+
+/// A service that runs here, and where the LanManager's list has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    pub instance: InstanceName,
+    pub place: Place,
+}
+
+/// Where the LanManager's list has a service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Here: at our address, on the ports of our child.
+    Here,
+    /// At this address and port.
+    Elsewhere(Arc<str>),
+    /// It is not listed any more.
+    Nowhere,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A child of an earlier run of the master that still lives.
@@ -285,8 +373,10 @@ pub enum LanAnswer {
 pub enum StopSource {
     /// A local call.
     Operator,
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, or SIGINT where nobody sits at a terminal.
     Signal,
+    /// SIGINT of a master on a terminal: Ctrl-C.
+    Interrupt,
 }
 
 impl Event {
@@ -321,11 +411,14 @@ impl Event {
             Self::ClockJumped { .. } => 24,
             Self::ForeignListener { .. } => 25,
             Self::InstallEnded { .. } => 26,
+            Self::ServicesListed { .. } => 27,
+            Self::HoldRequested { .. } => 28,
+            Self::StartRequested { .. } => 29,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 26] = [
+    pub const KINDS: [&str; 29] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -352,6 +445,9 @@ impl Event {
         "clock-jumped",
         "foreign-listener",
         "install-ended",
+        "services-listed",
+        "hold-requested",
+        "start-requested",
     ];
 
     /// The name of the kind.
@@ -372,6 +468,7 @@ impl Event {
             | Self::NeedsListed { .. }
             | Self::NeedAppeared { .. }
             | Self::NeedWithdrawn { .. }
+            | Self::ServicesListed { .. }
             | Self::BidAnswered { .. }
             | Self::ResponseAnswered { .. }
             | Self::ServiceDownAcknowledged { .. }
@@ -384,6 +481,8 @@ impl Event {
             | Self::RestartRequested { .. }
             | Self::AddNeedRequested { .. }
             | Self::RemoveNeedRequested { .. }
+            | Self::HoldRequested { .. }
+            | Self::StartRequested { .. }
             | Self::LanCallAnswered { .. } => true,
             Self::SettingsLoaded { .. }
             | Self::MasterStarted { .. }
@@ -395,7 +494,7 @@ impl Event {
             | Self::ChildExited { .. }
             | Self::InstallEnded { .. }
             | Self::StopRequested {
-                source: StopSource::Signal,
+                source: StopSource::Signal | StopSource::Interrupt,
                 ..
             }
             | Self::DeadlineReached

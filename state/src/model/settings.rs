@@ -15,7 +15,15 @@ pub struct Launcher {
     /// The protocols whose ports answer when the child is ready. These, and no
     /// others, are tested, told to the LanManager and shown.
     pub serves: PerProtocol<bool>,
+    /// Which command it is; absent for programs that no configuration names, and in events that
+    /// were recorded before it existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandHash>,
 }
+
+/// A hash of how a program is started (arguments, folder, variables): it differs when they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CommandHash(pub u32);
 
 /// The part of the configuration that decisions depend on. Times are milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -51,6 +59,15 @@ pub struct Settings {
     pub check_attempts: u32,
     /// The pause between two of these.
     pub check_retry: u64,
+    /// How long a child goes on running while the LanManager lists its service somewhere else.
+    #[serde(
+        default = "duplicate_grace",
+        skip_serializing_if = "is_duplicate_grace"
+    )]
+    pub duplicate_grace: u64,
+    /// What becomes of it then.
+    #[serde(default, skip_serializing_if = "OnDuplicate::is_default")]
+    pub on_duplicate: OnDuplicate,
     /// The first pause before the LanManager is dialed again; doubled each time.
     pub dial_retry: u64,
     /// The longest such pause.
@@ -61,6 +78,43 @@ pub struct Settings {
     pub forget_after: u64,
     /// How long a stopping master waits for the LanManager to hear of its services' end.
     pub farewell_timeout: u64,
+}
+
+/// What becomes of a child while the LanManager lists its service somewhere else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDuplicate {
+    /// It is told to end.
+    #[default]
+    Stop,
+    /// It stays; what is to be done is for people to decide.
+    Keep,
+}
+
+impl OnDuplicate {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The default of [`Settings::duplicate_grace`]: long enough for a reading of the list that crosses
+/// a change of it.
+const DUPLICATE_GRACE: u64 = 5_000;
+
+const fn duplicate_grace() -> u64 {
+    DUPLICATE_GRACE
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_duplicate_grace(grace: &u64) -> bool {
+    *grace == DUPLICATE_GRACE
 }
 
 impl Settings {
@@ -93,6 +147,8 @@ impl Default for Settings {
             restart: RestartPolicy::default(),
             check_attempts: 3,
             check_retry: 1_000,
+            duplicate_grace: DUPLICATE_GRACE,
+            on_duplicate: OnDuplicate::default(),
             dial_retry: 250,
             dial_retry_most: 2_000,
             request_timeout: 30_000,

@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::claim::served;
 use crate::service::{Activity, Failure, StopReason, Wait};
 use crate::{
-    Claim, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
-    Timestamp,
+    Claim, End, Hold, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service,
+    Settings, State, Timestamp,
 };
 
 /// What a service does, in one word.
@@ -27,12 +28,16 @@ pub enum ServiceState {
     Checking,
     /// It runs and serves.
     Running,
+    /// It runs, but the network uses another copy of it.
+    Superseded,
     /// Its child has been told to end.
     Stopping,
     /// It failed, and is started again after a pause.
     BackingOff,
     /// It failed, and is not started again until somebody acts.
     Failed,
+    /// Somebody stopped it, and has yet to start it.
+    Held,
 }
 
 impl ServiceState {
@@ -45,9 +50,11 @@ impl ServiceState {
             Self::Starting => "starting",
             Self::Checking => "checking",
             Self::Running => "running",
+            Self::Superseded => "superseded",
             Self::Stopping => "stopping",
             Self::BackingOff => "backing-off",
             Self::Failed => "failed",
+            Self::Held => "held",
         }
     }
 }
@@ -79,6 +86,25 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// When it will be tried again, where that is known.
     pub next_try: Option<Timestamp>,
+    /// Whether its process was started by another command than the configuration has now.
+    pub older_command: bool,
+    /// Since when it is stopped, and by whom, where it is.
+    pub hold: Option<Hold>,
+    /// The last ends of its children, the newest last.
+    pub ends: Vec<End>,
+    /// The other copy, where the network uses that.
+    pub superseded: Option<SupersededStatus>,
+}
+
+/// The copy that the network uses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SupersededStatus {
+    /// Its address and port.
+    pub by: Arc<str>,
+    /// Since when that is known here.
+    pub since: Timestamp,
+    /// When our child is told to end; absent where it is to stay.
+    pub until: Option<Timestamp>,
 }
 
 /// The LanManager as people and tools see it.
@@ -126,8 +152,17 @@ impl State {
     fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
         let (state, reason) = self.describe(service);
         let process = service.activity.process();
+        let older_command = runs_older_command(&self.settings, service);
+        let older = || {
+            older_command.then(|| {
+                alloc::format!(
+                    "runs an older command than the configuration has; `allexmaster restart {instance}`"
+                )
+            })
+        };
+        let reason = reason.or_else(older);
         let ports = process
-            .map(|process| served(self, service, &process.ports))
+            .map(|process| served(self, service, process))
             .unwrap_or_default();
         ServiceStatus {
             instance: instance.clone(),
@@ -138,6 +173,8 @@ impl State {
             ports,
             started: process.map(|process| process.spawned),
             restarts: service.history.spawned.saturating_sub(1),
+            hold: service.hold.clone(),
+            ends: service.history.ends.clone(),
             next_try: match &service.activity {
                 Activity::BackingOff { until, .. } => Some(*until),
                 Activity::Waiting(_)
@@ -148,12 +185,39 @@ impl State {
                 | Activity::Up { .. }
                 | Activity::Stopping { .. } => None,
             },
+            older_command,
+            superseded: match &service.claim {
+                Claim::Superseded { by, since, until } => Some(SupersededStatus {
+                    by: Arc::clone(by),
+                    since: *since,
+                    until: *until,
+                }),
+                Claim::None
+                | Claim::Bidding { .. }
+                | Claim::Held { .. }
+                | Claim::Responding { .. }
+                | Claim::Approved
+                | Claim::Paused { .. }
+                | Claim::CutOff { .. } => None,
+            },
         }
+    }
+
+    /// The services whose process was started by another command than these settings have for it.
+    pub fn older_commands<'state>(
+        &'state self,
+        settings: &'state Settings,
+    ) -> impl Iterator<Item = &'state InstanceName> {
+        let older = |(instance, service): (&'state InstanceName, &Service)| {
+            runs_older_command(settings, service).then_some(instance)
+        };
+        self.services.iter().filter_map(older)
     }
 
     fn describe(&self, service: &Service) -> (ServiceState, Option<String>) {
         match &service.activity {
             Activity::Waiting(Wait::Answer) => (ServiceState::Bidding, None),
+            Activity::Waiting(Wait::Held) => (ServiceState::Held, Some(held_text(service))),
             Activity::Waiting(wait) => {
                 (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
             }
@@ -216,6 +280,19 @@ impl State {
                 ServiceState::Running,
                 Some("being announced to the LanManager".to_string()),
             ),
+            (Claim::Superseded { by, until, .. }, _) => {
+                let then = match until {
+                    Some(_) => "this copy is about to be ended",
+                    None => "this copy stays (onduplicate: keep)",
+                };
+                let reason = alloc::format!("the network uses the one at {by}; {then}");
+                (ServiceState::Superseded, Some(reason))
+            }
+            (Claim::CutOff { .. }, _) => {
+                let reason = "runs; the LanManager is away, and as there must never be two of it, \
+                              it ends unless the LanManager is back soon";
+                (ServiceState::Running, Some(reason.to_string()))
+            }
             (Claim::None, _) => {
                 let reason = match &self.lan {
                     Lan::Up { .. } => "runs, but the LanManager does not ask for it",
@@ -247,6 +324,7 @@ impl State {
                 );
             }
             Wait::Shutdown => "the master is stopping",
+            Wait::Held => return held_text(service),
         };
         alloc::format!("{text}{before}")
     }
@@ -284,8 +362,8 @@ impl State {
     fn unannounced(&self) -> usize {
         let connected = self.lan.connection().is_some();
         let untold = |service: &Service| match (&service.activity, &service.claim) {
-            (Activity::Up { .. }, Claim::None) => !connected,
-            (Activity::Up { .. }, Claim::Approved) => false,
+            (Activity::Up { .. }, Claim::None | Claim::CutOff { .. }) => !connected,
+            (Activity::Up { .. }, Claim::Approved | Claim::Superseded { .. }) => false,
             (
                 Activity::Up { .. },
                 Claim::Bidding { .. }
@@ -309,6 +387,15 @@ impl State {
     }
 }
 
+/// Whether there is another command for a service than its process was started by, or none any more.
+/// False where that is not known.
+fn runs_older_command(settings: &Settings, service: &Service) -> bool {
+    let process = service.activity.process();
+    let started_by = process.and_then(|process| process.launcher?.command);
+    let present = settings.launcher(&service.need.module);
+    started_by.is_some() && started_by != present.and_then(|launcher| launcher.command)
+}
+
 fn failure_text(failure: &Failure, service: &Service) -> String {
     match failure {
         Failure::Ended(outcome) => alloc::format!("its child {}", outcome_text(outcome)),
@@ -328,6 +415,14 @@ fn failure_text(failure: &Failure, service: &Service) -> String {
     }
 }
 
+fn held_text(service: &Service) -> String {
+    let hold = service.hold.as_ref();
+    match hold.and_then(|hold| hold.sender.as_ref()) {
+        Some(sender) => alloc::format!("stopped by {sender}"),
+        None => "stopped by somebody".to_string(),
+    }
+}
+
 fn stop_text(why: &StopReason) -> String {
     match why {
         StopReason::Withdrawn => "its need was withdrawn".to_string(),
@@ -335,7 +430,12 @@ fn stop_text(why: &StopReason) -> String {
         StopReason::Failed(why) => why.to_string(),
         StopReason::NotReady => "its ports did not answer in time".to_string(),
         StopReason::Restart => "a restart was asked for".to_string(),
+        StopReason::Held => "somebody stops it".to_string(),
         StopReason::ModuleChanged => "its need now names another module".to_string(),
+        StopReason::Superseded(by) => alloc::format!("the network uses the one at {by}"),
+        StopReason::CutOff => "the LanManager has been away for so long that another machine may \
+                               run it, and there must never be two"
+            .to_string(),
         StopReason::Shutdown => "the master is stopping".to_string(),
     }
 }

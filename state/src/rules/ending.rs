@@ -3,11 +3,11 @@
 use alloc::sync::Arc;
 
 use crate::restart::Decision;
-use crate::service::{Activity, Failure, Next, Process, StopReason, Wait};
+use crate::service::{Activity, ENDS_REMEMBERED, End, Failure, Next, Process, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
-    claim, needs,
+    Timestamp, claim, needs,
 };
 
 /// So long after the master's start, the end of a child that it found alive may still be that of
@@ -66,6 +66,7 @@ pub(crate) fn exited(
     };
     let activity = service.activity.clone();
     let listed = service.claim.may_be_listed();
+    let is_superseded = service.claim.is_superseded();
     let Some((_, ports)) = activity.attempt() else {
         return;
     };
@@ -73,6 +74,7 @@ pub(crate) fn exited(
     for (_, port) in ports.iter() {
         state.ports.block(*port, until, &mut state.deadlines);
     }
+    remember_end(state, turn, &instance, &outcome);
     claim::abandon(state, turn, &instance);
     let failure = Failure::Ended(outcome.clone());
     match activity {
@@ -92,7 +94,12 @@ pub(crate) fn exited(
                         service.history.failures = 0;
                     });
             }
-            report_down(state, turn, &instance, approved || listed);
+            report_down(
+                state,
+                turn,
+                &instance,
+                (approved || listed) && !is_superseded,
+            );
             if is_nobodys_failure(state, turn, &process, &outcome) {
                 end_without_failure(state, turn, &instance, failure);
             } else {
@@ -121,7 +128,10 @@ pub(crate) fn exited(
                     Next::BackOff,
                     StopReason::Withdrawn
                     | StopReason::Restart
+                    | StopReason::Held
                     | StopReason::ModuleChanged
+                    | StopReason::Superseded(_)
+                    | StopReason::CutOff
                     | StopReason::Shutdown,
                 ) => back_off(state, turn, &instance, failure, false),
             }
@@ -136,6 +146,27 @@ pub(crate) fn exited(
         | Activity::BackingOff { .. }
         | Activity::Failed { .. } => back_off(state, turn, &instance, failure, false),
     }
+}
+
+/// Keeps the last ends, for people. A child that ended before it was recorded has no number to name.
+fn remember_end(state: &mut State, turn: &Turn, instance: &InstanceName, outcome: &Outcome) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Some(process) = service.activity.process() else {
+                return;
+            };
+            let ends = &mut service.history.ends;
+            if ends.len() >= ENDS_REMEMBERED {
+                ends.remove(0);
+            }
+            ends.push(End {
+                at: turn.at,
+                pid: process.identity.pid,
+                outcome: outcome.clone(),
+                event: turn.sequence,
+            });
+        });
 }
 
 /// The LanManager must hear that a service which it may list is down: now, or when it is back.
@@ -168,6 +199,8 @@ pub(crate) fn stop(
         return;
     };
     let listed = service.claim.may_be_listed();
+    // The LanManager lists the service somewhere else, where it runs on: its end is not told.
+    let is_superseded = service.claim.is_superseded();
     let activity = service.activity.clone();
     if activity.attempt().is_some() {
         claim::abandon(state, turn, instance);
@@ -202,7 +235,7 @@ pub(crate) fn stop(
             turn.effect(SessionEffect::Retract {
                 instance: instance.clone(),
             });
-            let approved = approved || listed;
+            let approved = (approved || listed) && !is_superseded;
             terminate(state, turn, instance, process, why, next, approved);
         }
         Activity::Waiting(_)
@@ -221,7 +254,12 @@ fn terminate(
     next: Next,
     approved: bool,
 ) {
-    let kill_at = Some(turn.at.plus(state.settings.stop_grace));
+    let grace = if state.haste.urgent {
+        0
+    } else {
+        state.settings.stop_grace
+    };
+    let kill_at = Some(turn.at.plus(grace));
     turn.effect(ChildEffect::Signal {
         incarnation: process.incarnation,
         identity: process.identity.clone(),
@@ -237,6 +275,20 @@ fn terminate(
                 next,
                 approved,
             };
+        });
+}
+
+/// A child that has been told to end has no longer than until then.
+pub(crate) fn hurry(state: &mut State, instance: &InstanceName, gone_by: Timestamp) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            if let Activity::Stopping {
+                kill_at: Some(at), ..
+            } = &mut service.activity
+            {
+                *at = gone_by.min(*at);
+            }
         });
 }
 

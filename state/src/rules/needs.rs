@@ -64,9 +64,14 @@ pub(crate) fn appeared(
             match &mut service.claim {
                 // The LanManager no longer has our row.
                 claim @ Claim::Approved => *claim = Claim::None,
+                // Nobody else's row is there any more either.
+                claim @ Claim::Superseded { .. } => *claim = Claim::None,
                 Claim::Responding { relisted, .. } => *relisted = true,
-                Claim::None | Claim::Bidding { .. } | Claim::Held { .. } | Claim::Paused { .. } => {
-                }
+                Claim::None
+                | Claim::Bidding { .. }
+                | Claim::Held { .. }
+                | Claim::Paused { .. }
+                | Claim::CutOff { .. } => {}
             }
             change
         });
@@ -82,6 +87,7 @@ pub(crate) fn appeared(
                 claim: Claim::None,
                 activity: Activity::Waiting(Wait::Lan),
                 down_unreported: false,
+                hold: None,
                 history: History::default(),
             };
             state
@@ -174,7 +180,13 @@ fn gone(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     match claim {
         // Satisfied by us, or about to be told so: the answer to the response decides.
         Claim::Approved | Claim::Responding { .. } => return,
-        Claim::None | Claim::Bidding { .. } | Claim::Held { .. } | Claim::Paused { .. } => {}
+        // Satisfied by somebody else: its own time ends the child.
+        Claim::Superseded { .. } => return,
+        Claim::None
+        | Claim::Bidding { .. }
+        | Claim::Held { .. }
+        | Claim::Paused { .. }
+        | Claim::CutOff { .. } => {}
     }
     claim::abandon(state, turn, instance);
     match activity {
@@ -261,6 +273,9 @@ pub(crate) fn reconsider(state: &mut State, turn: &mut Turn, instance: &Instance
 
 fn waits_for(state: &State, service: &Service) -> Result<Wait, Failure> {
     let now = state.now;
+    if service.hold.is_some() {
+        return Ok(Wait::Held);
+    }
     if state.shutdown != Shutdown::No {
         return Ok(Wait::Shutdown);
     }

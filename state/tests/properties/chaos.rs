@@ -50,10 +50,12 @@ pub(crate) enum Move {
     EngineIsLost { forks: u32, deaths: u32, seen: u32 },
     Reboot,
     OperatorRestarts { name: u16 },
+    OperatorStops { name: u16 },
+    OperatorStarts { name: u16 },
     OperatorAddsNeed,
     ModuleIsEngaged,
     SettingsChange(Terms),
-    Stop,
+    Stop(bool),
 }
 
 impl Arbitrary for Terms {
@@ -117,10 +119,12 @@ impl Arbitrary for Move {
             }),
             1 => Just(Self::Reboot),
             2 => (0..NAMES).prop_map(|name| Self::OperatorRestarts { name }),
+            2 => (0..NAMES).prop_map(|name| Self::OperatorStops { name }),
+            2 => (0..NAMES).prop_map(|name| Self::OperatorStarts { name }),
             1 => Just(Self::OperatorAddsNeed),
             1 => Just(Self::ModuleIsEngaged),
             1 => any::<Terms>().prop_map(Self::SettingsChange),
-            1 => Just(Self::Stop),
+            1 => any::<bool>().prop_map(Self::Stop),
         ]
         .boxed()
     }
@@ -196,9 +200,12 @@ impl World {
                 self.start_again();
             }
             Move::OperatorRestarts { name } => self.restart(instance(name)),
+            Move::OperatorStops { name } => self.hold(instance(name)),
+            Move::OperatorStarts { name } => self.release(instance(name)),
             Move::OperatorAddsNeed => self.ask(|request| Event::AddNeedRequested {
                 request,
                 need: json!({ "instancename": "N0" }),
+                sender: None,
             }),
             Move::ModuleIsEngaged => {
                 let module = ModuleName::from("exec:web");
@@ -214,7 +221,7 @@ impl World {
                 let settings = terms.settings();
                 self.happen(Event::SettingsLoaded { settings }, 0);
             }
-            Move::Stop => self.ask_to_stop(),
+            Move::Stop(urgent) => self.ask_to_stop(urgent),
         }
     }
 
@@ -274,9 +281,13 @@ pub(crate) fn roomy() -> Settings {
         ..Settings::default()
     };
     for module in ["sample:clock", "exec:web"] {
-        settings
-            .launchers
-            .insert(ModuleName::from(module), Launcher { serves });
+        settings.launchers.insert(
+            ModuleName::from(module),
+            Launcher {
+                serves,
+                command: None,
+            },
+        );
     }
     settings
 }

@@ -127,6 +127,7 @@ impl World {
                 vec![Event::LanClosed {
                     connection,
                     reason: Arc::from("refused"),
+                    silent: 0,
                 }]
             }
             SessionEffect::Dial { connection, .. } => self.lan_manager.admit(connection),
@@ -191,6 +192,7 @@ impl World {
                     Event::ChildSpawned {
                         incarnation,
                         identity,
+                        launcher: None,
                     },
                 );
             }
@@ -355,13 +357,14 @@ impl World {
         self.happen(call(request), 0);
     }
 
-    pub(crate) fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self, urgent: bool) {
         if self.exited {
             self.start_again();
         }
         self.ask(|request| Event::StopRequested {
             request: Some(request),
             source: StopSource::Operator,
+            urgent,
         });
     }
 
@@ -452,7 +455,27 @@ impl World {
     }
 
     pub(crate) fn restart(&mut self, instance: InstanceName) {
-        self.ask(|request| Event::RestartRequested { request, instance });
+        self.ask(|request| Event::RestartRequested {
+            request,
+            instance,
+            sender: None,
+        });
+    }
+
+    pub(crate) fn hold(&mut self, instance: InstanceName) {
+        self.ask(|request| Event::HoldRequested {
+            request,
+            instance,
+            sender: None,
+        });
+    }
+
+    pub(crate) fn release(&mut self, instance: InstanceName) {
+        self.ask(|request| Event::StartRequested {
+            request,
+            instance,
+            sender: None,
+        });
     }
 
     /// The whole life again, from its events.

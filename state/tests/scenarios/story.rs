@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
     Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
-    RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
+    RequestId, ResponseAnswer, Sender, Settings, State, StopSource, Survivor, Timestamp, step,
 };
 use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;
@@ -261,6 +261,7 @@ impl Story {
             connection,
             endpoint: Arc::from("ws://10.0.0.254:23552"),
             address: Arc::from(ADDRESS),
+            grace: None,
         })
     }
 
@@ -269,6 +270,7 @@ impl Story {
         self.happens(Event::LanClosed {
             connection,
             reason: Arc::from("reset by peer"),
+            silent: 0,
         })
     }
 
@@ -370,6 +372,7 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         })
     }
 
@@ -459,9 +462,14 @@ impl Story {
     // Local calls.
 
     pub(crate) fn stop(&mut self) -> &mut Self {
+        self.asked_to_stop(StopSource::Operator, false)
+    }
+
+    pub(crate) fn asked_to_stop(&mut self, source: StopSource, urgent: bool) -> &mut Self {
         self.happens(Event::StopRequested {
-            request: Some(RequestId(1)),
-            source: StopSource::Operator,
+            request: (source == StopSource::Operator).then_some(RequestId(1)),
+            source,
+            urgent,
         })
     }
 
@@ -469,7 +477,33 @@ impl Story {
         self.happens(Event::RestartRequested {
             request: RequestId(2),
             instance: InstanceName::from(name),
+            sender: None,
         })
+    }
+
+    /// An order of root's, to stop or to start a service.
+    pub(crate) fn hold(&mut self, name: &str) -> &mut Self {
+        self.happens(Event::HoldRequested {
+            request: RequestId(3),
+            instance: InstanceName::from(name),
+            sender: Some(root()),
+        })
+    }
+
+    pub(crate) fn release(&mut self, name: &str) -> &mut Self {
+        self.happens(Event::StartRequested {
+            request: RequestId(4),
+            instance: InstanceName::from(name),
+            sender: Some(root()),
+        })
+    }
+}
+
+fn root() -> Sender {
+    Sender {
+        uid: 0,
+        name: Some(Arc::from("root")),
+        pid: Pid(4_711),
     }
 }
 
@@ -492,6 +526,7 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: !http_only,
         },
+        command: None,
     }
 }
 

@@ -73,7 +73,9 @@ fn event(event: &Event) -> String {
             address,
             ..
         } => format!("LanManager lets us in on {connection}, sees us as {address}"),
-        Event::LanClosed { connection, reason } => {
+        Event::LanClosed {
+            connection, reason, ..
+        } => {
             format!("connection {connection} is closed: {reason}")
         }
         Event::NeedsListed { connection, needs } => format!(
@@ -87,6 +89,17 @@ fn event(event: &Event) -> String {
             connection,
             instance,
         } => format!("need is no longer listed on {connection}: {instance}"),
+        Event::ServicesListed {
+            connection,
+            services,
+        } => format!(
+            "services on {connection}: {}",
+            list(services.iter().map(|listed| format!(
+                "{} {}",
+                listed.instance,
+                json(&listed.place)
+            )))
+        ),
         Event::BidAnswered {
             instance,
             bid,
@@ -106,6 +119,7 @@ fn event(event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } => format!("child {incarnation} runs as pid {}", identity.pid),
         Event::ChildNotSpawned {
             incarnation,
@@ -136,20 +150,33 @@ fn event(event: &Event) -> String {
         Event::ModuleEngaged { module, request } => {
             format!("module {module} is in use (call {})", option(*request))
         }
-        Event::StopRequested { request, source } => {
+        Event::StopRequested {
+            request,
+            source,
+            urgent,
+        } => {
             format!(
-                "stop asked for by {} (call {})",
+                "{}stop asked for by {} (call {})",
+                if *urgent { "urgent " } else { "" },
                 json(source),
                 option(*request)
             )
         }
-        Event::RestartRequested { request, instance } => {
-            format!("call {request}: restart {instance}")
+        Event::RestartRequested {
+            request, instance, ..
+        } => format!("call {request}: restart {instance}"),
+        Event::HoldRequested {
+            request, instance, ..
+        } => format!("call {request}: stop {instance}"),
+        Event::StartRequested {
+            request, instance, ..
+        } => format!("call {request}: start {instance}"),
+        Event::AddNeedRequested { request, need, .. } => {
+            format!("call {request}: add need {need}")
         }
-        Event::AddNeedRequested { request, need } => format!("call {request}: add need {need}"),
-        Event::RemoveNeedRequested { request, instance } => {
-            format!("call {request}: remove need {instance}")
-        }
+        Event::RemoveNeedRequested {
+            request, instance, ..
+        } => format!("call {request}: remove need {instance}"),
         Event::LanCallAnswered { request, answer } => {
             format!("LanManager answers call {request}: {}", json(answer))
         }

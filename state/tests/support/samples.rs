@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
-    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
+    LanAnswer, Launcher, Listed, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid,
+    Place, Port, RequestId, ResponseAnswer, Sender, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,9 +24,13 @@ pub(crate) fn first() -> Event {
         ws: false,
     };
     let mut settings = Settings::default();
-    settings
-        .launchers
-        .insert(ModuleName::from("exec:web"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("exec:web"),
+        Launcher {
+            serves,
+            command: None,
+        },
+    );
     Event::SettingsLoaded { settings }
 }
 
@@ -36,15 +40,10 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
     Some(match event {
         Event::SettingsLoaded { .. } => started(false),
         Event::MasterStarted { resumed: false, .. } => started(true),
-        Event::MasterStarted { resumed: true, .. } => Event::LanConnected {
-            connection: CONNECTION,
-            endpoint: Arc::from("ws://127.0.0.1:23552"),
-            address: Arc::from("192.168.1.7"),
-        },
-        Event::LanConnected { .. } => Event::LanClosed {
-            connection: CONNECTION,
-            reason: Arc::from("no pong within 10 s"),
-        },
+        Event::MasterStarted { resumed: true, .. } => connected(None),
+        Event::LanConnected { grace: None, .. } => connected(Some(30_000)),
+        Event::LanConnected { grace: Some(_), .. } => closed(0),
+        Event::LanClosed { silent: 0, .. } => closed(20_000),
         Event::LanClosed { .. } => Event::NeedsListed {
             connection: CONNECTION,
             needs: vec![bare_need(), full_need()],
@@ -57,7 +56,20 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             connection: CONNECTION,
             instance: instance(),
         },
-        Event::NeedWithdrawn { .. } => bid_answered(BidAnswer::Challenged),
+        Event::NeedWithdrawn { .. } => Event::ServicesListed {
+            connection: CONNECTION,
+            services: [
+                Place::Here,
+                Place::Elsewhere(Arc::from("192.168.1.8:16000")),
+                Place::Nowhere,
+            ]
+            .map(|place| Listed {
+                instance: instance(),
+                place,
+            })
+            .into(),
+        },
+        Event::ServicesListed { .. } => bid_answered(BidAnswer::Challenged),
         Event::BidAnswered { answer, .. } => match answer {
             BidAnswer::Challenged => bid_answered(BidAnswer::Rejected),
             BidAnswer::Rejected => bid_answered(BidAnswer::Failed(Arc::from("timeout"))),
@@ -83,6 +95,7 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::PortsProbed { .. } => Event::ChildSpawned {
             incarnation: BID,
             identity: identity(),
+            launcher: None,
         },
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,
@@ -116,24 +129,39 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => Event::StopRequested {
             request: Some(REQUEST),
             source: StopSource::Operator,
+            urgent: false,
         },
-        Event::StopRequested { source, .. } => match source {
+        Event::StopRequested { source, urgent, .. } => match source {
+            StopSource::Operator if !urgent => Event::StopRequested {
+                request: Some(REQUEST),
+                source: StopSource::Operator,
+                urgent: true,
+            },
             StopSource::Operator => Event::StopRequested {
                 request: None,
                 source: StopSource::Signal,
+                urgent: false,
             },
-            StopSource::Signal => Event::RestartRequested {
+            StopSource::Signal => Event::StopRequested {
+                request: None,
+                source: StopSource::Interrupt,
+                urgent: false,
+            },
+            StopSource::Interrupt => Event::RestartRequested {
                 request: REQUEST,
                 instance: instance(),
+                sender: None,
             },
         },
         Event::RestartRequested { .. } => Event::AddNeedRequested {
             request: REQUEST,
             need: json!({ "instancename": "Web", "modulename": "exec:web" }),
+            sender: None,
         },
         Event::AddNeedRequested { .. } => Event::RemoveNeedRequested {
             request: REQUEST,
             instance: instance(),
+            sender: None,
         },
         Event::RemoveNeedRequested { .. } => lan_answered(LanAnswer::Done(json!("Web"))),
         Event::LanCallAnswered { answer, .. } => match answer {
@@ -154,8 +182,26 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => install_ended(Some("E404")),
         Event::InstallEnded {
             complaint: Some(_), ..
-        } => return None,
+        } => Event::HoldRequested {
+            request: REQUEST,
+            instance: instance(),
+            sender: Some(sender()),
+        },
+        Event::HoldRequested { .. } => Event::StartRequested {
+            request: REQUEST,
+            instance: instance(),
+            sender: None,
+        },
+        Event::StartRequested { .. } => return None,
     })
+}
+
+fn sender() -> Sender {
+    Sender {
+        uid: 1_000,
+        name: Some(Arc::from("ann")),
+        pid: Pid(4_711),
+    }
 }
 
 fn install_ended(complaint: Option<&str>) -> Event {
@@ -189,6 +235,23 @@ fn started(resumed: bool) -> Event {
             outcome: Outcome::Exited(0),
         }],
         resumed,
+    }
+}
+
+fn connected(grace: Option<u64>) -> Event {
+    Event::LanConnected {
+        connection: CONNECTION,
+        endpoint: Arc::from("ws://127.0.0.1:23552"),
+        address: Arc::from("192.168.1.7"),
+        grace,
+    }
+}
+
+fn closed(silent: u64) -> Event {
+    Event::LanClosed {
+        connection: CONNECTION,
+        reason: Arc::from("no pong within 10 s"),
+        silent,
     }
 }
 

@@ -255,12 +255,14 @@ fn lan_now(state: &State) -> Option<(Sort, String)> {
 
 fn service_now(status: &ServiceStatus) -> (Sort, String) {
     let sort = match status.state {
-        ServiceState::Waiting => Sort::Waiting,
+        // It waits for somebody; the note says who stopped it.
+        ServiceState::Waiting | ServiceState::Held => Sort::Waiting,
         ServiceState::Bidding => Sort::Bidding,
         ServiceState::Starting => Sort::Starting,
         ServiceState::Checking => Sort::Checking,
         ServiceState::Running => Sort::Running,
-        ServiceState::Stopping => Sort::Stopping,
+        // It is about to end, unless the configuration lets it stay.
+        ServiceState::Superseded | ServiceState::Stopping => Sort::Stopping,
         ServiceState::BackingOff => Sort::BackingOff,
         ServiceState::Failed => Sort::Failed,
     };

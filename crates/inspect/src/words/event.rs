@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
-    State, StopSource, Survivor,
+    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Recorded,
+    ResponseAnswer, Sender, Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -31,6 +31,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         Event::NeedWithdrawn { instance, .. } => {
             format!("the LanManager no longer lists the need for {instance}")
         }
+        Event::ServicesListed { services, .. } => services_listed(services),
         Event::BidAnswered {
             instance, answer, ..
         } => match answer {
@@ -74,19 +75,34 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
         },
         Event::ModuleEngaged { module, .. } => format!("the module {module} is in use"),
-        Event::StopRequested { source, .. } => match source {
-            StopSource::Operator => "somebody asked the master to stop".to_owned(),
-            StopSource::Signal => "a signal asked the master to stop".to_owned(),
-        },
-        Event::RestartRequested { instance, .. } => {
-            format!("somebody asked for a restart of {instance}")
+        Event::StopRequested { source, urgent, .. } => {
+            let who = match source {
+                StopSource::Operator => "somebody",
+                StopSource::Signal => "a signal",
+                StopSource::Interrupt => "Ctrl-C",
+            };
+            let how = if *urgent {
+                " at once, without a grace for its children"
+            } else {
+                ""
+            };
+            format!("{who} asked the master to stop{how}")
         }
-        Event::AddNeedRequested { need, .. } => {
-            format!("somebody asked to add the need {}", name_in(need))
+        Event::RestartRequested {
+            instance, sender, ..
+        } => format!("{} asked for a restart of {instance}", who(sender)),
+        Event::HoldRequested {
+            instance, sender, ..
+        } => format!("{} stopped {instance}", who(sender)),
+        Event::StartRequested {
+            instance, sender, ..
+        } => format!("{} started {instance}", who(sender)),
+        Event::AddNeedRequested { need, sender, .. } => {
+            format!("{} asked to add the need {}", who(sender), name_in(need))
         }
-        Event::RemoveNeedRequested { instance, .. } => {
-            format!("somebody asked to remove the need {instance}")
-        }
+        Event::RemoveNeedRequested {
+            instance, sender, ..
+        } => format!("{} asked to remove the need {instance}", who(sender)),
         Event::LanCallAnswered { answer, .. } => match answer {
             LanAnswer::Done(_) => "the LanManager did what somebody had asked for".to_owned(),
             LanAnswer::Refused { message, .. } => {
@@ -106,6 +122,7 @@ fn of_child(state: &State, event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } => format!(
             "{}'s child runs as process {}",
             owner(state, *incarnation),
@@ -141,6 +158,7 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::NeedsListed { .. }
         | Event::NeedAppeared { .. }
         | Event::NeedWithdrawn { .. }
+        | Event::ServicesListed { .. }
         | Event::BidAnswered { .. }
         | Event::ResponseAnswered { .. }
         | Event::ServiceDownAcknowledged { .. }
@@ -151,10 +169,29 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::RestartRequested { .. }
         | Event::AddNeedRequested { .. }
         | Event::RemoveNeedRequested { .. }
+        | Event::HoldRequested { .. }
+        | Event::StartRequested { .. }
         | Event::LanCallAnswered { .. }
         | Event::DeadlineReached
         | Event::ClockJumped { .. } => String::new(),
     }
+}
+
+/// Who gave an order.
+fn who(sender: &Option<Sender>) -> String {
+    match sender {
+        Some(sender) => format!("{sender}, process {},", sender.pid),
+        None => "somebody".to_owned(),
+    }
+}
+
+fn services_listed(services: &[Listed]) -> String {
+    let one = |listed: &Listed| match &listed.place {
+        Place::Here => format!("{} here, as before", listed.instance),
+        Place::Elsewhere(by) => format!("{} at {by}, not here", listed.instance),
+        Place::Nowhere => format!("{} nowhere any more", listed.instance),
+    };
+    format!("the LanManager lists {}", list(services.iter().map(one)))
 }
 
 fn needs_listed(needs: &[Arc<Need>]) -> String {

@@ -16,7 +16,7 @@ use super::message::{MAX_MESSAGE, Message};
 use super::name::DescriptorName;
 use super::{
     FIRST_PAUSE, Keeper, LONGEST_PAUSE, MAX_DESCRIPTORS_PER_MESSAGE, MAX_MESSAGES_PER_TURN,
-    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SIGNAL_EXIT_CODE,
+    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SAME_STOP, SIGNAL_EXIT_CODE,
 };
 use crate::os;
 
@@ -39,8 +39,10 @@ impl Keeper {
             if number == Signal::CHILD.as_raw() {
                 let child = field(offset_of!(libc::signalfd_siginfo, ssi_pid));
                 self.child_ended(child, field(offset_of!(libc::signalfd_siginfo, ssi_code)));
+            } else if number == Signal::HUP.as_raw() {
+                self.reload();
             } else if let Some(signal) = Signal::from_named_raw(number)
-                && matches!(signal, Signal::TERM | Signal::INT | Signal::HUP)
+                && matches!(signal, Signal::TERM | Signal::INT)
                 && let Some(code) = self.stop(signal)
             {
                 return Some(code);
@@ -86,14 +88,26 @@ impl Keeper {
         }
     }
 
-    /// Passes a stop signal on. While no engine is ready to handle it, the second one ends engine and
-    /// keeper at once.
+    /// Passes the wish on that the configuration is read again: to the next engine where none is ready.
+    fn reload(&mut self) {
+        match &mut self.engine {
+            // One that is full of messages is told when it has read them: it is not lost.
+            Some(engine) if engine.ready.is_some() => {
+                self.pending_reload = !engine.send(RELOAD_TEXT.to_owned(), None);
+            }
+            Some(_) | None => self.pending_reload = true,
+        }
+    }
+
+    /// Passes a stop signal on. While no engine is ready to handle it, one that comes [`SAME_STOP`] after
+    /// the first ends engine and keeper at once.
     fn stop(&mut self, signal: Signal) -> Option<u8> {
         let ready = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.ready.is_some());
-        if !ready && !self.pending_stops.is_empty() {
+        let first = *self.first_stop.get_or_insert_with(Instant::now);
+        if !ready && first.elapsed() >= SAME_STOP {
             if let Some(engine) = &self.engine {
                 // It is our child and not reaped: no other process has its number.
                 let _ = kill_process(engine.pid, Signal::KILL);
@@ -165,6 +179,9 @@ impl Keeper {
                 self.program.confirm();
             }
             self.ever_ready = true;
+            if std::mem::take(&mut self.pending_reload) {
+                engine.send(RELOAD_TEXT.to_owned(), None);
+            }
             self.service_manager.ready();
         }
         if message.reloading {
@@ -185,6 +202,7 @@ impl Keeper {
             engine.stopping = true;
             self.service_manager.stopping();
             self.pending_stops.clear();
+            self.first_stop = None;
         }
         if let Some(child) = message.reap.filter(|child| *child != engine.pid) {
             // If it is no zombie of ours, there is nothing to do.
@@ -312,11 +330,13 @@ impl Keeper {
     }
 }
 
+/// The message for the signal that asks for the configuration to be read again.
+const RELOAD_TEXT: &str = "SIGNAL=HUP";
+
 /// The message for a stop signal.
 pub(super) fn stop_text(signal: Signal) -> String {
     let name = match signal {
         Signal::INT => "INT",
-        Signal::HUP => "HUP",
         _ => "TERM",
     };
     format!("SIGNAL={name}")

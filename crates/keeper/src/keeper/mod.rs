@@ -27,7 +27,8 @@
 //! - **From the keeper, over the link**: `ACCEPTED=<name>` with a connection that is already stored
 //!   under that name (the listener's, a point and a number that is never used again);
 //!   `EXITED=<pid>`, a hint that a child has ended (simultaneous ends may be reported as one);
-//!   `SIGNAL=TERM`, `INT` or `HUP`, which the keeper received.
+//!   `SIGNAL=TERM`, `INT` or `HUP`, which the keeper received: the first two ask for the end, `HUP` for
+//!   the configuration to be read again.
 //!
 //! The link has no address, so no other process can write to it: only what inherits it can.
 //!
@@ -98,8 +99,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long after the end of a child the keeper looks for orphans to reap, so that many ends cost one
 /// look.
 const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of stop signals kept for the next engine: the second one already stops at once.
+/// Maximum number of stop signals kept for the next engine: more say nothing new.
 const MAX_PENDING_STOPS: usize = 2;
+/// Stop signals that come within this time of the first are the same wish (a whole control group is
+/// signalled, say).
+const SAME_STOP: Duration = Duration::from_secs(1);
 /// Added to a signal's number, it is the exit code of a program that it ended.
 const SIGNAL_EXIT_CODE: i32 = 128;
 
@@ -135,6 +139,10 @@ struct Keeper {
     watchdog: Duration,
     /// Stop signals that no engine has answered with `STOPPING=1` yet.
     pending_stops: Vec<Signal>,
+    /// The next engine that is ready is to read the configuration again.
+    pending_reload: bool,
+    /// When the first of them came.
+    first_stop: Option<Instant>,
     reported_full: bool,
     /// Until when no connection is accepted.
     accept_paused_until: Option<Instant>,
@@ -163,6 +171,8 @@ impl Keeper {
             ever_ready: false,
             watchdog: WATCHDOG,
             pending_stops: Vec::new(),
+            pending_reload: false,
+            first_stop: None,
             reported_full: false,
             accept_paused_until: None,
             reap_orphans_at: None,

@@ -1,4 +1,4 @@
-//! `allexmaster stop`.
+//! `allexmaster shutdown`.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -17,11 +17,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Stop the master of this folder and all its children.
 ///
-/// Each child gets SIGTERM, and SIGKILL after its grace; the LanManager hears of each. The
-/// command returns when the master has gone.
+/// Each child gets SIGTERM, and SIGKILL after its grace (`limits.stopgrace`); the LanManager hears of
+/// each. The command returns when the master has gone. Asked again, it waits for the stop that is under
+/// way: only --now takes the grace away, also from a stop that has begun.
 #[derive(Debug, Args)]
-pub(super) struct Stop {
-    /// Kill the children at once
+pub(super) struct Shutdown {
+    /// Kill the children at once, without a grace
     #[arg(long)]
     now: bool,
     /// How long to wait for the end, in seconds
@@ -32,22 +33,18 @@ pub(super) struct Stop {
     json: bool,
 }
 
-impl Stop {
+impl Shutdown {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
-        let mut answer = ask(common, method::STOP, Vec::new());
-        if self.now && answer.is_ok() {
-            // The second request kills.
-            answer = ask(common, method::STOP, Vec::new()).or(answer);
-        }
-        if let Err(error) = answer {
+        let urgency = self.now.then(|| json!({ "now": true }));
+        if let Err(error) = ask(common, method::STOP, Vec::from_iter(urgency)) {
             return report(&error, self.json);
         }
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {
             if Instant::now() >= deadline {
                 complain(&format!(
-                    "the master is still stopping after {} s; `allexmaster stop --now` kills \
+                    "the master is still stopping after {} s; `allexmaster shutdown --now` kills \
                      what does not end",
                     self.timeout
                 ));
