@@ -1,14 +1,16 @@
 //! The program `allexlanmanager`: the LanManager of the folder it runs in.
 
+mod tools;
+
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use allexmaster_journal::Failpoint;
-use allexmaster_lanmanager::{LanManager, Options, Ports, RunError, StartError};
+use allexmaster_lanmanager::{LanManager, Options, Ports, RunError, StartError, files};
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -40,18 +42,21 @@ Exit codes:
   2  wrong use of the command line
   3  a file in .allexlanmanager cannot be used; nothing was overwritten
   4  another allexlanmanager runs in this folder
-  6  the journal cannot be opened or written
+  6  the journal cannot be opened, read or written, or is damaged
 
 Log levels: ALLEXLANMANAGER_LOG=debug, or wire::receive=trace,wire::send=trace for frames.";
 
-/// The LanManager of AllexJS: keeps the list of needs and the list of services of a
+/// Without a command it runs. The LanManager of AllexJS: keeps the list of needs and the list of services of a
 /// network, and lets masters bid for the needs.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Arguments {
+    #[command(subcommand)]
+    tool: Option<tools::Tool>,
     /// The folder with .allexlanmanager
     #[arg(
         long,
+        global = true,
         env = "ALLEXLANMANAGER_DIRECTORY",
         default_value = ".",
         value_name = "FOLDER"
@@ -104,6 +109,9 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(tool) = &arguments.tool {
+        return answer(tool, &arguments.directory);
+    }
     begin_log(arguments.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -125,6 +133,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// Answers a question about the network or its past.
+fn answer(tool: &tools::Tool, directory: &Path) -> ExitCode {
+    let (code, words) = match tools::run(tool, directory) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::from(JOURNAL),
+        Err(error @ tools::ToolError::Journal(_)) => (JOURNAL, chain(&error)),
+        // Whoever read the output has enough.
+        Err(tools::ToolError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => (FAILURE, chain(&error)),
+    };
+    drop(writeln!(io::stderr(), "allexlanmanager: {words}"));
+    ExitCode::from(code)
+}
+
 /// Why the program ends with another exit code than 0.
 struct Failure {
     code: u8,
@@ -136,10 +160,16 @@ async fn run(options: Options) -> Result<(), Failure> {
         code: FAILURE,
         words: format!("cannot listen for signals: {error}"),
     })?;
+    let directory = options.directory.clone();
     let mut running = LanManager::start(options).await.map_err(not_started)?;
-    tokio::select! {
-        ended = running.ended() => return ended.map_err(not_well),
-        () = stop.received() => {}
+    loop {
+        tokio::select! {
+            ended = running.ended() => return ended.map_err(not_well),
+            signal = stop.received() => match signal {
+                Received::Stop => break,
+                Received::HangUp => check_files(directory.clone()).await,
+            },
+        }
     }
     tracing::info!("ending");
     running.shutdown().await.map_err(not_well)
@@ -206,11 +236,36 @@ fn chain(error: &dyn Error) -> String {
     words
 }
 
-/// The signals that end the program.
+/// Tells whether the files could be put in force, which a new start does: SIGHUP, of a terminal that
+/// closes or of a service manager, ends nobody's connections.
+async fn check_files(directory: PathBuf) {
+    let read = tokio::task::spawn_blocking(move || files::read(&directory)).await;
+    match read {
+        Ok(Ok(_)) => tracing::warn!(
+            "the files of .allexlanmanager have no mistake; they are put in force by a restart of \
+             allexlanmanager, and by nothing else"
+        ),
+        Ok(Err(error)) => tracing::error!(
+            error = chain(&error),
+            "nothing has changed, and a restart would be refused"
+        ),
+        // The program ends.
+        Err(_) => {}
+    }
+}
+
+/// What a signal asks for.
+enum Received {
+    Stop,
+    HangUp,
+}
+
+/// The signals that the program obeys.
 #[cfg(unix)]
 struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -220,13 +275,15 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Received {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Received::Stop,
+            _ = self.interrupt.recv() => Received::Stop,
+            _ = self.hang_up.recv() => Received::HangUp,
         }
     }
 }
@@ -241,9 +298,10 @@ impl StopSignals {
         Ok(Self)
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Received {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Received::Stop
     }
 }
