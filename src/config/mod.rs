@@ -144,10 +144,10 @@ impl Config {
         let mistakes = Mistakes::new(file, text, mistakes);
         Err(ConfigError::Mistakes(Box::new(mistakes)))
     }
+}
 
-    /// The folder of the children's log files, for a master that runs in `folder`.
-    #[must_use]
-    pub fn log_folder(&self, folder: &Path) -> PathBuf {
-        folder.join(OWN_FOLDER).join(LOG_FOLDER)
-    }
+/// The folder of the children's log files, for a master that runs in `folder`.
+#[must_use]
+pub fn log_folder(folder: &Path) -> PathBuf {
+    folder.join(OWN_FOLDER).join(LOG_FOLDER)
 }

@@ -59,7 +59,7 @@ impl Facts {
                 folder: options.folder.clone(),
                 runtime_folder: config.runtime_directory.clone(),
             },
-            log_folder: config.log_folder(&options.folder),
+            log_folder: crate::config::log_folder(&options.folder),
             keeper: self.keeper.clone(),
             abort_after_fork: options.abort_after_fork,
         }

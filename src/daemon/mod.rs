@@ -176,7 +176,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         let _ = inbox.try_send(event);
     }
     let rotation = tokio::spawn(crate::logs::rotate_all(
-        options.config.log_folder(&options.folder),
+        crate::config::log_folder(&options.folder),
         options.config.logs,
     ));
     let runtime_options = RuntimeOptions {

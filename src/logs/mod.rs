@@ -20,6 +20,7 @@
 //! microseconds, is lost. A crash between the two leaves a part twice, never lost.
 
 mod file_name;
+mod follow;
 mod rotation;
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use std::time::Duration;
 use allexmaster_state::InstanceName;
 use tokio::time::{MissedTickBehavior, interval};
 
+pub use follow::Follower;
 pub use rotation::{LogLimits, rotate, rotate_folder};
 
 /// How often the sizes are looked at: one timer and one listing of the folder for all children.
@@ -37,6 +39,21 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[must_use]
 pub fn file_of(folder: &Path, instance: &InstanceName) -> PathBuf {
     folder.join(file_name::of(instance.as_str()))
+}
+
+/// The log files of a folder, each with the name of its service. A name that is too long for a file is
+/// told as the file has it.
+#[must_use]
+pub fn files_of(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            Some((file_name::service_of(name.to_str()?)?, entry.path()))
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// Keeps all log files of a folder within their limits, for ever. Drop the future to end it.

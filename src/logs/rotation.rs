@@ -126,7 +126,7 @@ fn copy_front(path: &Path, log: &File, length: u64, old_files: u32) -> io::Resul
     fs::rename(partial, numbered(path, "1"))
 }
 
-fn numbered(path: &Path, number: &str) -> PathBuf {
+pub(super) fn numbered(path: &Path, number: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(number);

@@ -12,6 +12,7 @@ mod engines;
 mod holes;
 mod journal;
 mod lan_manager;
+mod logs;
 mod needs;
 mod orders;
 mod service_manager;
