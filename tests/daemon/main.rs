@@ -15,6 +15,7 @@ mod journal;
 mod lan_manager;
 mod logs;
 mod needs;
+mod no_engine;
 mod orders;
 mod service_manager;
 mod stopping;
