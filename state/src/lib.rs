@@ -69,7 +69,7 @@ pub use effect::{
 };
 pub use event::{
     BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer,
-    StopSource, Survivor,
+    Descendant, StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
@@ -106,5 +106,6 @@ pub use step::step;
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
-/// * 10: a stop is urgent where that is said, not where it is asked for twice.
+/// * 10: a stop is urgent where that is said, not where it is asked for twice; strays have a grace;
+///   a child has ended when those that it started have.
 pub const STEP_VERSION: u32 = 10;

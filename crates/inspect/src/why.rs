@@ -310,7 +310,9 @@ impl Teller {
             | Event::ChildFailed { .. }
             | Event::ForeignListener { .. } => "await",
             Event::ServiceDownAcknowledged { .. } => "down",
-            Event::ChildExited { .. } => {
+            Event::ChildExited { .. }
+            | Event::DescendantsLeft { .. }
+            | Event::DescendantsEnded { .. } => {
                 let service = state.services.get(&self.instance)?;
                 matches!(service.activity, Activity::Stopping { .. }).then_some("signal")?
             }
@@ -329,6 +331,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::StraysFound { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }
@@ -359,7 +362,9 @@ impl Teller {
                     ChildEffect::Spawn(order) => {
                         (order.need.instance == self.instance).then_some("spawn")
                     }
-                    ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } => None,
+                    ChildEffect::Adopt { .. }
+                    | ChildEffect::Reap { .. }
+                    | ChildEffect::EndStray { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {

@@ -154,6 +154,26 @@ pub enum Event {
         incarnation: Incarnation,
         outcome: Outcome,
     },
+    /// The process of a child has ended, and others that it had started live on. Its own end is
+    /// recorded (`ChildExited`) when they are gone too.
+    DescendantsLeft {
+        incarnation: Incarnation,
+        /// How the child's own process ended.
+        outcome: Outcome,
+        left: Vec<Descendant>,
+    },
+    /// Not all of those that a child had left behind ended when they were asked to. Recorded only
+    /// where one of the lists has somebody.
+    DescendantsEnded {
+        incarnation: Incarnation,
+        /// Those that had to be killed.
+        killed: Vec<Pid>,
+        /// Those that live on: the system does not let the master end them.
+        left: Vec<Pid>,
+    },
+    /// At the master's start, processes were found that children of earlier runs had started, and
+    /// whose child is not to be looked after any more.
+    StraysFound { strays: Vec<Survivor> },
     /// npm has ended.
     InstallEnded {
         package: Arc<str>,
@@ -214,6 +234,18 @@ pub struct Survivor {
     /// Which child: read from its environment, or recognised by its identity.
     pub incarnation: Incarnation,
     pub identity: Identity,
+}
+
+/// A process that a child had started itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Descendant {
+    pub identity: Identity,
+    /// Whether it has stayed in the child's process group. One that has not was not asked to end
+    /// when the child was.
+    pub in_group: bool,
+    /// The addresses on which it listens, as `127.0.0.1:16000`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listens: Vec<Arc<str>>,
 }
 
 /// A child that ended while no master was looking, and whose end the system could still tell.
@@ -327,11 +359,14 @@ impl Event {
             Self::ClockJumped { .. } => 24,
             Self::ForeignListener { .. } => 25,
             Self::InstallEnded { .. } => 26,
+            Self::DescendantsLeft { .. } => 27,
+            Self::DescendantsEnded { .. } => 28,
+            Self::StraysFound { .. } => 29,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 26] = [
+    pub const KINDS: [&str; 29] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -358,6 +393,9 @@ impl Event {
         "clock-jumped",
         "foreign-listener",
         "install-ended",
+        "descendants-left",
+        "descendants-ended",
+        "strays-found",
     ];
 
     /// The name of the kind.
@@ -399,6 +437,9 @@ impl Event {
             | Self::ChildReady { .. }
             | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
+            | Self::DescendantsLeft { .. }
+            | Self::DescendantsEnded { .. }
+            | Self::StraysFound { .. }
             | Self::InstallEnded { .. }
             | Self::StopRequested {
                 source: StopSource::Signal | StopSource::Interrupt,

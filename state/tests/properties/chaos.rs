@@ -43,6 +43,7 @@ pub(crate) enum Move {
     Forget { name: u16 },
     LanBreaks,
     ChildEnds { which: u16, code: i32 },
+    ChildLeavesOthers { which: u16, code: i32, in_group: bool },
     ChildServesNobody { which: u16 },
     PortIsTaken { offset: u16 },
     PortsAreFreed,
@@ -105,6 +106,9 @@ impl Arbitrary for Move {
             3 => (0..NAMES).prop_map(|name| Self::Forget { name }),
             1 => Just(Self::LanBreaks),
             3 => (any::<u16>(), 0..3).prop_map(|(which, code)| Self::ChildEnds { which, code }),
+            2 => (any::<u16>(), 0..3, any::<bool>()).prop_map(|(which, code, in_group)| {
+                Self::ChildLeavesOthers { which, code, in_group }
+            }),
             1 => any::<u16>().prop_map(|which| Self::ChildServesNobody { which }),
             1 => (0_u16..8).prop_map(|offset| Self::PortIsTaken { offset }),
             1 => Just(Self::PortsAreFreed),
@@ -176,6 +180,16 @@ impl World {
                 self.tell_from_lan(lost);
             }
             Move::ChildEnds { which, code } => self.some_child_ends(which, code),
+            Move::ChildLeavesOthers {
+                which,
+                code,
+                in_group,
+            } => {
+                let living = self.machine.living_pids();
+                if let Some(pid) = living.get(usize::from(which) % living.len().max(1)) {
+                    self.end_leaving_others(*pid, Outcome::Exited(code), in_group);
+                }
+            }
             Move::ChildServesNobody { which } => self.some_child_serves_nobody(which),
             Move::PortIsTaken { offset } => {
                 self.machine.foreign.insert(Port(15_000 + offset));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
+    Descendant,    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
     LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
     RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
@@ -166,8 +166,35 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => install_ended(Some("E404")),
         Event::InstallEnded {
             complaint: Some(_), ..
-        } => return None,
+        } => Event::DescendantsLeft {
+            incarnation: BID,
+            outcome: Outcome::Exited(0),
+            left: vec![
+                descendant(true, &[]),
+                descendant(false, &["127.0.0.1:17000"]),
+            ],
+        },
+        Event::DescendantsLeft { .. } => Event::DescendantsEnded {
+            incarnation: BID,
+            killed: vec![Pid(102)],
+            left: vec![Pid(103)],
+        },
+        Event::DescendantsEnded { .. } => Event::StraysFound {
+            strays: vec![Survivor {
+                incarnation: BID,
+                identity: identity(),
+            }],
+        },
+        Event::StraysFound { .. } => return None,
     })
+}
+
+fn descendant(in_group: bool, listens: &[&str]) -> Descendant {
+    Descendant {
+        identity: identity(),
+        in_group,
+        listens: listens.iter().copied().map(Arc::from).collect(),
+    }
 }
 
 fn install_ended(complaint: Option<&str>) -> Event {
