@@ -68,8 +68,8 @@ pub use effect::{
     ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
 };
 pub use event::{
-    BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer,
-    Descendant, StopSource, Survivor,
+    BidAnswer, Descendant, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded,
+    ResponseAnswer, StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,

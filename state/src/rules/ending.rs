@@ -10,8 +10,8 @@ use crate::service::{Activity, Failure, Next, Process, StopReason, Wait};
 use crate::status::outcome_text;
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Descendant, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
-    claim, needs,
+    ChildEffect, Descendant, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal,
+    State, claim, needs,
 };
 
 /// So long after the master's start, the end of a child that it found alive may still be that of

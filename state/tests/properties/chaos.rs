@@ -34,23 +34,62 @@ pub(crate) struct Terms {
 #[derive(Clone, Debug)]
 pub(crate) enum Move {
     PerformLan(Mood),
-    PerformMachine { which: u16, luck: bool },
-    Hear { which: u16, entropy: u32 },
-    Repeat { which: u16, entropy: u32 },
-    Wake { entropy: u32 },
-    Pass { milliseconds: u16 },
-    Configure { name: u16, kind: u8 },
-    Forget { name: u16 },
+    PerformMachine {
+        which: u16,
+        luck: bool,
+    },
+    Hear {
+        which: u16,
+        entropy: u32,
+    },
+    Repeat {
+        which: u16,
+        entropy: u32,
+    },
+    Wake {
+        entropy: u32,
+    },
+    Pass {
+        milliseconds: u16,
+    },
+    Configure {
+        name: u16,
+        kind: u8,
+    },
+    Forget {
+        name: u16,
+    },
     LanBreaks,
-    ChildEnds { which: u16, code: i32 },
-    ChildLeavesOthers { which: u16, code: i32, in_group: bool },
-    ChildServesNobody { which: u16 },
-    PortIsTaken { offset: u16 },
+    ChildEnds {
+        which: u16,
+        code: i32,
+    },
+    ChildLeavesOthers {
+        which: u16,
+        code: i32,
+        in_group: bool,
+    },
+    ChildServesNobody {
+        which: u16,
+    },
+    PortIsTaken {
+        offset: u16,
+    },
     PortsAreFreed,
-    Crash { forks: u32, deaths: u32, seen: u32 },
-    EngineIsLost { forks: u32, deaths: u32, seen: u32 },
+    Crash {
+        forks: u32,
+        deaths: u32,
+        seen: u32,
+    },
+    EngineIsLost {
+        forks: u32,
+        deaths: u32,
+        seen: u32,
+    },
     Reboot,
-    OperatorRestarts { name: u16 },
+    OperatorRestarts {
+        name: u16,
+    },
     OperatorAddsNeed,
     ModuleIsEngaged,
     SettingsChange(Terms),

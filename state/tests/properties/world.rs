@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_state::{
-    ChildEffect, Descendant, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer,
-    LanEffect, Outcome, Pid, Recorded, RequestId, SessionEffect, Settings, Signal, State,
-    StopSource, Timestamp, step,
+    ChildEffect, Descendant, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
+    LanAnswer, LanEffect, Outcome, Pid, Recorded, RequestId, SessionEffect, Settings, Signal,
+    State, StopSource, Timestamp, step,
 };
 use serde_json::json;
 

@@ -170,7 +170,11 @@ fn what_a_child_leaves_behind_is_ended_before_another_is_started() {
     );
     story.brought_to("Time", Stage::Approved);
     story
-        .leaves("Time", Outcome::Signaled(11), &[(true, None), (false, None)])
+        .leaves(
+            "Time",
+            Outcome::Signaled(11),
+            &[(true, None), (false, None)],
+        )
         .wakes()
         .exits("Time", Outcome::Signaled(11))
         .end("descendants_left");
@@ -183,7 +187,11 @@ fn a_child_that_puts_itself_into_the_background_is_told_to_stay_in_the_foregroun
     );
     story.brought_to("Time", Stage::Responding);
     story
-        .leaves("Time", Outcome::Exited(0), &[(false, Some("127.0.0.1:16000"))])
+        .leaves(
+            "Time",
+            Outcome::Exited(0),
+            &[(false, Some("127.0.0.1:16000"))],
+        )
         .exits("Time", Outcome::Exited(0))
         .end("descendants_in_the_background");
 }

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    Descendant,     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
-    RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
+    BidAnswer, BootId, Connection, Descendant, Ended, Event, Identity, Incarnation, InstanceName,
+    JournalId, Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
+    Recorded, RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
 };
 use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;

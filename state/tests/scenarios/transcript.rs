@@ -261,7 +261,10 @@ fn child_effect(effect: &ChildEffect) -> String {
             incarnation,
             identity,
             grace,
-        } => format!("end stray {incarnation} (pid {}) within {grace}", identity.pid),
+        } => format!(
+            "end stray {incarnation} (pid {}) within {grace}",
+            identity.pid
+        ),
         ChildEffect::Signal {
             incarnation,
             identity,

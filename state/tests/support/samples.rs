@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    Descendant,    BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
-    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
+    BidAnswer, BootId, Connection, Descendant, Ended, Event, Identity, Incarnation, InstanceName,
+    JournalId, LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid,
+    Port, RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 

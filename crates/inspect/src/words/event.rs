@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Descendant, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
-    State, StopSource, Survivor,
+    BidAnswer, Deadline, Descendant, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer,
+    Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
