@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use allexmaster_journal::Outage;
+use allexmaster_journal::{Hole, Outage};
 use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +64,10 @@ pub struct JournalDocument {
     pub reason: Option<String>,
     /// How many events wait in memory for it.
     pub waiting: usize,
+    /// The stretches of its history that are damaged: `first` and `last` event, and `why`. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl JournalDocument {
@@ -81,6 +85,7 @@ impl Default for JournalDocument {
             since: None,
             reason: None,
             waiting: 0,
+            holes: Vec::new(),
         }
     }
 }
@@ -106,6 +111,12 @@ pub struct ServiceDocument {
     pub restarts: u32,
     /// When it will be tried again; null where nothing is due.
     pub nexttry: Option<String>,
+    /// The address and port of the copy that the network uses instead; null where that is this one.
+    #[serde(default)]
+    pub supersededby: Option<String>,
+    /// Since when that is known here.
+    #[serde(default)]
+    pub supersededsince: Option<String>,
 }
 
 /// One unsatisfied need that the LanManager told.
@@ -184,15 +195,17 @@ fn journal(outage: &Outage) -> JournalDocument {
         since: Some(time(Timestamp(outage.since))),
         reason: Some(outage.reason.clone()),
         waiting: outage.waiting,
+        holes: Vec::new(),
     }
 }
 
 fn service(status: ServiceStatus) -> ServiceDocument {
+    let superseded = status.superseded.as_ref();
     ServiceDocument {
         instancename: status.instance.to_string(),
         modulename: status.module.to_string(),
         state: status.state,
-        reason: status.reason,
+        reason: reason(&status),
         pid: status.pid.map(|pid| pid.0),
         tcpport: status.ports.tcp.map(|port| port.0),
         httpport: status.ports.http.map(|port| port.0),
@@ -200,7 +213,22 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         startedat: status.started.map(time),
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
+        supersededby: superseded.map(|superseded| superseded.by.to_string()),
+        supersededsince: superseded.map(|superseded| time(superseded.since)),
     }
+}
+
+/// The reason, with the times that the state does not put into words.
+fn reason(status: &ServiceStatus) -> Option<String> {
+    let reason = status.reason.clone()?;
+    let Some(superseded) = &status.superseded else {
+        return Some(reason);
+    };
+    let since = time(superseded.since);
+    Some(match superseded.until {
+        Some(until) => format!("{reason}, at {}; so since {since}", time(until)),
+        None => format!("{reason}; so since {since}"),
+    })
 }
 
 /// How many services with trouble [`totals`] names.
@@ -219,7 +247,10 @@ pub fn totals(state: &State) -> String {
     }
     let parts = by_state.iter().map(|(state, instances)| {
         let mut part = format!("{} {state}", instances.len());
-        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+        if matches!(
+            state,
+            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
+        ) {
             let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
             let named: Vec<String> = named.collect();
             let more = if instances.len() > MAX_NAMED {

@@ -5,9 +5,11 @@
 mod bad_peers;
 mod clock;
 mod command_line;
+mod copies;
 mod crashes;
 mod damage;
 mod engines;
+mod holes;
 mod journal;
 mod lan_manager;
 mod needs;

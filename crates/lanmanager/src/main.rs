@@ -23,7 +23,7 @@ const JOURNAL: u8 = 6;
 
 const AFTER_HELP: &str = "\
 Files, all in .allexlanmanager, created with defaults where they are missing:
-  boot           {\"portcorrection\": 0, \"reconnectgrace\": 3000}
+  boot           {\"portcorrection\": 0, \"reconnectgrace\": 30000}
   subnets        the networks that get in besides loopback, [\"192.168.1.0/24\"]
   needs          what the network needs, [{\"instancename\": …, \"modulename\": …, \"propertyhash\": {}}]
   needs.overlay  extends entries of needs

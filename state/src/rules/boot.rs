@@ -44,12 +44,13 @@ pub(crate) fn started(
     state.haste = Haste::default();
     state.deadlines.clear(&Deadline::Drain);
     requests::forget_all(state);
+    let cut = lan::cut(state, turn.at, 0);
     state.lan = Lan::Away {
         since: turn.at,
         failures: 0,
         reason: None,
     };
-    lan::lose_claims(state, turn);
+    lan::lose_claims(state, turn, cut);
 
     for instance in state.services.names() {
         let Some(service) = state.services.get(&instance) else {

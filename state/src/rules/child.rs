@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) use crate::ending::{
-    back_off, deadline, exited, failed, kill, left_descendants, rest, stop,
+    back_off, deadline, exited, failed, hurry, kill, left_descendants, rest, stop,
 };
 
 /// Starts a service whose bid is won: leases its ports and has them tested.
@@ -306,7 +306,9 @@ pub(crate) fn ready(state: &mut State, turn: &mut Turn, incarnation: Incarnation
             | Claim::Bidding { .. }
             | Claim::Responding { .. }
             | Claim::Approved
-            | Claim::Paused { .. },
+            | Claim::Paused { .. }
+            | Claim::Superseded { .. }
+            | Claim::CutOff { .. },
         )
         | None => {}
     }

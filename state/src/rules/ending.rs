@@ -11,7 +11,7 @@ use crate::status::outcome_text;
 use crate::step::Turn;
 use crate::{
     ChildEffect, Descendant, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal,
-    State, claim, needs,
+    State, Timestamp, claim, needs,
 };
 
 /// So long after the master's start, the end of a child that it found alive may still be that of
@@ -172,6 +172,7 @@ pub(crate) fn exited(
     };
     let activity = service.activity.clone();
     let listed = service.claim.may_be_listed();
+    let is_superseded = service.claim.is_superseded();
     let Some((_, ports)) = activity.attempt() else {
         return;
     };
@@ -198,7 +199,12 @@ pub(crate) fn exited(
                         service.history.failures = 0;
                     });
             }
-            report_down(state, turn, &instance, approved || listed);
+            report_down(
+                state,
+                turn,
+                &instance,
+                (approved || listed) && !is_superseded,
+            );
             if is_nobodys_failure(state, turn, &process, &outcome) {
                 end_without_failure(state, turn, &instance, failure);
             } else {
@@ -228,6 +234,8 @@ pub(crate) fn exited(
                     StopReason::Withdrawn
                     | StopReason::Restart
                     | StopReason::ModuleChanged
+                    | StopReason::Superseded(_)
+                    | StopReason::CutOff
                     | StopReason::Shutdown,
                 ) => back_off(state, turn, &instance, failure, false),
             }
@@ -274,6 +282,8 @@ pub(crate) fn stop(
         return;
     };
     let listed = service.claim.may_be_listed();
+    // The LanManager lists the service somewhere else, where it runs on: its end is not told.
+    let is_superseded = service.claim.is_superseded();
     let activity = service.activity.clone();
     if activity.attempt().is_some() {
         claim::abandon(state, turn, instance);
@@ -308,7 +318,7 @@ pub(crate) fn stop(
             turn.effect(SessionEffect::Retract {
                 instance: instance.clone(),
             });
-            let approved = approved || listed;
+            let approved = (approved || listed) && !is_superseded;
             terminate(state, turn, instance, process, why, next, approved);
         }
         Activity::Waiting(_)
@@ -348,6 +358,20 @@ fn terminate(
                 next,
                 approved,
             };
+        });
+}
+
+/// A child that has been told to end has no longer than until then.
+pub(crate) fn hurry(state: &mut State, instance: &InstanceName, gone_by: Timestamp) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            if let Activity::Stopping {
+                kill_at: Some(at), ..
+            } = &mut service.activity
+            {
+                *at = gone_by.min(*at);
+            }
         });
 }
 

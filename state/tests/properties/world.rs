@@ -127,6 +127,7 @@ impl World {
                 vec![Event::LanClosed {
                     connection,
                     reason: Arc::from("refused"),
+                    silent: 0,
                 }]
             }
             SessionEffect::Dial { connection, .. } => self.lan_manager.admit(connection),

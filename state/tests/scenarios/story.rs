@@ -261,6 +261,7 @@ impl Story {
             connection,
             endpoint: Arc::from("ws://10.0.0.254:23552"),
             address: Arc::from(ADDRESS),
+            grace: None,
         })
     }
 
@@ -269,6 +270,7 @@ impl Story {
         self.happens(Event::LanClosed {
             connection,
             reason: Arc::from("reset by peer"),
+            silent: 0,
         })
     }
 

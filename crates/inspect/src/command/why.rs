@@ -50,6 +50,7 @@ impl Question for Why {
             screen.json(&document(&explanation))?;
         } else {
             self.write(&explanation, screen)?;
+            screen.holes(past)?;
         }
         Ok(Answer::Done)
     }
@@ -112,6 +113,14 @@ fn write_link(screen: &mut Screen<'_>, link: &Link) -> Result<(), InspectError> 
 /// That it had a life before the first event that there is.
 fn before(told: &Explanation, zone: &Zone) -> Option<String> {
     let before = told.before.as_ref()?;
+    if before.behind_hole {
+        return Some(format!(
+            "It was {} at {} (after #{}): what led to that is damaged, and not told.",
+            before.state,
+            zone.moment(before.at),
+            before.sequence
+        ));
+    }
     Some(format!(
         "It was {} already at {}, where this journal begins (after #{}): what led to that is not told.",
         before.state,
@@ -139,6 +148,7 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Running
+        | ServiceState::Superseded
         | ServiceState::Stopping => {
             let mut text = words::service_line(status);
             if let Some(since) = &told.since {
@@ -247,7 +257,7 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Stopping => Tone::Waiting,
-        ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
+        ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }
 

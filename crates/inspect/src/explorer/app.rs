@@ -72,12 +72,13 @@ pub struct Breakpoint {
 }
 
 /// The words for the states of a service, as they are typed.
-const STATES: [ServiceState; 8] = [
+const STATES: [ServiceState; 9] = [
     ServiceState::Waiting,
     ServiceState::Bidding,
     ServiceState::Starting,
     ServiceState::Checking,
     ServiceState::Running,
+    ServiceState::Superseded,
     ServiceState::Stopping,
     ServiceState::BackingOff,
     ServiceState::Failed,
@@ -152,7 +153,7 @@ impl App {
         let shown = Shown::at(&mut past, last, false)?;
         let first = past.first();
         let mut begin = end.at;
-        past.source().visit(first, &mut |record| {
+        past.visit_records(first, &mut |record| {
             begin = record.stamp.at;
             ControlFlow::Break(())
         })?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Descendant, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer,
-    Settings, State, StopSource, Survivor,
+    BidAnswer, Deadline, Descendant, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Recorded,
+    ResponseAnswer, Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -31,6 +31,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         Event::NeedWithdrawn { instance, .. } => {
             format!("the LanManager no longer lists the need for {instance}")
         }
+        Event::ServicesListed { services, .. } => services_listed(services),
         Event::BidAnswered {
             instance, answer, ..
         } => match answer {
@@ -188,6 +189,7 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::NeedsListed { .. }
         | Event::NeedAppeared { .. }
         | Event::NeedWithdrawn { .. }
+        | Event::ServicesListed { .. }
         | Event::BidAnswered { .. }
         | Event::ResponseAnswered { .. }
         | Event::ServiceDownAcknowledged { .. }
@@ -210,6 +212,15 @@ fn descendant(descendant: &Descendant) -> String {
         [] => format!("process {pid}"),
         addresses => format!("process {pid} (listens on {})", list(addresses)),
     }
+}
+
+fn services_listed(services: &[Listed]) -> String {
+    let one = |listed: &Listed| match &listed.place {
+        Place::Here => format!("{} here, as before", listed.instance),
+        Place::Elsewhere(by) => format!("{} at {by}, not here", listed.instance),
+        Place::Nowhere => format!("{} nowhere any more", listed.instance),
+    };
+    format!("the LanManager lists {}", list(services.iter().map(one)))
 }
 
 fn needs_listed(needs: &[Arc<Need>]) -> String {

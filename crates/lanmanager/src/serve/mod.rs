@@ -394,6 +394,7 @@ fn settings(options: &Options, configuration: &files::Configuration) -> Settings
     Settings {
         ip_strategies: access::ip_strategies(&configuration.subnet_texts),
         reconnect_grace: grace,
+        catches_up: true,
     }
 }
 

@@ -108,6 +108,9 @@ pub struct PageRequest {
     /// The offset of the first byte of the base that is wanted; none: no bytes of the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u64>,
+    /// In place of the base: the oldest kept state after this event or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u64>,
 }
 
 /// What a compaction may remove.
@@ -119,6 +122,9 @@ pub struct CompactionRequest {
     pub most_bytes: Option<u64>,
     /// Nothing is removed; the answer says what would be.
     pub dry_run: bool,
+    /// Whatever is damaged goes too, and all before it.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 pub(super) fn name_in(argument: &Value) -> Result<&str, RemoteError> {
