@@ -109,9 +109,7 @@ fn compact(common: &Common, wish: CompactionRequest) -> Option<Result<Compaction
         Ok(Compacted::Done(told)) => Some(Ok(told)),
         Ok(Compacted::Refused(why)) => Some(Err(why)),
         Err(AskError::NoPidFile { .. } | AskError::NobodyAnswers { .. }) => None,
-        Err(error @ (AskError::Refused { .. } | AskError::Broken(_))) => {
-            Some(Err(error.to_string()))
-        }
+        Err(error) => Some(Err(error.to_string())),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn status(status: &StatusDocument) -> String {
         let _ = writeln!(
             text,
             "            its keeper was killed: process {} is the master by itself, and when it is \
-             killed,\n            its connections end; `allexmaster stop` and a new start mend it",
+             killed,\n            its connections end; `allexmaster shutdown` and a new start mend it",
             status.engine
         );
     }

@@ -66,6 +66,8 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             LocalRequest::Stop
             | LocalRequest::StopNow
             | LocalRequest::Restart(_)
+            | LocalRequest::Hold(_)
+            | LocalRequest::Start(_)
             | LocalRequest::Kill(_)
             | LocalRequest::AddNeed(_)
             | LocalRequest::RemoveNeed(_)

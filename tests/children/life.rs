@@ -8,7 +8,7 @@ use allexmaster_state::{Event, Identity, Outcome, Pid, Signal};
 use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process};
 use serde_json::json;
 
-use super::bench::{Bench, incarnation, launcher, launchers, order, silent, until};
+use super::bench::{Bench, incarnation, launcher, launchers, order, silent};
 
 fn kill(pid: Pid, signal: RawSignal) {
     let pid = RawPid::from_raw(pid.0.try_into().unwrap()).unwrap();

@@ -13,6 +13,7 @@ mod holes;
 mod journal;
 mod lan_manager;
 mod needs;
+mod orders;
 mod service_manager;
 mod stopping;
 

@@ -352,6 +352,8 @@ impl Teller {
             | Event::RestartRequested { .. }
             | Event::AddNeedRequested { .. }
             | Event::RemoveNeedRequested { .. }
+            | Event::HoldRequested { .. }
+            | Event::StartRequested { .. }
             | Event::LanCallAnswered { .. }
             | Event::ClockJumped { .. } => return None,
         };

@@ -149,7 +149,8 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Checking
         | ServiceState::Running
         | ServiceState::Superseded
-        | ServiceState::Stopping => {
+        | ServiceState::Stopping
+        | ServiceState::Held => {
             let mut text = words::service_line(status);
             if let Some(since) = &told.since {
                 text.push_str(&format!(
@@ -163,6 +164,12 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         }
     };
     text.push('.');
+    if status.state == ServiceState::Held {
+        text.push_str(&format!(
+            " `allexmaster start {}` starts it.",
+            status.instance
+        ));
+    }
     if status.restarts > 0 && status.state == ServiceState::Running {
         let times = if status.restarts == 1 {
             "once".to_owned()
@@ -256,7 +263,8 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Bidding
         | ServiceState::Starting
         | ServiceState::Checking
-        | ServiceState::Stopping => Tone::Waiting,
+        | ServiceState::Stopping
+        | ServiceState::Held => Tone::Waiting,
         ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }

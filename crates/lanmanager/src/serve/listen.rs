@@ -147,8 +147,7 @@ pub(super) async fn accept_all(bound: BoundDoor, arrivals: mpsc::Sender<Arrival>
         let peer = Peer {
             listener: door.number(),
             address: Some(address.ip().to_canonical()),
-            process: None,
-            user: None,
+            ..Peer::default()
         };
         let negotiator = Arc::clone(&negotiator);
         handshakes.spawn(welcome(

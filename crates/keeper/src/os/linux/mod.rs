@@ -8,7 +8,7 @@ mod syscalls;
 
 pub use descriptors::{
     Peer, accept, block_size, cut_front, memory_file, monotonic, peer, pipe, pipe_length,
-    pipe_size, receive, send, set_nonblocking, shut_down, splice, write_pipe,
+    pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name, write_pipe,
 };
 pub use listeners::{Listening, foreign_listener, listening, listens_on};
 pub use process::{
