@@ -47,6 +47,7 @@ impl KeeperConnection {
     pub(super) async fn serve(self, mut running: Served) {
         let Self { link, mut messages } = self;
         let looks = running.stops.inbox.clone();
+        warn_unsent(link.stop_grace(running.sessions.stop_grace()));
         warn_unsent(link.ready());
         let (told, mut last) = (link.clone(), String::new());
         let proof = async move || {
@@ -58,7 +59,7 @@ impl KeeperConnection {
                 last = totals;
             }
         };
-        let alive = tokio::spawn(link.keep_alive(proof));
+        let alive = tokio::spawn(link.clone().keep_alive(proof));
         loop {
             match messages.next().await {
                 FromKeeper::Accepted { name, connection } => {
@@ -70,9 +71,17 @@ impl KeeperConnection {
                     let (name, source) = match signal {
                         StopSignal::Terminate => ("SIGTERM", StopSource::Signal),
                         StopSignal::Interrupt => ("SIGINT", interrupt_source()),
-                        StopSignal::HangUp => ("SIGHUP", StopSource::Signal),
                     };
                     running.stops.signal(name, source).await;
+                }
+                FromKeeper::Reload => {
+                    let (link, sessions) = (link.clone(), running.sessions.clone());
+                    tokio::spawn(async move {
+                        warn_unsent(link.reloading());
+                        sessions.reload().await;
+                        warn_unsent(link.stop_grace(sessions.stop_grace()));
+                        warn_unsent(link.ready());
+                    });
                 }
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");

@@ -10,7 +10,7 @@ use allexmaster_journal::{Outage, Survey};
 use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
-    ChildWire, ConnectionName, Endpoint, Input, OutboxAck, Output, ReplayedEffects, Sessions,
+    ChildWire, ConnectionName, Input, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use super::resume::Restored;
 use super::session_log::{SessionLog, SessionLogError};
 use super::{accept, dialer, log_events, status_queries};
 use crate::channel::{Channel, ChannelEnd};
+use crate::config::InForce;
 use crate::machine::EventInbox;
 use crate::node;
 
@@ -32,11 +33,13 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the runtime needs.
 pub struct RuntimeOptions {
-    /// What is dialed, in this order.
-    pub endpoints: Vec<Endpoint>,
+    /// The configuration in force: what is dialed.
+    pub config: Arc<InForce>,
     /// Where children open their sockets.
     pub socket_folder: std::path::PathBuf,
     /// Where events go.
+    /// Where the children's logs are.
+    pub log_folder: std::path::PathBuf,
     pub inbox: EventInbox,
     /// Who keeps descriptors.
     pub store: Option<Arc<dyn DescriptorStore>>,
@@ -73,8 +76,11 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     pub(super) runtime: Handle,
     pub(super) inbox: EventInbox,
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) config: Arc<InForce>,
+    /// Held while the configuration is read again.
+    pub(super) reloading: tokio::sync::Mutex<()>,
     pub(super) socket_folder: std::path::PathBuf,
+    pub(super) log_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
     /// What is known of damage in the journal's files.
     pub(super) survey: Arc<Mutex<Survey>>,
@@ -107,11 +113,12 @@ impl Runtime {
     pub fn start(
         options: RuntimeOptions,
         beginning: Beginning,
-        inherited: Inherited,
+        mut inherited: Inherited,
     ) -> Result<Self, SessionLogError> {
         let RuntimeOptions {
-            endpoints,
+            config,
             socket_folder,
+            log_folder,
             inbox,
             store,
         } = options;
@@ -139,8 +146,10 @@ impl Runtime {
             inner: Mutex::new(inner),
             runtime: Handle::current(),
             inbox,
-            endpoints,
+            config,
+            reloading: tokio::sync::Mutex::new(()),
             socket_folder,
+            log_folder,
             store,
             survey: Arc::default(),
             emit: Notify::new(),
@@ -148,6 +157,7 @@ impl Runtime {
             room: Notify::new(),
             empty: Notify::new(),
         });
+        shared.keep_first_configuration(&mut inherited);
         {
             let mut inner = shared.lock();
             match (&shared.store, inner.generation) {

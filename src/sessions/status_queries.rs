@@ -1,5 +1,6 @@
 //! Questions about the state, answered from it. They are no events: nothing is decided.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use allexmaster_inspect::source::{Page, PageWish};
@@ -9,9 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::runtime::Shared;
-use super::upgrade;
+use super::{reload, upgrade};
+use crate::logs;
 use crate::machine::EventInbox;
-use crate::status;
+use crate::status::{self, JournalDocument};
 use allexmaster_sessions::{CompactionRequest, Input, LocalRequest};
 
 /// Has a question answered, on the loop's thread.
@@ -21,7 +23,19 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
         let inbox = &answering.inbox;
         let answer = match asked {
             LocalRequest::Status => {
-                let endpoint = answering.endpoints.first().map(ToString::to_string);
+                let config = Arc::clone(&answering.config);
+                let file = answering
+                    .runtime
+                    .spawn_blocking(move || status::configuration(&config));
+                let Ok(file) = file.await else {
+                    return; // the program ends
+                };
+                let accepted = answering.config.accepted();
+                let endpoint = accepted
+                    .config
+                    .lan_endpoints
+                    .first()
+                    .map(ToString::to_string);
                 let endpoint = endpoint.unwrap_or_default();
                 let keeper = answering.keeper();
                 let outage = inbox.outage();
@@ -29,7 +43,9 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                     .look(move |state| status::status(state, &endpoint, keeper, outage.as_ref()));
                 match look.await {
                     Ok(mut status) => {
+                        status.configuration = Some(file);
                         status.journal.holes = holes(&answering).await;
+                        name_largest_log(&mut status.journal, &answering.log_folder);
                         Ok(json(&status))
                     }
                     Err(stopped) => Err(stopped),
@@ -61,6 +77,13 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                 }
             }
             LocalRequest::Compact(request) => compact(inbox, request).await.map(|done| json(&done)),
+            LocalRequest::Configuration => {
+                Ok(json(&status::in_force(&answering.config.accepted())))
+            }
+            LocalRequest::Reload { dry_run } => {
+                let reloaded = reload::reload(&answering, dry_run).await;
+                reloaded.map(|reloaded| json(&reloaded))
+            }
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             LocalRequest::Stop
@@ -79,6 +102,20 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             answering.enter(Input::Answered { request, reply });
         }
     });
+}
+
+/// Where the journal cannot be written, the log that takes the most room of the disk is a part of the reason.
+fn name_largest_log(journal: &mut JournalDocument, logs: &Path) {
+    let Some(reason) = &mut journal.reason else {
+        return;
+    };
+    if let Some((file, bytes)) = logs::largest(logs) {
+        reason.push_str(&format!(
+            "; the largest log is {} with {} kB",
+            file.display(),
+            bytes.div_ceil(1000)
+        ));
+    }
 }
 
 /// Writes into the log which events of the journal are damaged.

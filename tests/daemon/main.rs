@@ -5,6 +5,7 @@
 mod bad_peers;
 mod clock;
 mod command_line;
+mod configuration;
 mod copies;
 mod crashes;
 mod damage;
@@ -13,6 +14,7 @@ mod holes;
 mod journal;
 mod lan_manager;
 mod needs;
+mod no_engine;
 mod orders;
 mod service_manager;
 mod stopping;

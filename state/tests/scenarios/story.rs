@@ -373,6 +373,7 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         })
     }
 
@@ -548,6 +549,7 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: !http_only,
         },
+        command: None,
     }
 }
 

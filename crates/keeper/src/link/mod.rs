@@ -73,6 +73,8 @@ pub enum FromKeeper {
     Exited(u32),
     /// The keeper received a stop signal.
     Signal(StopSignal),
+    /// The keeper received `SIGHUP`: the configuration is to be read again.
+    Reload,
     /// The keeper was killed. It is the last message.
     Gone,
 }
@@ -84,8 +86,6 @@ pub enum StopSignal {
     Terminate,
     /// `SIGINT`: Ctrl-C.
     Interrupt,
-    /// `SIGHUP`: the terminal is gone.
-    HangUp,
 }
 
 /// Why a message could not be sent to the keeper.
@@ -169,6 +169,16 @@ impl KeeperLink {
     pub fn status(&self, text: &str) -> Result<(), LinkError> {
         let text: String = text.replace('\n', " ").chars().take(MAX_STATUS).collect();
         self.notifications.send(&format!("STATUS={text}"), &[])
+    }
+
+    /// Tells how long children have to end, should the keeper have to end them without an engine.
+    ///
+    /// # Errors
+    /// The message could not be sent.
+    pub fn stop_grace(&self, grace: Duration) -> Result<(), LinkError> {
+        let milliseconds = grace.as_millis();
+        self.notifications
+            .send(&format!("X_ALLEX_GRACE={milliseconds}"), &[])
     }
 
     /// Reports that the engine is about to end for good: when it exits, the keeper exits with the same
@@ -354,7 +364,7 @@ fn read(text: &str, descriptor: Option<OwnedFd>) -> Option<FromKeeper> {
         ("EXITED", child) => Some(FromKeeper::Exited(child.parse().ok()?)),
         ("SIGNAL", "TERM") => Some(FromKeeper::Signal(StopSignal::Terminate)),
         ("SIGNAL", "INT") => Some(FromKeeper::Signal(StopSignal::Interrupt)),
-        ("SIGNAL", "HUP") => Some(FromKeeper::Signal(StopSignal::HangUp)),
+        ("SIGNAL", "HUP") => Some(FromKeeper::Reload),
         _ => None,
     }
 }

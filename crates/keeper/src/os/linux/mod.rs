@@ -1,6 +1,7 @@
 //! The operating system seam for Linux; [`super`] says what each function promises.
 
 mod descriptors;
+mod folder;
 mod listeners;
 mod process;
 mod stat;
@@ -10,6 +11,7 @@ pub use descriptors::{
     Peer, accept, block_size, cut_front, memory_file, monotonic, peer, pipe, pipe_length,
     pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name, write_pipe,
 };
+pub use folder::{FolderChanges, folder_changes, watch_folder};
 pub use listeners::{Listening, foreign_listener, listening, listens_on};
 pub use process::{
     become_subreaper, boot_id, children_of, environment, has_ended, inherited_mark, is_marked,
