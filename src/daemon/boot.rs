@@ -125,6 +125,11 @@ pub(super) fn look_around(
         ended: zombies.iter().map(end_of).collect(),
         resumed: matches!(beginning, Beginning::Restored(..)),
     });
+    if !survivors.strays.is_empty() {
+        first_events.push(Event::StraysFound {
+            strays: survivors.strays,
+        });
+    }
     Ok(Boot {
         live,
         first_events,

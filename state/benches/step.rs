@@ -236,7 +236,10 @@ impl Life {
             ChildEffect::AwaitReady { incarnation, .. } => {
                 self.waiting.push_back(Event::ChildReady { incarnation });
             }
-            ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } | ChildEffect::Signal { .. } => {}
+            ChildEffect::Adopt { .. }
+            | ChildEffect::Reap { .. }
+            | ChildEffect::Signal { .. }
+            | ChildEffect::EndStray { .. } => {}
         }
     }
 

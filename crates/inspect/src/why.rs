@@ -324,7 +324,9 @@ impl Teller {
             | Event::ChildFailed { .. }
             | Event::ForeignListener { .. } => "await",
             Event::ServiceDownAcknowledged { .. } => "down",
-            Event::ChildExited { .. } => {
+            Event::ChildExited { .. }
+            | Event::DescendantsLeft { .. }
+            | Event::DescendantsEnded { .. } => {
                 let service = state.services.get(&self.instance)?;
                 matches!(service.activity, Activity::Stopping { .. }).then_some("signal")?
             }
@@ -343,6 +345,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::StraysFound { .. }
             | Event::ServicesListed { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
@@ -376,7 +379,9 @@ impl Teller {
                     ChildEffect::Spawn(order) => {
                         (order.need.instance == self.instance).then_some("spawn")
                     }
-                    ChildEffect::Adopt { .. } | ChildEffect::Reap { .. } => None,
+                    ChildEffect::Adopt { .. }
+                    | ChildEffect::Reap { .. }
+                    | ChildEffect::EndStray { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {

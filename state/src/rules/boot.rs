@@ -66,7 +66,7 @@ pub(crate) fn started(
             lose(state, turn, &instance, incarnation, outcome, same_boot);
         }
     }
-    found.end_strays(turn);
+    found.end_strays(turn, state.settings.stop_grace);
     lan::dial(state, turn);
 }
 

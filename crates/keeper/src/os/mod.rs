@@ -20,8 +20,10 @@
 //! | `stat` | parent, group, start time and state of a process; start time and boot identify it | `None`: no process is ever recognised |
 //! | `status_of_zombie`, `user`, `environment` | facts about a process | `None` |
 //! | `mark`, `is_marked` | the number that a process was marked with at its start, kept until it is reaped; whether it is the marked one or a descendant | `None` |
+//! | `inherited_mark` | the mark of a process or of the ancestor that has it, and that one's number | `None` |
 //! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
 //! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
+//! | `listening`, `listens_on` | all listening sockets, the addresses on which one process listens | empty |
 //! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |
 //! | `peek_offset`, `set_peek_offset` | how many bytes of a socket were peeked and not read; survives the process | unsupported: a killed engine loses its connections |
 //! | `peer` | user and process at the other end of a local socket, from the kernel | unsupported: every peer is refused |

@@ -76,6 +76,16 @@ pub fn mark(pid: u32) -> Option<u64> {
     (soft < MARKED).then_some(soft)
 }
 
+/// The mark that a process or an ancestor of it was started with, and the number of that one; it is
+/// inherited, whatever becomes of the environment.
+#[must_use]
+pub fn inherited_mark(pid: u32) -> Option<(u64, u32)> {
+    let (soft, hard) = lock_limits(pid)?;
+    let marked = u32::try_from(hard & !MARKED).ok();
+    let marked = marked.filter(|_| hard & MARKED != 0)?;
+    (soft < MARKED).then_some((soft, marked))
+}
+
 /// Whether this program started the process, and not one of the processes that it started; `None` if
 /// that cannot be read.
 #[must_use]
@@ -114,14 +124,25 @@ pub fn processes() -> io::Result<impl Iterator<Item = u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// The children of a process with one thread. Complete if none of them is reaped meanwhile.
+/// The children of a process. Complete if none of them is reaped meanwhile.
 ///
 /// # Errors
 /// `/proc` is not mounted.
 pub fn children_of(parent: u32) -> io::Result<Vec<u32>> {
-    if let Ok(list) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
-        let pids = list.split_ascii_whitespace();
-        return Ok(pids.filter_map(|pid| pid.parse().ok()).collect());
+    let mut children = Vec::new();
+    // Each thread has those that it started.
+    if let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) {
+        let lists = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+        let mut has_lists = false;
+        for list in lists {
+            has_lists = true;
+            let pids = list.split_ascii_whitespace();
+            children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        if has_lists {
+            return Ok(children);
+        }
     }
     let is_child = |pid: &u32| stat(*pid).is_some_and(|stat| stat.parent == parent);
     Ok(processes()?.filter(is_child).collect())
