@@ -2,10 +2,11 @@
 //!
 //! Fields are only ever added. Times are RFC 3339 in UTC with milliseconds.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use allexmaster_journal::Outage;
-use allexmaster_state::{LanStatus, ServiceState, ServiceStatus, State, Timestamp};
+use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// The answer to `status`.
@@ -105,6 +106,12 @@ pub struct ServiceDocument {
     pub restarts: u32,
     /// When it will be tried again; null where nothing is due.
     pub nexttry: Option<String>,
+    /// The address and port of the copy that the network uses instead; null where that is this one.
+    #[serde(default)]
+    pub supersededby: Option<String>,
+    /// Since when that is known here.
+    #[serde(default)]
+    pub supersededsince: Option<String>,
 }
 
 /// One unsatisfied need that the LanManager told.
@@ -149,7 +156,7 @@ pub fn status(
 pub fn needs(state: &State) -> Vec<NeedDocument> {
     let wanted = state.services.iter().filter(|(_, service)| service.wanted);
     let addresses = wanted.map(|(instance, service)| (instance, service.need.address.as_deref()));
-    let addresses: std::collections::BTreeMap<_, _> = addresses.collect();
+    let addresses: BTreeMap<_, _> = addresses.collect();
     state
         .service_statuses()
         .filter_map(|status| {
@@ -187,11 +194,12 @@ fn journal(outage: &Outage) -> JournalDocument {
 }
 
 fn service(status: ServiceStatus) -> ServiceDocument {
+    let superseded = status.superseded.as_ref();
     ServiceDocument {
         instancename: status.instance.to_string(),
         modulename: status.module.to_string(),
         state: status.state,
-        reason: status.reason,
+        reason: reason(&status),
         pid: status.pid.map(|pid| pid.0),
         tcpport: status.ports.tcp.map(|port| port.0),
         httpport: status.ports.http.map(|port| port.0),
@@ -199,7 +207,56 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         startedat: status.started.map(time),
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
+        supersededby: superseded.map(|superseded| superseded.by.to_string()),
+        supersededsince: superseded.map(|superseded| time(superseded.since)),
     }
+}
+
+/// The reason, with the times that the state does not put into words.
+fn reason(status: &ServiceStatus) -> Option<String> {
+    let reason = status.reason.clone()?;
+    let Some(superseded) = &status.superseded else {
+        return Some(reason);
+    };
+    let since = time(superseded.since);
+    Some(match superseded.until {
+        Some(until) => format!("{reason}, at {}; so since {since}", time(until)),
+        None => format!("{reason}; so since {since}"),
+    })
+}
+
+/// How many services with trouble [`totals`] names.
+const MAX_NAMED: usize = 3;
+
+/// One line for people: `38 running, 1 backing-off (Bad)`.
+#[must_use]
+pub fn totals(state: &State) -> String {
+    let mut by_state: BTreeMap<ServiceState, Vec<InstanceName>> = BTreeMap::new();
+    for status in state.service_statuses() {
+        let of_state = by_state.entry(status.state).or_default();
+        of_state.push(status.instance);
+    }
+    if by_state.is_empty() {
+        return "no services".to_owned();
+    }
+    let parts = by_state.iter().map(|(state, instances)| {
+        let mut part = format!("{} {state}", instances.len());
+        if matches!(
+            state,
+            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
+        ) {
+            let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
+            let named: Vec<String> = named.collect();
+            let more = if instances.len() > MAX_NAMED {
+                ", …"
+            } else {
+                ""
+            };
+            part.push_str(&format!(" ({}{more})", named.join(", ")));
+        }
+        part
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The last millisecond that RFC 3339 has a form for, at the end of the year 9999.

@@ -214,10 +214,11 @@ const COMPLETE: &str = r#"{
     "node": {"command": ["node", "child.js"], "ready": ["http", "ws"]}
   },
   "installmodules": ["allex_*", "exact"],
+  "onduplicate": "keep",
   "limits": {
     "startsatonce": 101, "bidsatonce": 102, "readytimeout": 103, "stopgrace": 104,
     "portrangesize": 105, "portcooldown": 106, "portretry": 107, "checkattempts": 108,
-    "checkretry": 109, "dialretry": 110, "dialretrymost": 111, "requesttimeout": 112,
+    "checkretry": 109, "duplicategrace": 116, "dialretry": 110, "dialretrymost": 111, "requesttimeout": 112,
     "forgetafter": 113, "farewelltimeout": 114, "logfilesize": 100000, "logfilecount": 115
   },
   "restart": {"delay": 201, "delaymost": 202, "stableafter": 203, "attempts": 204, "jitter": 205}

@@ -5,6 +5,7 @@ mod journal;
 mod needs;
 mod restart;
 mod run;
+mod service;
 mod status;
 mod stop;
 mod table;
@@ -114,6 +115,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(config_check::ConfigCommand),
+    #[command(subcommand)]
+    Service(service::Service),
     Journal(allexmaster_inspect::command::Journal),
     Replay(allexmaster_inspect::command::Replay),
     /// The built-in sample services; run by the master
@@ -131,14 +134,21 @@ enum Sample {
 #[must_use]
 pub fn main(role: Option<Role>) -> ExitCode {
     allexmaster_keeper::os::use_one_arena();
-    let inheritance = match Inheritance::take() {
+    let cli = Cli::parse();
+    // A keeper needs what the service manager set for it.
+    let becomes_keeper = role.is_none() && cli.command.is_none();
+    let inheritance = if becomes_keeper {
+        Ok(None)
+    } else {
+        Inheritance::take()
+    };
+    let inheritance = match inheritance {
         Ok(inheritance) => inheritance,
         Err(error) => {
             complain(&error.to_string());
             return ExitCode::from(exit_code::USAGE);
         }
     };
-    let cli = Cli::parse();
     let Cli {
         common,
         overrides,
@@ -155,6 +165,7 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Upgrade(command)) => command.run(&common),
         Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),
+        Some(Command::Service(command)) => command.run(&common),
         Some(Command::Journal(command)) => journal::journal(&common, &command),
         Some(Command::Replay(command)) => journal::replay(&common, &command),
         Some(Command::Sample(Sample::Clock)) => crate::sample::run(),

@@ -3,19 +3,22 @@
 use std::process::ExitCode;
 
 use allexmaster_protocol::vocabulary::method;
+use allexmaster_state::ServiceState;
 use clap::Args;
 
 use super::{Common, ask, print, print_json, report, table};
 use crate::client;
 use crate::exit_code;
-use crate::status::StatusDocument;
+use crate::status::{ServiceDocument, StatusDocument};
 
 /// Show the services of the master of this folder.
 ///
 /// States: waiting (for something outside, the reason says what), bidding, starting,
-/// checking (the LanManager tests its ports), running, stopping, backing-off (it failed and is
-/// tried again), failed (it is not tried again until somebody acts: see `restart`).
+/// checking (the LanManager tests its ports), running, superseded (it runs, but the network uses
+/// another copy; see `onduplicate`), stopping, backing-off (it failed and is tried again), failed
+/// (it is not tried again until somebody acts: see `restart`).
 ///
+/// Ends with 1 while a service is superseded: it runs here, and the network uses another copy of it.
 /// Ends with 6 while the master cannot write its journal, and so can do nothing new.
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -35,11 +38,15 @@ impl Status {
                 } else {
                     print(&table::status(&status));
                 }
-                if status.journal.is_written() {
-                    ExitCode::from(exit_code::OK)
+                let is_superseded =
+                    |service: &ServiceDocument| service.state == ServiceState::Superseded;
+                ExitCode::from(if !status.journal.is_written() {
+                    exit_code::JOURNAL
+                } else if status.services.iter().any(is_superseded) {
+                    exit_code::FAILURE
                 } else {
-                    ExitCode::from(exit_code::JOURNAL)
-                }
+                    exit_code::OK
+                })
             }
             Err(error) => report(&error, self.json),
         }

@@ -17,11 +17,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Stop the master of this folder and all its children.
 ///
-/// Each child gets SIGTERM, and SIGKILL after its grace; the LanManager hears of each. The
-/// command returns when the master has gone.
+/// Each child gets SIGTERM, and SIGKILL after its grace (`limits.stopgrace`); the LanManager hears of
+/// each. The command returns when the master has gone. Asked again, it waits for the stop that is under
+/// way: only --now takes the grace away, also from a stop that has begun.
 #[derive(Debug, Args)]
 pub(super) struct Stop {
-    /// Kill the children at once
+    /// Kill the children at once, without a grace
     #[arg(long)]
     now: bool,
     /// How long to wait for the end, in seconds
@@ -35,12 +36,8 @@ pub(super) struct Stop {
 impl Stop {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
-        let mut answer = ask(common, method::STOP, Vec::new());
-        if self.now && answer.is_ok() {
-            // The second request kills.
-            answer = ask(common, method::STOP, Vec::new()).or(answer);
-        }
-        if let Err(error) = answer {
+        let urgency = self.now.then(|| json!({ "now": true }));
+        if let Err(error) = ask(common, method::STOP, Vec::from_iter(urgency)) {
             return report(&error, self.json);
         }
         let deadline = Instant::now() + Duration::from_secs(self.timeout);

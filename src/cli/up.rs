@@ -169,8 +169,8 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
     let result = loop {
         tokio::select! {
             result = &mut finished => break result,
-            () = signals.next() => {
-                let event = Event::StopRequested { request: None, source: StopSource::Signal };
+            source = signals.next() => {
+                let event = Event::StopRequested { request: None, source, urgent: false };
                 // When the loop has ended, `finished` says why.
                 let _ = inbox.send(event).await;
             }
@@ -196,10 +196,10 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> StopSource {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => daemon::interrupt_source(),
+            _ = self.terminate.recv() => StopSource::Signal,
         }
     }
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use allexmaster_journal::Bounds;
-use allexmaster_state::Settings;
+use allexmaster_state::{OnDuplicate, Settings};
 use jsonc_parser::errors::ParseErrorKind;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Value, json};
 
-use super::document::{Findings, Located, Section, elements, text};
+use super::document::{Findings, Located, Section, elements, text, unexpected};
 use super::error::Mistake;
 use super::{JOURNAL_BOUNDS, file, launchers};
 use crate::launch::Launcher;
@@ -119,7 +119,7 @@ macro_rules! section {
 }
 
 #[rustfmt::skip]
-static KEYS: [Key; 40] = [
+static KEYS: [Key; 42] = [
     other!("lanmanageraddress", "text", DEFAULT_ADDRESS,
         Some(|located, values, findings| values.address = text(located, findings)),
         "Host name or address of the LanManager."),
@@ -151,6 +151,9 @@ static KEYS: [Key; 40] = [
     other!("installmodules", "list of names", "none",
         Some(read_install_modules),
         "Packages that npm may install when a need asks for them; `*` stands for any letters. Installing runs foreign code."),
+    other!("onduplicate", "`stop` or `keep`", "stop",
+        Some(read_on_duplicate),
+        "What becomes of a child whose service the LanManager lists somewhere else, as after a cut in which another machine started it: `stop` ends it after `limits.duplicategrace`, `keep` lets both run. Until then its state is `superseded`."),
     section!("limits", "How much of everything, and for how long."),
     number!("limits.startsatonce", AT_ONCE, "children", settings.starts_at_once,
         "Children that may be starting at once; further ones wait."),
@@ -170,6 +173,8 @@ static KEYS: [Key; 40] = [
         "Times the LanManager is asked again, on the same bid, when it reached no port of a child."),
     number!("limits.checkretry", TIMES, "ms", settings.check_retry,
         "Pause between two of these."),
+    number!("limits.duplicategrace", PAUSES, "ms", settings.duplicate_grace,
+        "Time after which a child ends whose service the LanManager lists somewhere else; see `onduplicate`."),
     number!("limits.dialretry", TIMES, "ms", settings.dial_retry,
         "First pause before the LanManager is dialed again; doubled each time, with up to a quarter more at random."),
     number!("limits.dialretrymost", TIMES, "ms", settings.dial_retry_most,
@@ -241,6 +246,15 @@ fn put<Number: TryFrom<i64>>(field: &mut Number, number: i64) {
     if let Ok(number) = Number::try_from(number) {
         *field = number;
     }
+}
+
+fn read_on_duplicate(located: &Located<'_>, values: &mut Values, findings: &mut Findings) {
+    let word = text(located, findings);
+    values.settings.on_duplicate = match word.as_deref() {
+        None | Some("stop") => OnDuplicate::Stop,
+        Some("keep") => OnDuplicate::Keep,
+        Some(_) => return findings.mistake(unexpected(located, "\"stop\" or \"keep\"")),
+    };
 }
 
 fn read_install_modules(located: &Located<'_>, values: &mut Values, findings: &mut Findings) {

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::stops::Stops;
+use super::stops::{Stops, interrupt_source};
 use super::{Place, Running};
 use crate::local::sockets::Listener;
 use crate::sessions::{self, DescriptorStore, Inherited};
+use crate::status::totals;
 use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
 use allexmaster_sessions::ConnectionName;
+use allexmaster_state::StopSource;
 
 #[derive(Debug)]
 pub(super) struct KeeperConnection {
@@ -46,9 +48,15 @@ impl KeeperConnection {
         let Self { link, mut messages } = self;
         let looks = running.stops.inbox.clone();
         warn_unsent(link.ready());
+        let (told, mut last) = (link.clone(), String::new());
         let proof = async move || {
             // After the end of the loop nothing is sent, and nothing needs to be.
-            let _ = looks.look(|_| ()).await;
+            if let Ok(totals) = looks.look(totals).await
+                && totals != last
+            {
+                warn_unsent(told.status(&totals));
+                last = totals;
+            }
         };
         let alive = tokio::spawn(link.keep_alive(proof));
         loop {
@@ -59,12 +67,12 @@ impl KeeperConnection {
                 // The task that watches the child sees its end.
                 FromKeeper::Exited(_) => {}
                 FromKeeper::Signal(signal) => {
-                    let name = match signal {
-                        StopSignal::Terminate => "SIGTERM",
-                        StopSignal::Interrupt => "SIGINT",
-                        StopSignal::HangUp => "SIGHUP",
+                    let (name, source) = match signal {
+                        StopSignal::Terminate => ("SIGTERM", StopSource::Signal),
+                        StopSignal::Interrupt => ("SIGINT", interrupt_source()),
+                        StopSignal::HangUp => ("SIGHUP", StopSource::Signal),
                     };
-                    running.stops.signal(name).await;
+                    running.stops.signal(name, source).await;
                 }
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");

@@ -36,6 +36,7 @@ use boot::Boot;
 use keeper::{KeeperConnection, Served};
 use performer::{EffectPerformer, FailureLog, ForSessions};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
+pub use stops::interrupt_source;
 use stops::{Stops, stop_on_signals};
 pub use time::Time;
 
@@ -302,6 +303,7 @@ fn performer(
         ),
         failures: FailureLog::default(),
         leave: Arc::new(AtomicBool::new(false)),
+        urgency_reported: false,
         reported_outage: None,
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct EffectPerformer {
     pub(super) failures: FailureLog,
     /// Set where the master is to end although the journal cannot be written.
     pub(super) leave: Arc<AtomicBool>,
+    /// Whether it was logged that the children are killed.
+    pub(super) urgency_reported: bool,
     /// The last logged reason why the journal cannot be written.
     pub(super) reported_outage: Option<String>,
 }
@@ -104,6 +106,10 @@ impl Performer<Rules> for EffectPerformer {
     fn settled(&mut self, state: &State) {
         self.hand_over_to_sessions();
         self.failures.report(state);
+        if state.haste.urgent && !self.urgency_reported {
+            self.urgency_reported = true;
+            warn!("the stop is urgent: what has not ended is killed");
+        }
     }
 
     fn compacted(&mut self, end: &CompactionEnd) {

@@ -1,5 +1,6 @@
 //! Signals that ask the master to stop.
 
+use std::io::{IsTerminal as _, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +11,8 @@ use tracing::{info, warn};
 use super::Running;
 use crate::machine::EventInbox;
 
-/// Reports signals as `StopRequested`. The rules decide what one means: the first stops in order, a
-/// second at once.
+/// Reports signals as `StopRequested`. The rules decide what one means: all stop in order, but a second
+/// Ctrl-C after a while.
 ///
 /// While the journal cannot be written, no event can be recorded and so no rule can decide. Only then
 /// this driver does: the first signal waits for the journal, the second ends the master without its
@@ -31,7 +32,7 @@ impl Stops {
         }
     }
 
-    pub(super) async fn signal(&mut self, name: &str) {
+    pub(super) async fn signal(&mut self, name: &str, source: StopSource) {
         let waits = self.inbox.outage().is_some();
         if waits && self.asked {
             warn!(
@@ -47,13 +48,22 @@ impl Stops {
                 "stopping when the journal can be written; a second signal ends the master \
                  without its children"
             );
+        } else if source == StopSource::Interrupt {
+            info!(
+                signal = name,
+                "stopping; Ctrl-C again, after a second, kills the children"
+            );
         } else {
-            info!(signal = name, "stopping; a second signal stops at once");
+            info!(
+                signal = name,
+                "stopping; each child has its grace; `allexmaster stop --now` kills them"
+            );
         }
         self.asked = true;
         let event = Event::StopRequested {
             request: None,
-            source: StopSource::Signal,
+            source,
+            urgent: false,
         };
         if waits {
             // To wait for room would keep the second signal waiting until the disk works.
@@ -77,8 +87,19 @@ pub(super) async fn stop_on_signals(mut stops: Stops) {
     };
     loop {
         tokio::select! {
-            _ = terminate.recv() => stops.signal("SIGTERM").await,
-            _ = interrupt.recv() => stops.signal("SIGINT").await,
+            _ = terminate.recv() => stops.signal("SIGTERM", StopSource::Signal).await,
+            _ = interrupt.recv() => stops.signal("SIGINT", interrupt_source()).await,
         }
+    }
+}
+
+/// What SIGINT is here: Ctrl-C, where the master was started on a terminal (the engine has the keeper's
+/// standard input and error).
+#[must_use]
+pub fn interrupt_source() -> StopSource {
+    if stdin().is_terminal() || stderr().is_terminal() {
+        StopSource::Interrupt
+    } else {
+        StopSource::Signal
     }
 }

@@ -14,7 +14,8 @@
 //! without any other runtime.
 //!
 //! Properties of the need (`propertyhash`) let it misbehave, for demonstrations and tests:
-//! `exitafter` (milliseconds) with `exitcode`, `deaf` (SIGTERM is ignored), `fork` (a further process
+//! `exitafter` (milliseconds) with `exitcode`, `deaf` (SIGTERM is ignored), `linger` (milliseconds
+//! that its end takes), `fork` (a further process
 //! in its group, which sleeps for so many seconds), `silent` (it listens on nothing).
 
 mod answer;
@@ -55,6 +56,8 @@ struct Settings {
     exit: Option<(Duration, u8)>,
     deaf: bool,
     silent: bool,
+    /// How long it takes to end after SIGTERM.
+    linger: Duration,
     /// How many seconds the further process sleeps.
     fork: Option<u64>,
 }
@@ -101,12 +104,14 @@ fn settings() -> Result<Settings, String> {
     let code = number("exitcode").and_then(|code| u8::try_from(code).ok());
     let exit = number("exitafter").map(|after| (Duration::from_millis(after), code.unwrap_or(0)));
     let (deaf, silent, fork) = (truth("deaf"), truth("silent"), number("fork"));
+    let linger = Duration::from_millis(number("linger").unwrap_or(0));
     Ok(Settings {
         descriptor,
         shown,
         exit,
         deaf,
         silent,
+        linger,
         fork,
     })
 }
@@ -135,6 +140,8 @@ async fn live(settings: Settings) -> Result<u8, String> {
     tokio::select! {
         () = terminated(&mut terminate, settings.deaf) => {
             say("ends: SIGTERM");
+            tokio::time::sleep(settings.linger).await;
+            say("has ended in order");
             Ok(0)
         }
         code = exit(settings.exit) => {

@@ -1,6 +1,6 @@
 //! What people want to read of the LanManager's words.
 
-use allexmaster_state::{BidAnswer, Event, ResponseAnswer};
+use allexmaster_state::{BidAnswer, Event, Place, ResponseAnswer};
 use tracing::{info, warn};
 
 /// What people want to read of the LanManager's words.
@@ -31,6 +31,21 @@ pub(super) fn log_event(event: &Event) {
             ..
         } => {
             warn!(service = %instance, %reason, "bid failed");
+        }
+        Event::ServicesListed { services, .. } => {
+            for listed in services {
+                match &listed.place {
+                    Place::Here => {}
+                    Place::Elsewhere(by) => warn!(
+                        service = %listed.instance, %by,
+                        "runs here, but the network uses another copy"
+                    ),
+                    Place::Nowhere => info!(
+                        service = %listed.instance,
+                        "the network does not use the other copy any more"
+                    ),
+                }
+            }
         }
         Event::ResponseAnswered {
             instance, answer, ..

@@ -51,6 +51,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             LocalRequest::Stop
+            | LocalRequest::StopNow
             | LocalRequest::Restart(_)
             | LocalRequest::Kill(_)
             | LocalRequest::AddNeed(_)

@@ -244,6 +244,7 @@ impl Life {
             connection,
             endpoint: Arc::from("ws://127.0.0.1:23552"),
             address: Arc::from("127.0.0.1"),
+            grace: None,
         });
         self.waiting.push_back(Event::NeedsListed {
             connection,

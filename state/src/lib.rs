@@ -68,8 +68,8 @@ pub use effect::{
     ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
 };
 pub use event::{
-    BidAnswer, Ended, Event, LanAnswer, MissingPackage, Outcome, Recorded, ResponseAnswer,
-    StopSource, Survivor,
+    BidAnswer, Ended, Event, LanAnswer, Listed, MissingPackage, Outcome, Place, Recorded,
+    ResponseAnswer, StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
@@ -85,10 +85,10 @@ pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
 pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
 pub use services::Services;
-pub use settings::{Launcher, Settings};
-pub use shutdown::Shutdown;
+pub use settings::{Launcher, OnDuplicate, Settings};
+pub use shutdown::{Haste, Shutdown};
 pub use state::{Master, State};
-pub use status::{LanStatus, ServiceState, ServiceStatus};
+pub use status::{LanStatus, ServiceState, ServiceStatus, SupersededStatus};
 pub use step::step;
 
 /// The version of the meaning of [`step()`]. A checkpoint that another version
@@ -106,4 +106,6 @@ pub use step::step;
 ///   for more than a process that is still to be seen.
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
-pub const STEP_VERSION: u32 = 9;
+/// * 10: a stop is urgent where that is said, not where it is asked for twice; a response whose
+///   connection ends may have been approved.
+pub const STEP_VERSION: u32 = 10;

@@ -24,7 +24,7 @@ pub(crate) fn no_other_user_can_read_the_properties_of_needs() {
     open(&own.join("left"), 0o644);
     open(&own, 0o755);
     master.start_kept(&[]);
-    master.wait_for("N", "waiting");
+    master.wait_for("N", "failed");
     let added = master.run(&[
         "needs",
         "add",

@@ -5,12 +5,15 @@
 mod bad_peers;
 mod clock;
 mod command_line;
+mod copies;
 mod crashes;
 mod damage;
 mod engines;
 mod journal;
 mod lan_manager;
 mod needs;
+mod service_manager;
+mod stopping;
 
 /// The built program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_allexmaster");

@@ -5,10 +5,11 @@
 
 mod full_disk;
 mod python;
+mod systemd;
 
 use std::process::ExitCode;
 
-use allexmaster_testkit::harness::Requirement::{Mount, Program};
+use allexmaster_testkit::harness::Requirement::{Mount, Program, Systemd};
 use allexmaster_testkit::harness::{run, test};
 
 fn main() -> ExitCode {
@@ -27,6 +28,11 @@ fn main() -> ExitCode {
             "a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name",
             Program("python3"),
             python::a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name,
+        ),
+        test(
+            "the_printed_unit_starts_reports_survives_a_killed_engine_and_stops",
+            Systemd,
+            systemd::the_printed_unit_starts_reports_survives_a_killed_engine_and_stops,
         ),
     ])
 }

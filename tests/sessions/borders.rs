@@ -197,6 +197,7 @@ fn live<T>(keeper: &Arc<Keeper>, first: Option<OwnedFd>, until: impl Future<Outp
         let stop = Event::StopRequested {
             request: None,
             source: StopSource::Signal,
+            urgent: false,
         };
         inbox.send(stop).await.unwrap();
         rules.join().unwrap().unwrap();

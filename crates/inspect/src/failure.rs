@@ -1,7 +1,7 @@
 //! Which events are bad news.
 
 use allexmaster_state::{
-    Activity, BidAnswer, Event, Lan, LanAnswer, Recorded, ResponseAnswer, State,
+    Activity, BidAnswer, Event, Lan, LanAnswer, Place, Recorded, ResponseAnswer, State,
 };
 
 use crate::screen::Tone;
@@ -42,6 +42,14 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
             ResponseAnswer::Unreachable => Tone::Waiting,
             ResponseAnswer::Refused(_) | ResponseAnswer::Failed(_) => Tone::Bad,
         },
+        Event::ServicesListed { services, .. } => {
+            let mut places = services.iter().map(|listed| &listed.place);
+            if places.any(|place| matches!(place, Place::Elsewhere(_))) {
+                Tone::Bad
+            } else {
+                Tone::Plain
+            }
+        }
         Event::PortsProbed { taken, .. } if !taken.is_empty() => Tone::Waiting,
         Event::MasterStarted { ended, .. } if !ended.is_empty() => Tone::Bad,
         Event::LanCallAnswered { answer, .. } => match answer {

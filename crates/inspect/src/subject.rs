@@ -77,6 +77,10 @@ impl Subjects {
                 let prescribed = need.ports.iter().filter_map(|(_, port)| *port);
                 self.ports.extend(prescribed);
             }
+            Event::ServicesListed { services, .. } => {
+                let instances = services.iter().map(|listed| listed.instance.clone());
+                self.instances.extend(instances);
+            }
             Event::NeedWithdrawn { instance, .. }
             | Event::BidAnswered { instance, .. }
             | Event::ResponseAnswered { instance, .. }

@@ -329,6 +329,7 @@ impl Teller {
             | Event::NeedsListed { .. }
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
+            | Event::ServicesListed { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
             | Event::StopRequested { .. }

@@ -23,7 +23,7 @@ const JOURNAL: u8 = 6;
 
 const AFTER_HELP: &str = "\
 Files, all in .allexlanmanager, created with defaults where they are missing:
-  boot           {\"portcorrection\": 0, \"reconnectgrace\": 3000, \"allowedorigins\": [],
+  boot           {\"portcorrection\": 0, \"reconnectgrace\": 30000, \"allowedorigins\": [],
                  \"allowedhosts\": [], \"publicsubnets\": false}
   subnets        the networks that get in besides this machine, such as [\"192.168.1.0/24\"];
                  [] where the file is missing

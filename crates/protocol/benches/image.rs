@@ -95,6 +95,7 @@ fn server() -> Server {
             key: vec!["instancename".to_owned()],
             visible_fields: BTreeMap::from([("user".to_owned(), fields.clone())]),
             named_filters: BTreeMap::new(),
+            sparse_fields: std::collections::BTreeSet::new(),
         })
     });
     for number in 0..connection_count() {

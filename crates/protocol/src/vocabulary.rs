@@ -13,6 +13,17 @@ pub mod service {
     pub const ENGAGED_MODULES: &str = "engaged_modules";
 }
 
+/// What a master and a LanManager of ours tell one another when they meet. Those of
+/// JavaScript ignore it.
+pub mod introduction {
+    /// In a master's credentials: the identifier of its journal.
+    pub const MASTER: &str = "master";
+    /// In the state of a master's root session: an object about the LanManager.
+    pub const ABOUT: &str = "allexlanmanager";
+    /// In that object: how long a master that is gone has for a reconnect, in milliseconds.
+    pub const RECONNECT_GRACE: &str = "reconnectgrace";
+}
+
 /// Names of the modules that a service introduces itself with.
 pub mod module {
     pub const ENGAGED_MODULES: &str = "allex_engagedmodulesservice";

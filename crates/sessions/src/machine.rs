@@ -10,9 +10,10 @@ use crate::sessions::Sessions;
 /// made again.
 ///
 /// Changelog:
+/// - 3: a master says who it is, and compares the LanManager's list with what runs here.
 /// - 2: each conversation is a type of its own; bytes and marks are inputs like all others.
 /// - 1: the first.
-pub const SESSIONS_VERSION: u32 = 2;
+pub const SESSIONS_VERSION: u32 = 3;
 
 /// The kind of [`Input::Received`], which is recorded as bytes.
 const RECEIVED: u16 = 5;

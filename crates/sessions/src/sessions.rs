@@ -217,8 +217,8 @@ impl Sessions {
                 endpoint,
                 seed,
             } if self.lan.is_dialing(connection) => {
-                let (of, prefix) = ((connection, &endpoint), &self.identity.prefix);
-                let wire = self.lan.dialed(now, name.clone(), of, seed, prefix);
+                let of = (connection, &endpoint);
+                let wire = self.lan.dialed(now, name.clone(), of, seed, &self.identity);
                 self.open(name, wire, Owner::Lan);
             }
             Input::Dialed { name, .. } => self.outputs.push(Output::Cut(name)),
@@ -352,8 +352,14 @@ impl Sessions {
 
     fn perform(&mut self, now: u64, effect: SessionEffect) {
         match effect {
-            SessionEffect::Publish { record } => self.local.service.publish(&record),
-            SessionEffect::Retract { instance } => self.local.service.retract(&instance),
+            SessionEffect::Publish { record } => {
+                self.lan.publish(&record);
+                self.local.service.publish(&record);
+            }
+            SessionEffect::Retract { instance } => {
+                self.lan.retract(&instance);
+                self.local.service.retract(&instance);
+            }
             SessionEffect::Reply { request, reply } => self.local.service.reply(request, reply),
             SessionEffect::Dial {
                 connection,

@@ -119,6 +119,8 @@ pub(crate) enum Chore {
     },
     /// Writes the runtime needs.
     Write,
+    /// Everybody who stood at its doors after the start is in.
+    CatchUp,
 }
 
 /// The queue.

@@ -20,6 +20,8 @@ use crate::network::{Arrival, End, LinkId, Peer};
 
 /// How long a master that is gone has for a reconnect, in milliseconds.
 const RECONNECT_GRACE: u64 = 3_000;
+/// How long after its start everybody who stood at its doors is in.
+const CATCH_UP: u64 = 3_000;
 /// So often, in thousandths, it is killed between a decision and what follows from it.
 const CRASH_PERMILLE: u64 = 2;
 
@@ -99,8 +101,11 @@ impl LanManager {
         let settings = Settings {
             ip_strategies: Vec::new(),
             reconnect_grace: RECONNECT_GRACE,
+            catches_up: true,
         };
         self.tell(env, Event::Started { settings });
+        let (run, chore) = (self.run, Chore::CatchUp);
+        env.after(CATCH_UP, Happening::LanManager { run, chore });
     }
 
     /// It is killed. Its connections break.

@@ -153,6 +153,12 @@ impl Clock for SimulatedClock {
 }
 
 impl Master {
+    /// What its journal is known by: part of the name of every child, and what the LanManager knows
+    /// the master by.
+    fn journal(&self) -> String {
+        format!("{JOURNAL}-{}", self.id.0)
+    }
+
     pub(crate) fn new(id: MasterId) -> Self {
         Self {
             id,
@@ -249,7 +255,7 @@ impl Master {
         let log = restored.map_or_else(
             || {
                 let identity = SessionsIdentity {
-                    journal: JOURNAL.to_owned(),
+                    journal: self.journal(),
                     master: self.pid(),
                     prefix: format!("{}_{}_", self.pid(), opened.last),
                 };
@@ -271,7 +277,7 @@ impl Master {
             first.push_back(Event::SettingsLoaded { settings });
         }
         first.push_back(Event::MasterStarted {
-            journal: JournalId::from(JOURNAL),
+            journal: JournalId::from(self.journal()),
             boot: self.machine.boot.clone(),
             pid: self.pid(),
             survivors: self.machine.survivors(&recorded_children(state)),

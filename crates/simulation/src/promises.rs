@@ -115,7 +115,6 @@ impl Master {
             return Some("a master is stopping".to_owned());
         }
         if let Some(instance) = state.services.unreported().next() {
-            // Its end reopens the need, even where another master's copy is the listed one.
             return Some(format!(
                 "the LanManager has not heard of the end of {instance}"
             ));
@@ -201,6 +200,19 @@ impl World {
         })
     }
 
+    /// A service that runs more than once in the network.
+    pub(crate) fn doubled(&self) -> Option<InstanceName> {
+        let mut seen = BTreeSet::new();
+        let children = self
+            .masters
+            .iter()
+            .flat_map(|master| master.machine.children());
+        children
+            .map(|child| &child.instance)
+            .find(|instance| !seen.insert(*instance))
+            .cloned()
+    }
+
     fn can_be_satisfied(&self, need: &Need) -> bool {
         let settings = &self.env.plan.settings;
         let mut masters = self.masters.iter();
@@ -217,16 +229,10 @@ impl World {
             let children = master.machine.children().map(move |child| (master, child));
             children.filter(|(_, child)| child.instance == *instance)
         });
-        let mut children: Vec<_> = children.collect();
+        let children: Vec<_> = children.collect();
         let Some(row) = listed.get(instance.as_str()) else {
             return Some("the LanManager does not list it".to_owned());
         };
-        if self.masters.len() > 1 {
-            // A copy that was started on another machine during a cut is not ended: the limit that
-            // docs/testing.md states.
-            let pid = row.get("pid").and_then(Value::as_u64);
-            children.retain(|(_, child)| pid == Some(u64::from(child.identity.pid.0)));
-        }
         let [(master, child)] = children.as_slice() else {
             return Some(format!("{} processes", children.len()));
         };

@@ -18,6 +18,9 @@ const LOOK_EVERY: u64 = 1_000;
 /// It is at rest when nothing has changed for so long: longer than a port cools down and an
 /// unready child is waited for, and shorter than services are forgotten.
 const REST: u64 = 45_000;
+/// So long after the last fault, two copies of a service may run: longer than it takes until a broken
+/// line is noticed, the copy that the network does not use has had its time, and it has ended.
+const MAX_DOUBLED: u64 = 60_000;
 /// How long a master may take to stop.
 const MAX_STOP: u64 = 60_000;
 /// So many things in one millisecond are no life, but a loop that does not end.
@@ -154,8 +157,15 @@ impl World {
         let end = self.env.now + MAX_REST;
         self.pass_until(self.env.now + MAX_FATE);
         let mut since = None;
+        let mut single_at = self.env.now;
         while self.env.broken.is_none() {
             let now = self.env.now;
+            match self.doubled() {
+                None => single_at = now,
+                Some(instance) => self.env.demand(now < single_at + MAX_DOUBLED, || {
+                    format!("{instance} runs twice in the network, and goes on")
+                }),
+            }
             match self.unrest() {
                 None => {
                     let (began, forks) = *since.get_or_insert((now, self.env.forks));

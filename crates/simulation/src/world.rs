@@ -227,6 +227,7 @@ impl World {
                 self.lan_manager.checked(&mut self.env, check, reachable);
             }
             Chore::Write => self.lan_manager.write(&mut self.env),
+            Chore::CatchUp => self.lan_manager.tell(&mut self.env, rules::Event::CaughtUp),
         }
     }
 }

@@ -22,6 +22,10 @@ pub enum Requirement {
     Program(&'static str),
     /// The right to mount a file system.
     Mount,
+    /// The right to run a program as another user.
+    OtherUser,
+    /// The right to start a systemd in namespaces of its own.
+    Systemd,
 }
 
 impl Requirement {
@@ -38,9 +42,26 @@ impl Requirement {
                 runs.then_some(())
                     .ok_or_else(|| format!("{name} is missing"))
             }
+            Self::OtherUser => rustix::process::geteuid()
+                .is_root()
+                .then_some(())
+                .ok_or_else(|| "only root can be a second user".to_owned()),
             Self::Mount => {
                 let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
                 SmallDisk::mount(folder.path(), 1).map(drop)
+            }
+            Self::Systemd => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--fork", "--pid", "--mount", "--mount-proc", "--cgroup"])
+                    .args(["sh", "-c"])
+                    .arg("mount -t cgroup2 none /sys/fs/cgroup && test -x /usr/lib/systemd/systemd")
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null());
+                let runs = command.status().is_ok_and(|status| status.success());
+                runs.then_some(())
+                    .ok_or_else(|| "no systemd can be started in namespaces".to_owned())
             }
         }
     }

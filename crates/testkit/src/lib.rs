@@ -10,6 +10,7 @@
 //! | [`report`] | figures, one a line |
 //! | `assert_snapshot` | comparing with an accepted snapshot (feature `snapshots`) |
 //! | `lan`, `master`, `tool` | the programs, and what can be said to them (feature `programs`) |
+//! | `line` | what a master dials its LanManager through, to be broken (feature `programs`) |
 //!
 //! How tests are made, and what cannot run where: `docs/testing.md`.
 
@@ -25,6 +26,8 @@ pub mod harness;
 pub mod installation;
 #[cfg(feature = "programs")]
 pub mod lan;
+#[cfg(feature = "programs")]
+pub mod line;
 #[cfg(feature = "programs")]
 pub mod master;
 pub mod ports;

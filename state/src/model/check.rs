@@ -221,8 +221,8 @@ fn every_claim_fits_to_its_process(state: &State) -> Result<(), Broken> {
                 (has_child && !is_up)
                     || matches!(service.activity, Activity::Waiting(Wait::Start { .. }))
             }
-            Claim::Responding { .. } | Claim::Approved => is_up,
-            Claim::Paused { .. } => has_child,
+            Claim::Responding { .. } | Claim::Approved | Claim::Superseded { .. } => is_up,
+            Claim::Paused { .. } | Claim::CutOff { .. } => has_child,
         };
         if !fits {
             return Err(Broken::Claim(instance.clone()));
@@ -232,11 +232,19 @@ fn every_claim_fits_to_its_process(state: &State) -> Result<(), Broken> {
 }
 
 fn no_claim_outlives_the_connection(state: &State) -> Result<(), Broken> {
-    if matches!(state.lan, Lan::Up { .. }) {
-        return Ok(());
-    }
+    let is_connected = matches!(state.lan, Lan::Up { .. });
     for (instance, service) in state.services.iter() {
-        if service.claim != Claim::None || service.wanted {
+        let fits = match service.claim {
+            Claim::None => true,
+            Claim::CutOff { .. } => !is_connected,
+            Claim::Bidding { .. }
+            | Claim::Held { .. }
+            | Claim::Responding { .. }
+            | Claim::Approved
+            | Claim::Paused { .. }
+            | Claim::Superseded { .. } => is_connected,
+        };
+        if !fits || (service.wanted && !is_connected) {
             return Err(Broken::ClaimWithoutLan(instance.clone()));
         }
     }

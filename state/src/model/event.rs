@@ -78,11 +78,18 @@ pub enum Event {
         endpoint: Arc<str>,
         /// The address that the LanManager sees us under.
         address: Arc<str>,
+        /// How long the LanManager waits for a master that is gone before others may run its
+        /// services, in milliseconds; absent where it does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace: Option<u64>,
     },
     /// The connection ended, or never came to be.
     LanClosed {
         connection: Connection,
         reason: Arc<str>,
+        /// For how many milliseconds nothing had been heard of the LanManager by then.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        silent: u64,
     },
     /// The LanManager has told all its unsatisfied needs.
     NeedsListed {
@@ -99,6 +106,12 @@ pub enum Event {
     NeedWithdrawn {
         connection: Connection,
         instance: InstanceName,
+    },
+    /// What the LanManager's list of services has for services that run here. Told of all of them
+    /// when the list is complete, and then of those for which it names another place than before.
+    ServicesListed {
+        connection: Connection,
+        services: Vec<Listed>,
     },
     /// The LanManager answered a bid.
     BidAnswered {
@@ -172,6 +185,10 @@ pub enum Event {
         /// The call to be answered, where it was one.
         request: Option<RequestId>,
         source: StopSource,
+        /// Whether the children are to be killed at once. It is said, never concluded from a
+        /// repetition.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        urgent: bool,
     },
     /// Somebody wants a child to be started anew.
     RestartRequested {
@@ -202,6 +219,33 @@ pub enum Event {
         /// By how many milliseconds.
         by: u64,
     },
+}
+
+/// A service that runs here, and where the LanManager's list has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    pub instance: InstanceName,
+    pub place: Place,
+}
+
+/// Where the LanManager's list has a service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// Here: at our address, on the ports of our child.
+    Here,
+    /// At this address and port.
+    Elsewhere(Arc<str>),
+    /// It is not listed any more.
+    Nowhere,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A child of an earlier run of the master that still lives.
@@ -285,8 +329,10 @@ pub enum LanAnswer {
 pub enum StopSource {
     /// A local call.
     Operator,
-    /// SIGTERM or SIGINT.
+    /// SIGTERM, or SIGINT where nobody sits at a terminal.
     Signal,
+    /// SIGINT of a master on a terminal: Ctrl-C.
+    Interrupt,
 }
 
 impl Event {
@@ -321,11 +367,12 @@ impl Event {
             Self::ClockJumped { .. } => 24,
             Self::ForeignListener { .. } => 25,
             Self::InstallEnded { .. } => 26,
+            Self::ServicesListed { .. } => 27,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 26] = [
+    pub const KINDS: [&str; 27] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -352,6 +399,7 @@ impl Event {
         "clock-jumped",
         "foreign-listener",
         "install-ended",
+        "services-listed",
     ];
 
     /// The name of the kind.
@@ -372,6 +420,7 @@ impl Event {
             | Self::NeedsListed { .. }
             | Self::NeedAppeared { .. }
             | Self::NeedWithdrawn { .. }
+            | Self::ServicesListed { .. }
             | Self::BidAnswered { .. }
             | Self::ResponseAnswered { .. }
             | Self::ServiceDownAcknowledged { .. }
@@ -395,7 +444,7 @@ impl Event {
             | Self::ChildExited { .. }
             | Self::InstallEnded { .. }
             | Self::StopRequested {
-                source: StopSource::Signal,
+                source: StopSource::Signal | StopSource::Interrupt,
                 ..
             }
             | Self::DeadlineReached

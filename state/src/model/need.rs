@@ -95,6 +95,12 @@ pub struct Need {
 }
 
 impl Need {
+    /// Whether there must never be two of the service, not even while a machine is cut off.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.details.get("exclusive") == Some(&Value::Bool(true))
+    }
+
     /// Whether a master that the LanManager sees under `own` may satisfy this need.
     #[must_use]
     pub fn is_for(&self, own: &str) -> bool {

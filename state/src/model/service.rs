@@ -150,6 +150,11 @@ pub enum StopReason {
     Restart,
     /// The LanManager now asks for another module under this name.
     ModuleChanged,
+    /// The LanManager lists the service somewhere else: there.
+    Superseded(Arc<str>),
+    /// The LanManager has been away for so long that another machine may run the service, of which
+    /// there must never be two.
+    CutOff,
     /// The master stops.
     Shutdown,
 }

@@ -51,6 +51,15 @@ pub struct Settings {
     pub check_attempts: u32,
     /// The pause between two of these.
     pub check_retry: u64,
+    /// How long a child goes on running while the LanManager lists its service somewhere else.
+    #[serde(
+        default = "duplicate_grace",
+        skip_serializing_if = "is_duplicate_grace"
+    )]
+    pub duplicate_grace: u64,
+    /// What becomes of it then.
+    #[serde(default, skip_serializing_if = "OnDuplicate::is_default")]
+    pub on_duplicate: OnDuplicate,
     /// The first pause before the LanManager is dialed again; doubled each time.
     pub dial_retry: u64,
     /// The longest such pause.
@@ -61,6 +70,43 @@ pub struct Settings {
     pub forget_after: u64,
     /// How long a stopping master waits for the LanManager to hear of its services' end.
     pub farewell_timeout: u64,
+}
+
+/// What becomes of a child while the LanManager lists its service somewhere else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDuplicate {
+    /// It is told to end.
+    #[default]
+    Stop,
+    /// It stays; what is to be done is for people to decide.
+    Keep,
+}
+
+impl OnDuplicate {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The default of [`Settings::duplicate_grace`]: long enough for a reading of the list that crosses
+/// a change of it.
+const DUPLICATE_GRACE: u64 = 5_000;
+
+const fn duplicate_grace() -> u64 {
+    DUPLICATE_GRACE
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_duplicate_grace(grace: &u64) -> bool {
+    *grace == DUPLICATE_GRACE
 }
 
 impl Settings {
@@ -93,6 +139,8 @@ impl Default for Settings {
             restart: RestartPolicy::default(),
             check_attempts: 3,
             check_retry: 1_000,
+            duplicate_grace: DUPLICATE_GRACE,
+            on_duplicate: OnDuplicate::default(),
             dial_retry: 250,
             dial_retry_most: 2_000,
             request_timeout: 30_000,

@@ -5,8 +5,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, Deadline, Deadlines, Installs, JournalId, Lan, LanRequest, ModuleName, Pid, Ports,
-    RequestId, Services, Settings, Shutdown, Timestamp,
+    BootId, Deadline, Deadlines, Haste, Installs, JournalId, Lan, LanRequest, ModuleName, Pid,
+    Ports, RequestId, Services, Settings, Shutdown, Timestamp,
 };
 
 /// The state of the master. Only [`crate::step()`] makes a new one.
@@ -34,6 +34,8 @@ pub struct State {
     pub installs: Installs,
     /// Whether the master is stopping.
     pub shutdown: Shutdown,
+    #[serde(default, skip_serializing_if = "Haste::is_none")]
+    pub haste: Haste,
 }
 
 /// One run of the master.

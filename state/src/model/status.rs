@@ -27,6 +27,8 @@ pub enum ServiceState {
     Checking,
     /// It runs and serves.
     Running,
+    /// It runs, but the network uses another copy of it.
+    Superseded,
     /// Its child has been told to end.
     Stopping,
     /// It failed, and is started again after a pause.
@@ -45,6 +47,7 @@ impl ServiceState {
             Self::Starting => "starting",
             Self::Checking => "checking",
             Self::Running => "running",
+            Self::Superseded => "superseded",
             Self::Stopping => "stopping",
             Self::BackingOff => "backing-off",
             Self::Failed => "failed",
@@ -79,6 +82,19 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// When it will be tried again, where that is known.
     pub next_try: Option<Timestamp>,
+    /// The other copy, where the network uses that.
+    pub superseded: Option<SupersededStatus>,
+}
+
+/// The copy that the network uses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SupersededStatus {
+    /// Its address and port.
+    pub by: Arc<str>,
+    /// Since when that is known here.
+    pub since: Timestamp,
+    /// When our child is told to end; absent where it is to stay.
+    pub until: Option<Timestamp>,
 }
 
 /// The LanManager as people and tools see it.
@@ -148,6 +164,20 @@ impl State {
                 | Activity::Up { .. }
                 | Activity::Stopping { .. } => None,
             },
+            superseded: match &service.claim {
+                Claim::Superseded { by, since, until } => Some(SupersededStatus {
+                    by: Arc::clone(by),
+                    since: *since,
+                    until: *until,
+                }),
+                Claim::None
+                | Claim::Bidding { .. }
+                | Claim::Held { .. }
+                | Claim::Responding { .. }
+                | Claim::Approved
+                | Claim::Paused { .. }
+                | Claim::CutOff { .. } => None,
+            },
         }
     }
 
@@ -216,6 +246,19 @@ impl State {
                 ServiceState::Running,
                 Some("being announced to the LanManager".to_string()),
             ),
+            (Claim::Superseded { by, until, .. }, _) => {
+                let then = match until {
+                    Some(_) => "this copy is about to be ended",
+                    None => "this copy stays (onduplicate: keep)",
+                };
+                let reason = alloc::format!("the network uses the one at {by}; {then}");
+                (ServiceState::Superseded, Some(reason))
+            }
+            (Claim::CutOff { .. }, _) => {
+                let reason = "runs; the LanManager is away, and as there must never be two of it, \
+                              it ends unless the LanManager is back soon";
+                (ServiceState::Running, Some(reason.to_string()))
+            }
             (Claim::None, _) => {
                 let reason = match &self.lan {
                     Lan::Up { .. } => "runs, but the LanManager does not ask for it",
@@ -284,8 +327,8 @@ impl State {
     fn unannounced(&self) -> usize {
         let connected = self.lan.connection().is_some();
         let untold = |service: &Service| match (&service.activity, &service.claim) {
-            (Activity::Up { .. }, Claim::None) => !connected,
-            (Activity::Up { .. }, Claim::Approved) => false,
+            (Activity::Up { .. }, Claim::None | Claim::CutOff { .. }) => !connected,
+            (Activity::Up { .. }, Claim::Approved | Claim::Superseded { .. }) => false,
             (
                 Activity::Up { .. },
                 Claim::Bidding { .. }
@@ -336,6 +379,10 @@ fn stop_text(why: &StopReason) -> String {
         StopReason::NotReady => "its ports did not answer in time".to_string(),
         StopReason::Restart => "a restart was asked for".to_string(),
         StopReason::ModuleChanged => "its need now names another module".to_string(),
+        StopReason::Superseded(by) => alloc::format!("the network uses the one at {by}"),
+        StopReason::CutOff => "the LanManager has been away for so long that another machine may \
+                               run it, and there must never be two"
+            .to_string(),
         StopReason::Shutdown => "the master is stopping".to_string(),
     }
 }

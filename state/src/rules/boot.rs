@@ -8,8 +8,8 @@ use crate::state::Master;
 use crate::step::Turn;
 use crate::survivors::Survivors;
 use crate::{
-    BootId, ChildEffect, Deadline, Identity, Incarnation, InstanceName, JournalId, Lan, Outcome,
-    Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
+    BootId, ChildEffect, Deadline, Haste, Identity, Incarnation, InstanceName, JournalId, Lan,
+    Outcome, Pid, Settings, Shutdown, Signal, State, child, lan, requests, resume,
 };
 
 /// The configuration was read.
@@ -41,14 +41,16 @@ pub(crate) fn started(
     let before = state.master.replace(run);
     let same_boot = before.is_none_or(|before| before.boot == boot);
     state.shutdown = Shutdown::No;
+    state.haste = Haste::default();
     state.deadlines.clear(&Deadline::Drain);
     requests::forget_all(state);
+    let cut = lan::cut(state, turn.at, 0);
     state.lan = Lan::Away {
         since: turn.at,
         failures: 0,
         reason: None,
     };
-    lan::lose_claims(state, turn);
+    lan::lose_claims(state, turn, cut);
 
     for instance in state.services.names() {
         let Some(service) = state.services.get(&instance) else {

@@ -12,7 +12,7 @@ use crate::{
     Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
-pub(crate) use crate::ending::{back_off, deadline, exited, failed, kill, rest, stop};
+pub(crate) use crate::ending::{back_off, deadline, exited, failed, hurry, kill, rest, stop};
 
 /// Starts a service whose bid is won: leases its ports and has them tested.
 pub(crate) fn start(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
@@ -304,7 +304,9 @@ pub(crate) fn ready(state: &mut State, turn: &mut Turn, incarnation: Incarnation
             | Claim::Bidding { .. }
             | Claim::Responding { .. }
             | Claim::Approved
-            | Claim::Paused { .. },
+            | Claim::Paused { .. }
+            | Claim::Superseded { .. }
+            | Claim::CutOff { .. },
         )
         | None => {}
     }

@@ -1,14 +1,16 @@
 //! A service's standing with the LanManager: bid, challenge, response, approval.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
-    BidAnswer, Incarnation, InstanceName, Lan, LanEffect, PerProtocol, Port, Process,
-    ResponseAnswer, Service, ServiceRecord, State, Timestamp, child, needs,
+    BidAnswer, Connection, Incarnation, InstanceName, Lan, LanEffect, Listed, OnDuplicate,
+    PerProtocol, Place, Port, Process, ResponseAnswer, Service, ServiceRecord, State, Timestamp,
+    child, needs,
 };
 
 /// Where a service stands with the LanManager.
@@ -38,6 +40,23 @@ pub enum Claim {
         /// The end of the pause.
         until: Timestamp,
     },
+    /// The LanManager lists the service somewhere else: this copy is not used by the network.
+    Superseded {
+        /// Where it lists it.
+        by: Arc<str>,
+        /// Since when that is known here.
+        since: Timestamp,
+        /// When the child is told to end; absent where it is to stay.
+        until: Option<Timestamp>,
+    },
+    /// The LanManager is away, and another machine may run the service soon, of which there must
+    /// never be two.
+    CutOff {
+        /// When the child is told to end, unless the LanManager is back by then.
+        until: Timestamp,
+        /// When it must have ended.
+        gone_by: Timestamp,
+    },
 }
 
 impl Claim {
@@ -46,7 +65,8 @@ impl Claim {
     pub const fn deadline(&self) -> Option<Timestamp> {
         match self {
             Self::Held { respond_at, .. } => *respond_at,
-            Self::Paused { until } => Some(*until),
+            Self::Paused { until } | Self::CutOff { until, .. } => Some(*until),
+            Self::Superseded { until, .. } => *until,
             Self::None | Self::Bidding { .. } | Self::Responding { .. } | Self::Approved => None,
         }
     }
@@ -57,7 +77,12 @@ impl Claim {
     pub const fn may_be_listed(&self) -> bool {
         match self {
             Self::Responding { .. } | Self::Approved => true,
-            Self::None | Self::Bidding { .. } | Self::Held { .. } | Self::Paused { .. } => false,
+            Self::None
+            | Self::Bidding { .. }
+            | Self::Held { .. }
+            | Self::Paused { .. }
+            | Self::Superseded { .. }
+            | Self::CutOff { .. } => false,
         }
     }
 
@@ -68,8 +93,18 @@ impl Claim {
             Self::Bidding { bid } | Self::Held { bid, .. } | Self::Responding { bid, .. } => {
                 Some(*bid)
             }
-            Self::None | Self::Approved | Self::Paused { .. } => None,
+            Self::None
+            | Self::Approved
+            | Self::Paused { .. }
+            | Self::Superseded { .. }
+            | Self::CutOff { .. } => None,
         }
+    }
+
+    /// Whether the LanManager lists the service somewhere else: then it runs on without the child.
+    #[must_use]
+    pub const fn is_superseded(&self) -> bool {
+        matches!(self, Self::Superseded { .. })
     }
 }
 
@@ -334,13 +369,124 @@ pub(crate) fn deadline(state: &mut State, turn: &mut Turn, instance: &InstanceNa
                 });
             needs::engage(state, turn, instance);
         }
+        Claim::Superseded {
+            by,
+            until: Some(until),
+            ..
+        } if *until <= turn.at => {
+            let why = StopReason::Superseded(Arc::clone(by));
+            child::stop(state, turn, instance, why, Next::Again);
+        }
+        Claim::CutOff { until, gone_by } if *until <= turn.at => {
+            let gone_by = *gone_by;
+            child::stop(state, turn, instance, StopReason::CutOff, Next::Again);
+            child::hurry(state, instance, gone_by);
+        }
         Claim::None
         | Claim::Bidding { .. }
         | Claim::Held { .. }
         | Claim::Responding { .. }
         | Claim::Approved
-        | Claim::Paused { .. } => {}
+        | Claim::Paused { .. }
+        | Claim::Superseded { .. }
+        | Claim::CutOff { .. } => {}
     }
+}
+
+/// The LanManager's list of services names a place for services that run here.
+pub(crate) fn listed(
+    state: &mut State,
+    turn: &mut Turn,
+    connection: Connection,
+    services: Vec<Listed>,
+) {
+    if state.lan.connection() != Some(connection) {
+        return;
+    }
+    for Listed { instance, place } in services {
+        let is_up = state
+            .services
+            .get(&instance)
+            .is_some_and(|service| matches!(service.activity, Activity::Up { .. }));
+        match place {
+            Place::Here if is_up => listed_here(state, turn, &instance),
+            Place::Elsewhere(by) if is_up => supersede(state, turn, &instance, by),
+            Place::Nowhere => listed_nowhere(state, turn, &instance),
+            Place::Here | Place::Elsewhere(_) => {}
+        }
+    }
+}
+
+/// The LanManager still has our row, or has it again. Where a bid is open, its answer decides.
+fn listed_here(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let is_free = state
+        .services
+        .get(instance)
+        .is_some_and(|service| match service.claim {
+            Claim::None | Claim::Paused { .. } | Claim::Superseded { .. } => !service.wanted,
+            Claim::Bidding { .. }
+            | Claim::Held { .. }
+            | Claim::Responding { .. }
+            | Claim::Approved
+            | Claim::CutOff { .. } => false,
+        });
+    if is_free {
+        approve(state, turn, instance, false);
+    }
+}
+
+/// Another copy is the one that the network uses. Whatever we have bid or responded is over with it.
+fn supersede(state: &mut State, turn: &mut Turn, instance: &InstanceName, by: Arc<str>) {
+    let known = state.services.get(instance).map(|service| &service.claim);
+    let since = match known {
+        Some(Claim::Superseded { since, .. }) => *since,
+        Some(_) | None => turn.at,
+    };
+    abandon(state, turn, instance);
+    let until = duplicate_until(state, since);
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Superseded { by, since, until };
+        });
+}
+
+fn duplicate_until(state: &State, since: Timestamp) -> Option<Timestamp> {
+    match state.settings.on_duplicate {
+        OnDuplicate::Stop => Some(since.plus(state.settings.duplicate_grace)),
+        OnDuplicate::Keep => None,
+    }
+}
+
+/// The other copy is not listed any more.
+fn listed_nowhere(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
+    let freed = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let superseded = service.claim.is_superseded();
+            if superseded {
+                service.claim = Claim::None;
+            }
+            superseded
+        });
+    if freed == Some(true) {
+        needs::engage(state, turn, instance);
+    }
+}
+
+/// The configuration changed: what it says of superseded copies holds for those that there are.
+pub(crate) fn settings_changed(state: &mut State, instance: &InstanceName) {
+    let claim = state.services.get(instance).map(|service| &service.claim);
+    let Some(Claim::Superseded { by, since, .. }) = claim else {
+        return;
+    };
+    let (by, since) = (Arc::clone(by), *since);
+    let until = duplicate_until(state, since);
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            service.claim = Claim::Superseded { by, since, until };
+        });
 }
 
 /// What the LanManager and local tools are told of a child.

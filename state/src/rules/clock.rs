@@ -37,6 +37,9 @@ fn postpone(service: &mut Service, by: u64) {
     match &mut service.claim {
         Claim::Held { respond_at, .. } => respond_at.iter_mut().for_each(later),
         Claim::Paused { until } => later(until),
+        Claim::Superseded { until, .. } => until.iter_mut().for_each(later),
+        // The time of the LanManager went on meanwhile.
+        Claim::CutOff { .. } => {}
         Claim::None | Claim::Bidding { .. } | Claim::Responding { .. } | Claim::Approved => {}
     }
 }

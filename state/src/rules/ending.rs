@@ -7,7 +7,7 @@ use crate::service::{Activity, Failure, Next, Process, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
-    claim, needs,
+    Timestamp, claim, needs,
 };
 
 /// So long after the master's start, the end of a child that it found alive may still be that of
@@ -66,6 +66,7 @@ pub(crate) fn exited(
     };
     let activity = service.activity.clone();
     let listed = service.claim.may_be_listed();
+    let is_superseded = service.claim.is_superseded();
     let Some((_, ports)) = activity.attempt() else {
         return;
     };
@@ -92,7 +93,12 @@ pub(crate) fn exited(
                         service.history.failures = 0;
                     });
             }
-            report_down(state, turn, &instance, approved || listed);
+            report_down(
+                state,
+                turn,
+                &instance,
+                (approved || listed) && !is_superseded,
+            );
             if is_nobodys_failure(state, turn, &process, &outcome) {
                 end_without_failure(state, turn, &instance, failure);
             } else {
@@ -122,6 +128,8 @@ pub(crate) fn exited(
                     StopReason::Withdrawn
                     | StopReason::Restart
                     | StopReason::ModuleChanged
+                    | StopReason::Superseded(_)
+                    | StopReason::CutOff
                     | StopReason::Shutdown,
                 ) => back_off(state, turn, &instance, failure, false),
             }
@@ -168,6 +176,8 @@ pub(crate) fn stop(
         return;
     };
     let listed = service.claim.may_be_listed();
+    // The LanManager lists the service somewhere else, where it runs on: its end is not told.
+    let is_superseded = service.claim.is_superseded();
     let activity = service.activity.clone();
     if activity.attempt().is_some() {
         claim::abandon(state, turn, instance);
@@ -202,7 +212,7 @@ pub(crate) fn stop(
             turn.effect(SessionEffect::Retract {
                 instance: instance.clone(),
             });
-            let approved = approved || listed;
+            let approved = (approved || listed) && !is_superseded;
             terminate(state, turn, instance, process, why, next, approved);
         }
         Activity::Waiting(_)
@@ -221,7 +231,12 @@ fn terminate(
     next: Next,
     approved: bool,
 ) {
-    let kill_at = Some(turn.at.plus(state.settings.stop_grace));
+    let grace = if state.haste.urgent {
+        0
+    } else {
+        state.settings.stop_grace
+    };
+    let kill_at = Some(turn.at.plus(grace));
     turn.effect(ChildEffect::Signal {
         incarnation: process.incarnation,
         identity: process.identity.clone(),
@@ -237,6 +252,20 @@ fn terminate(
                 next,
                 approved,
             };
+        });
+}
+
+/// A child that has been told to end has no longer than until then.
+pub(crate) fn hurry(state: &mut State, instance: &InstanceName, gone_by: Timestamp) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            if let Activity::Stopping {
+                kill_at: Some(at), ..
+            } = &mut service.activity
+            {
+                *at = gone_by.min(*at);
+            }
         });
 }
 

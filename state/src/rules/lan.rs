@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::step::Turn;
 use crate::{
-    Claim, Connection, Deadline, InstanceName, LanEffect, SessionEffect, Shutdown, State,
+    Activity, Claim, Connection, Deadline, InstanceName, LanEffect, SessionEffect, Shutdown, State,
     Timestamp, needs, requests,
 };
 
@@ -46,6 +46,10 @@ pub enum Lan {
         since: Timestamp,
         /// Whether it has told its needs.
         listed: bool,
+        /// How long it waits for a master that is gone before others may run its services, in
+        /// milliseconds; absent where it does not say it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grace: Option<u64>,
     },
 }
 
@@ -98,13 +102,19 @@ pub(crate) fn dial(state: &mut State, turn: &mut Turn) {
     });
 }
 
+/// What is known of a connection when it begins.
+pub(crate) struct SeenAs {
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) address: Arc<str>,
+    pub(crate) grace: Option<u64>,
+}
+
 /// The LanManager let us in: it is told what it has missed.
 pub(crate) fn connected(
     state: &mut State,
     turn: &mut Turn,
     connection: Connection,
-    endpoint: Arc<str>,
-    address: Arc<str>,
+    seen_as: SeenAs,
 ) {
     let Lan::Dialing {
         connection: dialed, ..
@@ -115,13 +125,28 @@ pub(crate) fn connected(
     if dialed != connection {
         return;
     }
+    let SeenAs {
+        endpoint,
+        address,
+        grace,
+    } = seen_as;
     state.lan = Lan::Up {
         connection,
         endpoint,
         address,
         since: turn.at,
         listed: false,
+        grace,
     };
+    for instance in state.services.names() {
+        state
+            .services
+            .change(&instance, &mut state.deadlines, |service| {
+                if matches!(service.claim, Claim::CutOff { .. }) {
+                    service.claim = Claim::None;
+                }
+            });
+    }
     for instance in state.services.unreported() {
         turn.effect(LanEffect::ReportDown {
             connection,
@@ -138,7 +163,14 @@ pub(crate) fn connected(
 }
 
 /// The connection ended, or a dial failed.
-pub(crate) fn closed(state: &mut State, turn: &mut Turn, connection: Connection, reason: Arc<str>) {
+pub(crate) fn closed(
+    state: &mut State,
+    turn: &mut Turn,
+    connection: Connection,
+    reason: Arc<str>,
+    silent: u64,
+) {
+    let cut = cut(state, turn.at, silent);
     let (since, failures) = match &state.lan {
         Lan::Up {
             connection: present,
@@ -158,7 +190,7 @@ pub(crate) fn closed(state: &mut State, turn: &mut Turn, connection: Connection,
         reason: Some(reason),
     };
     if failures == 0 {
-        lose_claims(state, turn);
+        lose_claims(state, turn, cut);
         requests::not_sent(state);
     }
     schedule_dial(state, turn, failures);
@@ -179,15 +211,57 @@ fn schedule_dial(state: &mut State, turn: &Turn, failures: u32) {
         .set(Deadline::Dial, turn.at.plus(pause.saturating_add(jitter)));
 }
 
+/// When a child must be told to end, and must have ended, of whose service there must never be two.
+#[derive(Clone, Copy)]
+pub(crate) struct Cut {
+    until: Timestamp,
+    gone_by: Timestamp,
+}
+
+/// The times for a connection that ends now. The LanManager may have lost it as soon as it was heard
+/// last, and lets others run our services a grace later. By then the child must have ended, so it is
+/// told before: by the time it has to end, or by half the grace where that is less. Absent where the
+/// LanManager tells no grace: one of JavaScript frees nobody's services.
+pub(crate) fn cut(state: &State, now: Timestamp, silent: u64) -> Option<Cut> {
+    let Lan::Up {
+        grace: Some(grace), ..
+    } = state.lan
+    else {
+        return None;
+    };
+    let margin = state.settings.stop_grace.min(grace / 2);
+    let in_time = |after: u64| now.plus(after.saturating_sub(silent));
+    Some(Cut {
+        until: in_time(grace - margin),
+        gone_by: in_time(grace),
+    })
+}
+
 /// With the connection end all bids, all approvals, and all that was listed.
 /// The children stay: they will be announced again.
-pub(crate) fn lose_claims(state: &mut State, turn: &mut Turn) {
+pub(crate) fn lose_claims(state: &mut State, turn: &mut Turn, cut: Option<Cut>) {
     for instance in state.services.names() {
         state
             .services
             .change(&instance, &mut state.deadlines, |service| {
-                service.claim = Claim::None;
                 service.wanted = false;
+                // Whether the response was approved is unknown: the LanManager may list the child.
+                if let (Claim::Responding { .. }, Activity::Up { approved, .. }) =
+                    (&service.claim, &mut service.activity)
+                {
+                    *approved = true;
+                }
+                let has_child = service.activity.attempt().is_some()
+                    && !matches!(service.activity, Activity::Stopping { .. });
+                service.claim = match (&service.claim, cut) {
+                    (kept @ Claim::CutOff { .. }, _) if has_child => kept.clone(),
+                    (_, Some(Cut { until, gone_by }))
+                        if has_child && service.need.is_exclusive() =>
+                    {
+                        Claim::CutOff { until, gone_by }
+                    }
+                    (_, _) => Claim::None,
+                };
             });
         needs::reconsider(state, turn, &instance);
     }

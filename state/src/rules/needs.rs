@@ -64,9 +64,14 @@ pub(crate) fn appeared(
             match &mut service.claim {
                 // The LanManager no longer has our row.
                 claim @ Claim::Approved => *claim = Claim::None,
+                // Nobody else's row is there any more either.
+                claim @ Claim::Superseded { .. } => *claim = Claim::None,
                 Claim::Responding { relisted, .. } => *relisted = true,
-                Claim::None | Claim::Bidding { .. } | Claim::Held { .. } | Claim::Paused { .. } => {
-                }
+                Claim::None
+                | Claim::Bidding { .. }
+                | Claim::Held { .. }
+                | Claim::Paused { .. }
+                | Claim::CutOff { .. } => {}
             }
             change
         });
@@ -174,7 +179,13 @@ fn gone(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
     match claim {
         // Satisfied by us, or about to be told so: the answer to the response decides.
         Claim::Approved | Claim::Responding { .. } => return,
-        Claim::None | Claim::Bidding { .. } | Claim::Held { .. } | Claim::Paused { .. } => {}
+        // Satisfied by somebody else: its own time ends the child.
+        Claim::Superseded { .. } => return,
+        Claim::None
+        | Claim::Bidding { .. }
+        | Claim::Held { .. }
+        | Claim::Paused { .. }
+        | Claim::CutOff { .. } => {}
     }
     claim::abandon(state, turn, instance);
     match activity {

@@ -7,7 +7,7 @@ use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     Deadline, InstanceName, LanAnswer, LanEffect, Rejection, Reply, RequestId, Shutdown, State,
-    child, needs,
+    child, claim, needs,
 };
 
 /// So many calls may wait for the LanManager at once.
@@ -187,6 +187,7 @@ fn retry(state: &mut State, turn: &mut Turn, instance: &InstanceName) {
 /// The configuration changed: what it refused before, or would refuse now, is decided anew.
 pub(crate) fn settings_changed(state: &mut State, turn: &mut Turn) {
     for instance in state.services.names() {
+        claim::settings_changed(state, &instance);
         let Some(service) = state.services.get(&instance) else {
             continue;
         };

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
-use crate::{Deadline, Effect, SessionEffect, State, child, claim, needs, requests};
+use crate::{
+    Deadline, Effect, SessionEffect, State, StopSource, Timestamp, child, claim, needs, requests,
+};
 
 /// Whether the master is stopping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -22,17 +24,49 @@ pub enum Shutdown {
     Done,
 }
 
-/// Somebody wants the master to stop; the second time, at once.
-pub(crate) fn requested(state: &mut State, turn: &mut Turn) {
-    match state.shutdown {
-        Shutdown::No => begin(state, turn),
-        Shutdown::Children => {
-            for instance in state.services.names() {
-                child::kill(state, turn, &instance);
+/// So long after the first Ctrl-C a further one means that somebody lost patience. Until then it may
+/// be the same one, passed on by a program in between, or a nervous finger.
+const PATIENCE: u64 = 1_000;
+
+/// How a stopping master was asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Haste {
+    /// Whether its children get no grace.
+    pub urgent: bool,
+    /// When Ctrl-C was pressed for the first time.
+    pub interrupted: Option<Timestamp>,
+}
+
+impl Haste {
+    /// Whether nothing was said of it.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Somebody wants the master to stop. A repetition changes nothing: it comes from a control group of
+/// which every process is told, from a program that passes signals on, from two people. Only who says
+/// that it is urgent, or presses Ctrl-C again after [`PATIENCE`], takes the children's grace away.
+pub(crate) fn requested(state: &mut State, turn: &mut Turn, source: StopSource, urgent: bool) {
+    if source == StopSource::Interrupt {
+        let first = *state.haste.interrupted.get_or_insert(turn.at);
+        state.haste.urgent |= turn.at.since(first) >= PATIENCE;
+    }
+    state.haste.urgent |= urgent;
+    if state.shutdown == Shutdown::No {
+        begin(state, turn);
+    }
+    if state.haste.urgent {
+        match state.shutdown {
+            Shutdown::Children => {
+                for instance in state.services.names() {
+                    child::kill(state, turn, &instance);
+                }
             }
+            Shutdown::Drain => finish(state, turn),
+            Shutdown::No | Shutdown::Done => {}
         }
-        Shutdown::Drain => finish(state, turn),
-        Shutdown::Done => {}
     }
     advance(state, turn);
 }

@@ -60,10 +60,20 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             connection,
             endpoint,
             address,
+            grace,
         } => {
-            lan::connected(state, turn, connection, endpoint, address);
+            let seen_as = lan::SeenAs {
+                endpoint,
+                address,
+                grace,
+            };
+            lan::connected(state, turn, connection, seen_as);
         }
-        Event::LanClosed { connection, reason } => lan::closed(state, turn, connection, reason),
+        Event::LanClosed {
+            connection,
+            reason,
+            silent,
+        } => lan::closed(state, turn, connection, reason, silent),
         Event::NeedsListed { connection, needs } => needs::listed(state, turn, connection, needs),
         Event::NeedAppeared { connection, need } => needs::appeared(state, turn, connection, need),
         Event::NeedWithdrawn {
@@ -72,6 +82,10 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         } => {
             needs::withdrawn(state, turn, connection, &instance);
         }
+        Event::ServicesListed {
+            connection,
+            services,
+        } => claim::listed(state, turn, connection, services),
         Event::BidAnswered {
             instance,
             bid,
@@ -133,11 +147,15 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
                 turn.reply(request, Reply::Done(true.into()));
             }
         }
-        Event::StopRequested { request, source: _ } => {
+        Event::StopRequested {
+            request,
+            source,
+            urgent,
+        } => {
             if let Some(request) = request {
                 turn.reply(request, Reply::Done(true.into()));
             }
-            shutdown::requested(state, turn);
+            shutdown::requested(state, turn, source, urgent);
         }
         Event::RestartRequested { request, instance } => {
             requests::restart(state, turn, request, instance);

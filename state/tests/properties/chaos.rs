@@ -53,7 +53,7 @@ pub(crate) enum Move {
     OperatorAddsNeed,
     ModuleIsEngaged,
     SettingsChange(Terms),
-    Stop,
+    Stop(bool),
 }
 
 impl Arbitrary for Terms {
@@ -120,7 +120,7 @@ impl Arbitrary for Move {
             1 => Just(Self::OperatorAddsNeed),
             1 => Just(Self::ModuleIsEngaged),
             1 => any::<Terms>().prop_map(Self::SettingsChange),
-            1 => Just(Self::Stop),
+            1 => any::<bool>().prop_map(Self::Stop),
         ]
         .boxed()
     }
@@ -214,7 +214,7 @@ impl World {
                 let settings = terms.settings();
                 self.happen(Event::SettingsLoaded { settings }, 0);
             }
-            Move::Stop => self.ask_to_stop(),
+            Move::Stop(urgent) => self.ask_to_stop(urgent),
         }
     }
 

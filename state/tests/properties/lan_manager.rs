@@ -41,6 +41,7 @@ impl LanManager {
                 connection,
                 endpoint: Arc::from("ws://127.0.0.1:23552"),
                 address: Arc::from("10.0.0.1"),
+                grace: connection.0.is_multiple_of(2).then_some(20_000),
             },
             Event::NeedsListed {
                 connection,
@@ -54,7 +55,11 @@ impl LanManager {
         self.bids.clear();
         let connection = self.session.take()?;
         let reason = Arc::from("reset by peer");
-        Some(Event::LanClosed { connection, reason })
+        Some(Event::LanClosed {
+            connection,
+            reason,
+            silent: 0,
+        })
     }
 
     pub(crate) fn configure(&mut self, need: Arc<Need>) -> Vec<Event> {

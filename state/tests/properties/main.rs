@@ -73,17 +73,18 @@ proptest! {
         terms in any::<Terms>(),
         moves in prop::collection::vec(any::<Move>(), 1..150),
         after in prop::collection::vec(any::<Move>(), 0..40),
+        urgent in any::<[bool; 2]>(),
         twice in any::<bool>(),
     ) {
         let mut world = chaos::live(&terms, &moves);
-        world.ask_to_stop();
+        world.ask_to_stop(urgent[0]);
         for next in &after {
             if !world.has_exited() && !next.restarts_the_master() {
                 world.make(next);
             }
         }
         if twice {
-            world.ask_to_stop();
+            world.ask_to_stop(urgent[1]);
         }
         world.run_until_exit();
         promises::nothing_is_left(&world);

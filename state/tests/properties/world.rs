@@ -127,6 +127,7 @@ impl World {
                 vec![Event::LanClosed {
                     connection,
                     reason: Arc::from("refused"),
+                    silent: 0,
                 }]
             }
             SessionEffect::Dial { connection, .. } => self.lan_manager.admit(connection),
@@ -355,13 +356,14 @@ impl World {
         self.happen(call(request), 0);
     }
 
-    pub(crate) fn ask_to_stop(&mut self) {
+    pub(crate) fn ask_to_stop(&mut self, urgent: bool) {
         if self.exited {
             self.start_again();
         }
         self.ask(|request| Event::StopRequested {
             request: Some(request),
             source: StopSource::Operator,
+            urgent,
         });
     }
 

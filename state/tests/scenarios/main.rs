@@ -12,6 +12,7 @@ mod transcript;
 mod children;
 mod claims;
 mod clock;
+mod copies;
 mod install;
 mod lan;
 mod needs;

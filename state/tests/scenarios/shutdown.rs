@@ -1,6 +1,6 @@
 //! The orderly end.
 
-use allexmaster_state::{Event, Outcome, RequestId};
+use allexmaster_state::{Event, Outcome, RequestId, StopSource};
 use serde_json::json;
 
 use crate::story::{Stage, Story};
@@ -27,17 +27,49 @@ fn a_stopping_master_ends_its_children_then_says_farewell() {
 }
 
 #[test]
-fn a_second_request_kills() {
+fn a_repeated_request_takes_nothing_from_the_grace() {
     let mut story = Story::about(
-        "The child does not listen; the second request does not wait for its grace to end. A third kills again.",
+        "Whoever asks again, and however often, the child keeps its grace. Said to be urgent, it is killed.",
     );
     story.brought_to("Time", Stage::Starting);
     story
         .stop()
         .stop()
-        .stop()
+        .asked_to_stop(StopSource::Signal, false)
+        .asked_to_stop(StopSource::Signal, false)
+        .asked_to_stop(StopSource::Operator, true)
         .exits("Time", Outcome::Signaled(9))
-        .end("stop_twice");
+        .end("stop_urgent");
+}
+
+#[test]
+fn an_urgent_stop_leaves_no_grace_to_a_child_that_is_just_being_forked() {
+    let mut story =
+        Story::about("The child appears when the stop has begun, and is killed at once.");
+    story.brought_to("Time", Stage::Spawning);
+    story
+        .asked_to_stop(StopSource::Operator, true)
+        .spawned("Time")
+        .wakes()
+        .exits("Time", Outcome::Signaled(9))
+        .end("stop_urgent_spawning");
+}
+
+#[test]
+fn ctrl_c_is_urgent_when_it_is_pressed_again_after_a_while() {
+    let mut story = Story::about(
+        "One Ctrl-C can arrive twice, within a moment: it is one. A second later somebody wants it at once.",
+    );
+    story.brought_to("Time", Stage::Starting);
+    story
+        .asked_to_stop(StopSource::Interrupt, false)
+        .waits(999)
+        .asked_to_stop(StopSource::Interrupt, false)
+        .waits(1)
+        .asked_to_stop(StopSource::Signal, false)
+        .asked_to_stop(StopSource::Interrupt, false)
+        .exits("Time", Outcome::Signaled(9))
+        .end("stop_interrupted");
 }
 
 #[test]
@@ -62,13 +94,14 @@ fn the_farewell_does_not_last_for_ever() {
 }
 
 #[test]
-fn a_second_request_ends_the_farewell() {
-    let mut story = Story::about("Who asks twice does not wait for the LanManager either.");
+fn an_urgent_request_ends_the_farewell() {
+    let mut story = Story::about("Who is in a hurry does not wait for the LanManager either.");
     story.brought_to("Time", Stage::Approved);
     story
         .stop()
         .exits("Time", Outcome::Exited(0))
         .stop()
+        .asked_to_stop(StopSource::Operator, true)
         .end("stop_farewell_cut_short");
 }
 

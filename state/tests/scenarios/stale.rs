@@ -27,10 +27,12 @@ fn an_old_connection_says_nothing() {
         connection,
         endpoint: Arc::from("ws://old:1"),
         address: Arc::from("10.9.9.9"),
+        grace: None,
     });
     story.happens(Event::LanClosed {
         connection,
         reason: Arc::from("old"),
+        silent: 0,
     });
     story.happens(Event::NeedsListed {
         connection,

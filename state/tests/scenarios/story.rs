@@ -261,6 +261,7 @@ impl Story {
             connection,
             endpoint: Arc::from("ws://10.0.0.254:23552"),
             address: Arc::from(ADDRESS),
+            grace: None,
         })
     }
 
@@ -269,6 +270,7 @@ impl Story {
         self.happens(Event::LanClosed {
             connection,
             reason: Arc::from("reset by peer"),
+            silent: 0,
         })
     }
 
@@ -459,9 +461,14 @@ impl Story {
     // Local calls.
 
     pub(crate) fn stop(&mut self) -> &mut Self {
+        self.asked_to_stop(StopSource::Operator, false)
+    }
+
+    pub(crate) fn asked_to_stop(&mut self, source: StopSource, urgent: bool) -> &mut Self {
         self.happens(Event::StopRequested {
-            request: Some(RequestId(1)),
-            source: StopSource::Operator,
+            request: (source == StopSource::Operator).then_some(RequestId(1)),
+            source,
+            urgent,
         })
     }
 

@@ -73,7 +73,9 @@ fn event(event: &Event) -> String {
             address,
             ..
         } => format!("LanManager lets us in on {connection}, sees us as {address}"),
-        Event::LanClosed { connection, reason } => {
+        Event::LanClosed {
+            connection, reason, ..
+        } => {
             format!("connection {connection} is closed: {reason}")
         }
         Event::NeedsListed { connection, needs } => format!(
@@ -87,6 +89,17 @@ fn event(event: &Event) -> String {
             connection,
             instance,
         } => format!("need is no longer listed on {connection}: {instance}"),
+        Event::ServicesListed {
+            connection,
+            services,
+        } => format!(
+            "services on {connection}: {}",
+            list(services.iter().map(|listed| format!(
+                "{} {}",
+                listed.instance,
+                json(&listed.place)
+            )))
+        ),
         Event::BidAnswered {
             instance,
             bid,
@@ -136,9 +149,14 @@ fn event(event: &Event) -> String {
         Event::ModuleEngaged { module, request } => {
             format!("module {module} is in use (call {})", option(*request))
         }
-        Event::StopRequested { request, source } => {
+        Event::StopRequested {
+            request,
+            source,
+            urgent,
+        } => {
             format!(
-                "stop asked for by {} (call {})",
+                "{}stop asked for by {} (call {})",
+                if *urgent { "urgent " } else { "" },
                 json(source),
                 option(*request)
             )

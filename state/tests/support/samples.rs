@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
-    LanAnswer, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
-    RequestId, ResponseAnswer, Settings, StopSource, Survivor,
+    LanAnswer, Launcher, Listed, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid,
+    Place, Port, RequestId, ResponseAnswer, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -36,15 +36,10 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
     Some(match event {
         Event::SettingsLoaded { .. } => started(false),
         Event::MasterStarted { resumed: false, .. } => started(true),
-        Event::MasterStarted { resumed: true, .. } => Event::LanConnected {
-            connection: CONNECTION,
-            endpoint: Arc::from("ws://127.0.0.1:23552"),
-            address: Arc::from("192.168.1.7"),
-        },
-        Event::LanConnected { .. } => Event::LanClosed {
-            connection: CONNECTION,
-            reason: Arc::from("no pong within 10 s"),
-        },
+        Event::MasterStarted { resumed: true, .. } => connected(None),
+        Event::LanConnected { grace: None, .. } => connected(Some(30_000)),
+        Event::LanConnected { grace: Some(_), .. } => closed(0),
+        Event::LanClosed { silent: 0, .. } => closed(20_000),
         Event::LanClosed { .. } => Event::NeedsListed {
             connection: CONNECTION,
             needs: vec![bare_need(), full_need()],
@@ -57,7 +52,20 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             connection: CONNECTION,
             instance: instance(),
         },
-        Event::NeedWithdrawn { .. } => bid_answered(BidAnswer::Challenged),
+        Event::NeedWithdrawn { .. } => Event::ServicesListed {
+            connection: CONNECTION,
+            services: [
+                Place::Here,
+                Place::Elsewhere(Arc::from("192.168.1.8:16000")),
+                Place::Nowhere,
+            ]
+            .map(|place| Listed {
+                instance: instance(),
+                place,
+            })
+            .into(),
+        },
+        Event::ServicesListed { .. } => bid_answered(BidAnswer::Challenged),
         Event::BidAnswered { answer, .. } => match answer {
             BidAnswer::Challenged => bid_answered(BidAnswer::Rejected),
             BidAnswer::Rejected => bid_answered(BidAnswer::Failed(Arc::from("timeout"))),
@@ -116,13 +124,25 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => Event::StopRequested {
             request: Some(REQUEST),
             source: StopSource::Operator,
+            urgent: false,
         },
-        Event::StopRequested { source, .. } => match source {
+        Event::StopRequested { source, urgent, .. } => match source {
+            StopSource::Operator if !urgent => Event::StopRequested {
+                request: Some(REQUEST),
+                source: StopSource::Operator,
+                urgent: true,
+            },
             StopSource::Operator => Event::StopRequested {
                 request: None,
                 source: StopSource::Signal,
+                urgent: false,
             },
-            StopSource::Signal => Event::RestartRequested {
+            StopSource::Signal => Event::StopRequested {
+                request: None,
+                source: StopSource::Interrupt,
+                urgent: false,
+            },
+            StopSource::Interrupt => Event::RestartRequested {
                 request: REQUEST,
                 instance: instance(),
             },
@@ -189,6 +209,23 @@ fn started(resumed: bool) -> Event {
             outcome: Outcome::Exited(0),
         }],
         resumed,
+    }
+}
+
+fn connected(grace: Option<u64>) -> Event {
+    Event::LanConnected {
+        connection: CONNECTION,
+        endpoint: Arc::from("ws://127.0.0.1:23552"),
+        address: Arc::from("192.168.1.7"),
+        grace,
+    }
+}
+
+fn closed(silent: u64) -> Event {
+    Event::LanClosed {
+        connection: CONNECTION,
+        reason: Arc::from("no pong within 10 s"),
+        silent,
     }
 }
 

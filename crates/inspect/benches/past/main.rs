@@ -177,6 +177,7 @@ fn write(folder: &Path) {
             connection,
             endpoint,
             address: Arc::from("127.0.0.1"),
+            grace: None,
         },
     );
     for turn in 0.. {

@@ -139,6 +139,7 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Running
+        | ServiceState::Superseded
         | ServiceState::Stopping => {
             let mut text = words::service_line(status);
             if let Some(since) = &told.since {
@@ -247,7 +248,7 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Starting
         | ServiceState::Checking
         | ServiceState::Stopping => Tone::Waiting,
-        ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
+        ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }
 

@@ -72,12 +72,13 @@ pub struct Breakpoint {
 }
 
 /// The words for the states of a service, as they are typed.
-const STATES: [ServiceState; 8] = [
+const STATES: [ServiceState; 9] = [
     ServiceState::Waiting,
     ServiceState::Bidding,
     ServiceState::Starting,
     ServiceState::Checking,
     ServiceState::Running,
+    ServiceState::Superseded,
     ServiceState::Stopping,
     ServiceState::BackingOff,
     ServiceState::Failed,

@@ -260,7 +260,8 @@ fn service_now(status: &ServiceStatus) -> (Sort, String) {
         ServiceState::Starting => Sort::Starting,
         ServiceState::Checking => Sort::Checking,
         ServiceState::Running => Sort::Running,
-        ServiceState::Stopping => Sort::Stopping,
+        // It is about to end, unless the configuration lets it stay.
+        ServiceState::Superseded | ServiceState::Stopping => Sort::Stopping,
         ServiceState::BackingOff => Sort::BackingOff,
         ServiceState::Failed => Sort::Failed,
     };

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Need, Recorded, ResponseAnswer, Settings,
-    State, StopSource, Survivor,
+    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Recorded,
+    ResponseAnswer, Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -31,6 +31,7 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         Event::NeedWithdrawn { instance, .. } => {
             format!("the LanManager no longer lists the need for {instance}")
         }
+        Event::ServicesListed { services, .. } => services_listed(services),
         Event::BidAnswered {
             instance, answer, ..
         } => match answer {
@@ -74,10 +75,19 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
         },
         Event::ModuleEngaged { module, .. } => format!("the module {module} is in use"),
-        Event::StopRequested { source, .. } => match source {
-            StopSource::Operator => "somebody asked the master to stop".to_owned(),
-            StopSource::Signal => "a signal asked the master to stop".to_owned(),
-        },
+        Event::StopRequested { source, urgent, .. } => {
+            let who = match source {
+                StopSource::Operator => "somebody",
+                StopSource::Signal => "a signal",
+                StopSource::Interrupt => "Ctrl-C",
+            };
+            let how = if *urgent {
+                " at once, without a grace for its children"
+            } else {
+                ""
+            };
+            format!("{who} asked the master to stop{how}")
+        }
         Event::RestartRequested { instance, .. } => {
             format!("somebody asked for a restart of {instance}")
         }
@@ -141,6 +151,7 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::NeedsListed { .. }
         | Event::NeedAppeared { .. }
         | Event::NeedWithdrawn { .. }
+        | Event::ServicesListed { .. }
         | Event::BidAnswered { .. }
         | Event::ResponseAnswered { .. }
         | Event::ServiceDownAcknowledged { .. }
@@ -155,6 +166,15 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::DeadlineReached
         | Event::ClockJumped { .. } => String::new(),
     }
+}
+
+fn services_listed(services: &[Listed]) -> String {
+    let one = |listed: &Listed| match &listed.place {
+        Place::Here => format!("{} here, as before", listed.instance),
+        Place::Elsewhere(by) => format!("{} at {by}, not here", listed.instance),
+        Place::Nowhere => format!("{} nowhere any more", listed.instance),
+    };
+    format!("the LanManager lists {}", list(services.iter().map(one)))
 }
 
 fn needs_listed(needs: &[Arc<Need>]) -> String {

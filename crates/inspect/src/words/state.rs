@@ -1,7 +1,7 @@
 //! What is, in few words.
 
 use allexmaster_state::{
-    Activity, InstanceName, Service, ServiceState, ServiceStatus, State, Wait,
+    Activity, Claim, InstanceName, Service, ServiceState, ServiceStatus, State, Wait,
 };
 
 /// What it is time for, when a service's deadline has come.
@@ -14,7 +14,20 @@ pub(super) fn due(state: &State, instance: &InstanceName) -> String {
 
 fn due_of(service: &Service, instance: &InstanceName) -> String {
     if service.claim.deadline() == service.deadline() && service.claim.deadline().is_some() {
-        return format!("to announce {instance} again");
+        return match &service.claim {
+            Claim::Superseded { by, .. } => {
+                format!("{instance} is to end here, as the network uses the one at {by}")
+            }
+            Claim::CutOff { .. } => format!(
+                "{instance} is to end, as there must never be two and another machine may run it now"
+            ),
+            Claim::None
+            | Claim::Bidding { .. }
+            | Claim::Held { .. }
+            | Claim::Responding { .. }
+            | Claim::Approved
+            | Claim::Paused { .. } => format!("to announce {instance} again"),
+        };
     }
     match &service.activity {
         Activity::Waiting(Wait::Asked { .. }) => {
@@ -51,6 +64,7 @@ fn verb(state: ServiceState) -> &'static str {
         ServiceState::Starting => "starting",
         ServiceState::Checking => "being checked by the LanManager",
         ServiceState::Running => "running",
+        ServiceState::Superseded => "superseded",
         ServiceState::Stopping => "stopping",
         ServiceState::BackingOff => "backing off",
         ServiceState::Failed => "given up",

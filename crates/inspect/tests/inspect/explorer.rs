@@ -165,6 +165,7 @@ fn long(folder: &Path) -> PathBuf {
     push(&Event::StopRequested {
         request: None,
         source: StopSource::Signal,
+        urgent: false,
     });
     restore.finish().unwrap();
     let (mut live, _) = JournaledMachine::<Rules>::open(&place, Options::default()).unwrap();

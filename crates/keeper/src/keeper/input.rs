@@ -16,7 +16,7 @@ use super::message::{MAX_MESSAGE, Message};
 use super::name::DescriptorName;
 use super::{
     FIRST_PAUSE, Keeper, LONGEST_PAUSE, MAX_DESCRIPTORS_PER_MESSAGE, MAX_MESSAGES_PER_TURN,
-    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SIGNAL_EXIT_CODE,
+    MAX_PENDING_STOPS, ORPHAN_PAUSE, QUICK_END, SAME_STOP, SIGNAL_EXIT_CODE,
 };
 use crate::os;
 
@@ -86,14 +86,15 @@ impl Keeper {
         }
     }
 
-    /// Passes a stop signal on. While no engine is ready to handle it, the second one ends engine and
-    /// keeper at once.
+    /// Passes a stop signal on. While no engine is ready to handle it, one that comes [`SAME_STOP`] after
+    /// the first ends engine and keeper at once.
     fn stop(&mut self, signal: Signal) -> Option<u8> {
         let ready = self
             .engine
             .as_ref()
             .is_some_and(|engine| engine.ready.is_some());
-        if !ready && !self.pending_stops.is_empty() {
+        let first = *self.first_stop.get_or_insert_with(Instant::now);
+        if !ready && first.elapsed() >= SAME_STOP {
             if let Some(engine) = &self.engine {
                 // It is our child and not reaped: no other process has its number.
                 let _ = kill_process(engine.pid, Signal::KILL);
@@ -102,6 +103,7 @@ impl Keeper {
                 .error(format_args!("stopped before the engine was ready"));
             return Some(exit_code_of(SIGNAL_EXIT_CODE + signal.as_raw()));
         }
+        self.service_manager.stopping();
         if self.pending_stops.len() < MAX_PENDING_STOPS {
             self.pending_stops.push(signal);
         }
@@ -158,19 +160,33 @@ impl Keeper {
         };
         let now = Instant::now();
         self.watchdog = message.watchdog.unwrap_or(self.watchdog);
-        if message.ready && engine.ready.is_none() {
-            engine.ready = Some(now);
+        if message.ready {
+            if engine.ready.is_none() {
+                engine.ready = Some(now);
+                self.program.confirm();
+            }
             self.ever_ready = true;
-            self.program.confirm();
+            self.service_manager.ready();
+        }
+        if message.reloading {
+            self.service_manager.reloading();
+        }
+        if let Some(status) = &message.status {
+            self.service_manager.status(status);
         }
         if engine.ready.is_some() && (message.ready || message.alive || message.watchdog.is_some())
         {
             // A time that cannot be represented never comes.
             engine.deadline = now.checked_add(self.watchdog);
         }
+        if message.alive {
+            self.service_manager.engine_works();
+        }
         if message.stopping {
             engine.stopping = true;
+            self.service_manager.stopping();
             self.pending_stops.clear();
+            self.first_stop = None;
         }
         if let Some(child) = message.reap.filter(|child| *child != engine.pid) {
             // If it is no zombie of ours, there is nothing to do.
@@ -259,6 +275,9 @@ impl Keeper {
             (None, None) => "ended".to_owned(),
         };
         let pid = engine.pid;
+        self.service_manager.status(&format!(
+            "the engine (process {pid}) {how}; it is started again"
+        ));
         self.log.warn(format_args!(
             "the engine (process {pid}) {how}; it is started again"
         ));

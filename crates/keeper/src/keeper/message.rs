@@ -10,12 +10,17 @@ use super::name::DescriptorName;
 /// Maximum length of a message in bytes, as systemd has it; a longer one is ignored.
 pub(crate) const MAX_MESSAGE: usize = 4096;
 
-/// A parsed message. As in sd_notify(3), unknown assignments are ignored: `STATUS=`, `MAINPID=`, `FDPOLL=0` (this store never polls) and `BARRIER=1` (the
-/// descriptor that comes with it is closed once everything before it was handled) need nothing more.
+/// A parsed message. As in sd_notify(3), unknown assignments are ignored: `MAINPID=`, `FDPOLL=0` (this
+/// store never polls) and `BARRIER=1` (the descriptor that comes with it is closed once everything before
+/// it was handled) need nothing more.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Message {
     /// `READY=1`.
     pub(super) ready: bool,
+    /// `RELOADING=1`: `READY=1` follows.
+    pub(super) reloading: bool,
+    /// `STATUS=`: one line for people.
+    pub(super) status: Option<String>,
     /// `STOPPING=1`.
     pub(super) stopping: bool,
     /// `WATCHDOG=1`.
@@ -55,6 +60,8 @@ impl Message {
         let yes = value == "1";
         match key {
             "READY" => self.ready |= yes,
+            "RELOADING" => self.reloading |= yes,
+            "STATUS" => self.status = Some(value.to_owned()),
             "STOPPING" => self.stopping |= yes,
             "WATCHDOG" => self.alive |= yes,
             "WATCHDOG_USEC" => self.watchdog = value.parse().ok().map(Duration::from_micros),
@@ -81,6 +88,7 @@ mod tests {
         let expected = Message {
             store: true,
             accept: true,
+            status: Some("all is well".to_owned()),
             name: DescriptorName::new("lan"),
             ..Message::default()
         };

@@ -20,7 +20,7 @@
 //!   word `names`, and the first descriptor is a file in memory with the names of all the others,
 //!   separated by colons.
 //! - **From the engine, over the link** (in the words of sd_notify(3)): `READY=1`, `STOPPING=1`,
-//!   `WATCHDOG=1`, `FDSTORE=1` with `FDNAME=`, `FDSTOREREMOVE=1`, `BARRIER=1`; and of our own
+//!   `RELOADING=1`, `STATUS=`, `WATCHDOG=1`, `FDSTORE=1` with `FDNAME=`, `FDSTOREREMOVE=1`, `BARRIER=1`; and of our own
 //!   `X_ALLEX_ACCEPT=1` (with `FDSTORE=1`: the keeper accepts on this socket), `X_ALLEX_REAP=<pid>` (the
 //!   exit status of this child is in the journal) and `X_ALLEX_ENGINE=<path>` (the program to start
 //!   next time).
@@ -43,6 +43,10 @@
 //! their status in its journal. The keeper is also the subreaper of all that they start: an orphan
 //! becomes its child, and is reaped within a second of its end ([`os::is_marked`] tells the two apart).
 //!
+//! **The service manager** that started the keeper (systemd: `NOTIFY_SOCKET`) gets `READY=1`, `STATUS=`,
+//! `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1` and `EXTEND_TIMEOUT_USEC=` from it. Neither the engine nor a
+//! service inherits that address.
+//!
 //! Signals without a meaning for it (all but `TERM`, `INT`, `HUP` and `CHLD`: `USR1`, `QUIT`, `ALRM`, the
 //! real-time ones …) are ignored: they would end a process by default.
 
@@ -52,6 +56,7 @@ mod log;
 mod message;
 mod name;
 mod role;
+mod service_manager;
 mod store;
 
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -67,6 +72,7 @@ use engine_process::{EngineProcess, EngineProgram};
 use input::stop_text;
 use log::Log;
 use name::DescriptorName;
+use service_manager::ServiceManager;
 use store::DescriptorStore;
 
 pub(crate) use engine_process::{KEEPER_NAME, NAMES_NAME};
@@ -92,8 +98,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long after the end of a child the keeper looks for orphans to reap, so that many ends cost one
 /// look.
 const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
-/// Maximum number of stop signals kept for the next engine: the second one already stops at once.
+/// Maximum number of stop signals kept for the next engine: more say nothing new.
 const MAX_PENDING_STOPS: usize = 2;
+/// Stop signals that come within this time of the first are the same wish (a whole control group is
+/// signalled, say).
+const SAME_STOP: Duration = Duration::from_secs(1);
 /// Added to a signal's number, it is the exit code of a program that it ended.
 const SIGNAL_EXIT_CODE: i32 = 128;
 
@@ -116,6 +125,7 @@ pub fn run() -> ExitCode {
 
 struct Keeper {
     log: Log,
+    service_manager: ServiceManager,
     signals: OwnedFd,
     store: DescriptorStore,
     program: EngineProgram,
@@ -128,6 +138,8 @@ struct Keeper {
     watchdog: Duration,
     /// Stop signals that no engine has answered with `STOPPING=1` yet.
     pending_stops: Vec<Signal>,
+    /// When the first of them came.
+    first_stop: Option<Instant>,
     reported_full: bool,
     /// Until when no connection is accepted.
     accept_paused_until: Option<Instant>,
@@ -146,6 +158,7 @@ impl Keeper {
         let max_open = os::raise_descriptor_limit();
         Ok(Self {
             log,
+            service_manager: ServiceManager::from_environment(),
             signals,
             store: DescriptorStore::new(max_open.unwrap_or(Some(0))),
             program: EngineProgram::from_environment(),
@@ -155,6 +168,7 @@ impl Keeper {
             ever_ready: false,
             watchdog: WATCHDOG,
             pending_stops: Vec::new(),
+            first_stop: None,
             reported_full: false,
             accept_paused_until: None,
             reap_orphans_at: None,
@@ -177,6 +191,7 @@ impl Keeper {
                 engine.flush();
             }
             self.reap_orphans();
+            self.service_manager.alive();
             if let Some(code) = self.check_engine() {
                 return Ok(code);
             }
@@ -211,7 +226,8 @@ impl Keeper {
             None => Some(self.start_at),
         };
         let due = due.into_iter().chain(self.accept_paused_until);
-        let due = due.chain(self.reap_orphans_at).min();
+        let due = due.chain(self.reap_orphans_at);
+        let due = due.chain(self.service_manager.due).min();
         // Whole milliseconds would turn the last one into a busy loop.
         let timeout = due.map(|due| Timespec::try_from(due.saturating_duration_since(now)));
         let timeout = timeout.and_then(Result::ok);

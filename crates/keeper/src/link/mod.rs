@@ -44,6 +44,9 @@ pub use inheritance::{BadInheritance, Inheritance};
 /// names. They are still stored.
 pub type Inherited = Vec<(String, OwnedFd)>;
 
+/// Maximum length of [`KeeperLink::status`] in characters.
+pub const MAX_STATUS: usize = 250;
+
 /// Number of keep-alive messages per watchdog interval, of which the keeper needs one.
 const KEEP_ALIVES: u32 = 4;
 
@@ -147,6 +150,25 @@ impl KeeperLink {
     /// The message could not be sent.
     pub fn ready(&self) -> Result<(), LinkError> {
         self.notifications.send("READY=1", &[])
+    }
+
+    /// Reports that the engine reads its configuration again, to a service manager. [`Self::ready`] has to
+    /// follow.
+    ///
+    /// # Errors
+    /// The message could not be sent.
+    pub fn reloading(&self) -> Result<(), LinkError> {
+        self.notifications.send("RELOADING=1", &[])
+    }
+
+    /// Reports one line for people to a service manager; line breaks become blanks, and what is longer
+    /// than [`MAX_STATUS`] is cut.
+    ///
+    /// # Errors
+    /// The message could not be sent.
+    pub fn status(&self, text: &str) -> Result<(), LinkError> {
+        let text: String = text.replace('\n', " ").chars().take(MAX_STATUS).collect();
+        self.notifications.send(&format!("STATUS={text}"), &[])
     }
 
     /// Reports that the engine is about to end for good: when it exits, the keeper exits with the same

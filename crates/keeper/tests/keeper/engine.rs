@@ -67,6 +67,8 @@ impl Engine {
         let done = match *words {
             ["ready"] => self.link.ready(),
             ["stopping"] => self.link.stopping(),
+            ["reloading"] => self.link.reloading(),
+            ["status", text] => self.link.status(text),
             ["alive"] => self.link.alive(),
             ["keep-alive"] => {
                 tokio::spawn(

@@ -13,6 +13,7 @@ mod bench;
 mod bounds;
 mod engine;
 mod life;
+mod service_manager;
 mod stores;
 
 use std::path::PathBuf;
@@ -41,12 +42,16 @@ fn main() -> ExitCode {
             life::stop_signals_are_told_and_do_not_end_the_keeper,
             life::signals_without_a_meaning_do_not_end_the_keeper,
             life::a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one,
-            life::a_second_stop_signal_before_the_engine_is_ready_ends_both,
+            life::a_stop_signal_a_second_after_the_first_ends_both_before_the_engine_is_ready,
             life::an_engine_that_is_silent_for_too_long_is_killed_and_started_again,
             life::an_engine_that_gives_signs_of_life_is_left_alone,
             life::an_engine_whose_keeper_was_killed_notices_and_goes_on,
             life::a_new_program_is_started_next_time_and_given_up_if_it_is_never_ready,
             life::log_lines_of_the_keeper_are_json_where_the_program_writes_json,
+            service_manager::it_is_told_of_start_status_reload_and_end,
+            service_manager::it_gets_signs_of_life_although_the_engine_is_dead,
+            service_manager::a_stop_gets_more_time_while_the_engine_works,
+            service_manager::without_a_usable_address_all_goes_on,
             stores::descriptors_are_there_again_after_fifty_engines_were_killed,
             stores::removed_descriptors_are_closed_and_the_order_is_kept,
             stores::what_is_told_to_a_keeper_that_does_not_read_waits_and_keeps_its_order,

@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 /// How long a master that is gone has for a reconnect, in milliseconds, where
-/// `boot` does not say it. A master retries every second; three tries.
-pub const DEFAULT_RECONNECT_GRACE: u64 = 3_000;
+/// `boot` does not say it. It covers what a master with a broken line needs: 20 s until the
+/// silence is noticed, 2.5 s until it dials again, and the time in which it is told all tables.
+pub const DEFAULT_RECONNECT_GRACE: u64 = 30_000;
 
 /// Longest grace: a day. Beyond it a mistake in the unit is more likely.
 const MAX_RECONNECT_GRACE: u64 = 24 * 60 * 60 * 1_000;

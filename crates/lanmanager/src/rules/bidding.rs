@@ -24,21 +24,31 @@ pub(super) struct Response {
     pub(super) descriptor: Option<Descriptor>,
 }
 
-/// A bid: the first one is the active one, later ones wait. Who bids again while
-/// its bid is active gets the same answer again.
-pub(super) fn placed(
-    change: &mut Change<'_>,
-    request: RequestId,
-    opening: &Opening,
-    bidder: SessionId,
-    offered: Option<&str>,
-) {
+/// A bid as it came.
+pub(super) struct Offer {
+    pub(super) request: RequestId,
+    pub(super) bidder: SessionId,
+    pub(super) master: Option<MasterId>,
+    pub(super) address: Option<String>,
+}
+
+/// A bid: the first one is the active one, later ones wait, and so do the first ones
+/// where another master is asked first. Who bids again while its bid is active gets
+/// the same answer again.
+pub(super) fn placed(change: &mut Change<'_>, opening: &Opening, offer: Offer) {
+    let Offer {
+        request,
+        bidder,
+        master,
+        address,
+    } = offer;
     let sequence = change.stamp.sequence;
+    let is_kept = is_kept_for_another(change.state, opening, master.as_ref());
     let accepted = change
         .state
         .configured
         .get(&opening.name)
-        .is_some_and(|need| need.accepts_address(offered));
+        .is_some_and(|need| need.accepts_address(address.as_deref()));
     let Some(need) = open_need(change.state, opening) else {
         return change.refuse(request, Refusal::AlreadyDestroyed);
     };
@@ -46,22 +56,26 @@ pub(super) fn placed(
         return change.reply(request, Reply::BidRejected);
     }
     match &need.active {
-        None => {
-            let ticket = activate(need, bidder, sequence);
+        None if !is_kept => {
+            let ticket = activate(need, bidder, master, sequence);
             change.reply(request, Reply::BidActive { ticket });
         }
         Some(active) if active.bidder == bidder => {
             let ticket = active.ticket.clone();
             change.reply(request, Reply::BidActive { ticket });
         }
-        Some(_) => {
+        Some(_) | None => {
             if need.waiting.iter().any(|waiting| waiting.bidder == bidder) {
                 return change.refuse(request, Refusal::BidAlreadyWaiting);
             }
             if need.waiting.len() >= MAX_WAITING_BIDS {
                 return change.refuse(request, Refusal::TooManyBids);
             }
-            need.waiting.push_back(Waiting { bidder, request });
+            need.waiting.push_back(Waiting {
+                bidder,
+                master,
+                request,
+            });
         }
     }
 }
@@ -80,6 +94,61 @@ pub(super) fn bidder_gone(change: &mut Change<'_>, opening: &Opening, bidder: &S
     } else {
         need.waiting.retain(|waiting| waiting.bidder != *bidder);
     }
+}
+
+/// A master has another session now: nobody answers for what it bid in this one.
+pub(super) fn bids_end(change: &mut Change<'_>, master: &MasterId) {
+    let is_its = |of: &Option<MasterId>| of.as_ref() == Some(master);
+    let mut refused = Vec::new();
+    let mut ended = Vec::new();
+    for (name, need) in &mut change.state.open {
+        need.waiting.retain(|waiting| {
+            let stays = !is_its(&waiting.master);
+            if !stays {
+                refused.push(waiting.request);
+            }
+            stays
+        });
+        if need.active.as_ref().is_some_and(|bid| is_its(&bid.master)) {
+            ended.push(Opening {
+                name: name.clone(),
+                since: need.since,
+            });
+        }
+    }
+    for request in refused {
+        change.refuse(request, Refusal::AlreadyDestroyed);
+    }
+    for opening in ended {
+        next_bid(change, &opening);
+    }
+}
+
+/// A master has been asked first: for what it has not bid, the others have their turn.
+pub(super) fn kept_for_nobody(change: &mut Change<'_>, master: &MasterId) {
+    let mut freed = Vec::new();
+    for (name, need) in &mut change.state.open {
+        if need.kept_for.as_ref() == Some(master) {
+            need.kept_for = None;
+            freed.push(Opening {
+                name: name.clone(),
+                since: need.since,
+            });
+        }
+    }
+    for opening in freed {
+        next_bid(change, &opening);
+    }
+}
+
+/// Whether another master is asked first for a need.
+fn is_kept_for_another(state: &State, opening: &Opening, master: Option<&MasterId>) -> bool {
+    let need = state.open.get(&opening.name);
+    need.and_then(|need| need.kept_for.as_ref())
+        .is_some_and(|first| {
+            let presence = state.masters.get(first).map(|master| master.presence);
+            master != Some(first) && matches!(presence, Some(Presence::AskedFirst { .. }))
+        })
 }
 
 /// The active bidder says that the service runs: its ports are checked.
@@ -180,13 +249,20 @@ fn is_connected(state: &State, master: &MasterId) -> bool {
     state
         .masters
         .get(master)
-        .is_some_and(|master| master.presence == Presence::Connected)
+        .is_some_and(|master| master.presence.is_connected())
 }
 
-fn activate(need: &mut OpenNeed, bidder: SessionId, sequence: u64) -> Ticket {
+fn activate(
+    need: &mut OpenNeed,
+    bidder: SessionId,
+    master: Option<MasterId>,
+    sequence: u64,
+) -> Ticket {
     let ticket = Ticket::from_sequence(sequence);
+    need.kept_for = None;
     need.active = Some(Bid {
         bidder,
+        master,
         ticket: ticket.clone(),
         progress: Progress::Preparing,
     });
@@ -200,8 +276,13 @@ fn next_bid(change: &mut Change<'_>, opening: &Opening) {
         return;
     };
     need.active = None;
-    if let Some(Waiting { bidder, request }) = need.waiting.pop_front() {
-        let ticket = activate(need, bidder, sequence);
+    if let Some(Waiting {
+        bidder,
+        master,
+        request,
+    }) = need.waiting.pop_front()
+    {
+        let ticket = activate(need, bidder, master, sequence);
         change.reply(request, Reply::BidActive { ticket });
     }
 }
@@ -237,6 +318,7 @@ impl OpenNeed {
             since,
             active: None,
             waiting: VecDeque::new(),
+            kept_for: None,
         }
     }
 }

@@ -67,8 +67,11 @@ pub enum Effect {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum Reply {
-    /// The root session is known; what gone sessions of its address ran is needed.
-    Welcome,
+    /// The root session is known. A master that is gone has so many milliseconds for
+    /// a reconnect until its services are needs again.
+    Welcome {
+        reconnect_grace: u64,
+    },
     /// The bid is the active one: start the service and respond with the ticket.
     BidActive {
         ticket: Ticket,

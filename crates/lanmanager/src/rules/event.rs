@@ -4,7 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::names::{Address, InstanceName, MasterId, ModuleName, SessionId, Ticket};
+use super::names::{
+    Address, InstanceName, MasterId, MasterIdentity, ModuleName, SessionId, Ticket,
+};
 use super::need::{Descriptor, Need, Row};
 use super::state::{Opening, RequestId};
 
@@ -31,6 +33,10 @@ pub enum Event {
         master: MasterId,
         /// Where it comes from.
         address: Address,
+        /// Which master it is; absent for masters that do not say it, as those of
+        /// JavaScript.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity: Option<MasterIdentity>,
     },
     /// A root session ended: its connection closed, fell silent, or it died.
     MasterGone { master: MasterId },
@@ -56,6 +62,10 @@ pub enum Event {
         bidder: SessionId,
         /// The address that it offers, if any.
         offered: Option<String>,
+        /// The root session above it; absent where there is none, and in events of
+        /// before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        master: Option<MasterId>,
     },
     BidderGone {
         /// Which need, in which of its openings.
@@ -89,6 +99,9 @@ pub enum Event {
         /// Who waits for the answer.
         request: RequestId,
         name: InstanceName,
+        /// Who reports it; absent in events of before it was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reporter: Option<MasterId>,
     },
     /// A master reports that a module is in use.
     ModuleEngaged {
@@ -103,6 +116,8 @@ pub enum Event {
     },
     /// The time of the earliest deadline has come.
     DeadlineReached,
+    /// Everybody who stood at the doors after the start has been let in and heard.
+    CaughtUp,
 }
 
 /// Names one port check: an answer to an earlier one means nothing any more.
@@ -122,6 +137,10 @@ pub struct Settings {
     /// How long a master that is gone has for a reconnect until its services
     /// become needs, in milliseconds.
     pub reconnect_grace: u64,
+    /// Whether the grace of those who were connected before a start begins with
+    /// `CaughtUp` only; it began with the start in journals of before that event.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub catches_up: bool,
 }
 
 /// Addresses that are let in, and as what.

@@ -52,7 +52,11 @@ impl State {
             if bidders.len() != count {
                 return broken(format!("somebody bids twice for {name}"));
             }
-            if need.active.is_none() && !need.waiting.is_empty() {
+            let is_kept = need.kept_for.as_ref().is_some_and(|master| {
+                let presence = self.masters.get(master).map(|master| master.presence);
+                matches!(presence, Some(Presence::AskedFirst { .. }))
+            });
+            if need.active.is_none() && !need.waiting.is_empty() && !is_kept {
                 return broken(format!("bids wait for {name} behind no active one"));
             }
         }
@@ -74,19 +78,24 @@ impl State {
         Ok(())
     }
 
-    /// Gone masters own something and have a deadline; the indexes name exactly them.
+    /// Gone masters own something; who has a time has a deadline; the indexes name
+    /// exactly them.
     fn gone_masters_have_a_deadline(&self) -> Result<(), Broken> {
-        let mut gone = 0;
+        let (mut gone, mut timed) = (0, 0);
         for (id, master) in &self.masters {
-            let Presence::Gone { until } = master.presence else {
+            let Some(until) = master.presence.until() else {
                 continue;
             };
+            timed += 1;
+            if !self.deadlines.contains(&(until, id.clone())) {
+                return broken(format!("{id} waits for a time without a deadline"));
+            }
+            if master.presence.is_connected() {
+                continue;
+            }
             gone += 1;
             if master.services.is_empty() {
                 return broken(format!("{id} is gone, owns nothing and is remembered"));
-            }
-            if !self.deadlines.contains(&(until, id.clone())) {
-                return broken(format!("{id} is gone without a deadline"));
             }
             let of_address = self.gone.get(&master.address);
             if !of_address.is_some_and(|ids| ids.contains(id)) {
@@ -98,8 +107,8 @@ impl State {
             .values()
             .map(std::collections::BTreeSet::len)
             .sum();
-        if self.deadlines.len() != gone || listed != gone {
-            return broken("an index names a master that is not gone");
+        if self.deadlines.len() != timed || listed != gone {
+            return broken("an index names a master that waits for no time");
         }
         Ok(())
     }

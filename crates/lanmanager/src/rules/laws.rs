@@ -15,6 +15,11 @@ fn masters() -> impl Strategy<Value = MasterId> {
         .prop_map(|text| MasterId::parse(text).unwrap())
 }
 
+fn identities() -> impl Strategy<Value = Option<MasterIdentity>> {
+    let named = prop::sample::select(vec!["A", "B"]);
+    prop::option::of(named.prop_map(|text| MasterIdentity::parse(text).unwrap()))
+}
+
 fn bidders() -> impl Strategy<Value = SessionId> {
     prop::sample::select(vec!["b1", "b2", "b3"]).prop_map(|text| SessionId::parse(text).unwrap())
 }
@@ -29,7 +34,7 @@ fn needs() -> impl Strategy<Value = Need> {
 #[derive(Clone, Debug)]
 enum Draft {
     Ready(Event),
-    Bid(InstanceName, SessionId),
+    Bid(InstanceName, SessionId, Option<MasterId>),
     BidderGone(InstanceName, SessionId),
     /// Any session responds with the ticket of the active bid.
     Respond(InstanceName, SessionId, MasterId),
@@ -53,18 +58,20 @@ fn drafts() -> impl Strategy<Value = Draft> {
     let settings = || Settings {
         ip_strategies: Vec::new(),
         reconnect_grace: 50,
+        catches_up: true,
     };
     prop_oneof![
         1 => (any::<bool>(), files()).prop_map(|(first, files)| Draft::Ready(Event::FilesRead { first, files })),
         1 => Just(Draft::Ready(Event::Started { settings: settings() })),
-        3 => (masters(), address).prop_map(move |(master, address)| Draft::Ready(Event::MasterConnected { request, master, address })),
+        3 => (masters(), address, identities()).prop_map(move |(master, address, identity)| Draft::Ready(Event::MasterConnected { request, master, address, identity })),
         2 => masters().prop_map(|master| Draft::Ready(Event::MasterGone { master })),
         3 => needs().prop_map(move |need| Draft::Ready(Event::NeedAdded { request, need })),
         1 => names().prop_map(move |name| Draft::Ready(Event::NeedRemoved { request, name })),
-        2 => names().prop_map(move |name| Draft::Ready(Event::ServiceDownReported { request, name })),
+        2 => (names(), prop::option::of(masters())).prop_map(move |(name, reporter)| Draft::Ready(Event::ServiceDownReported { request, name, reporter })),
+        1 => Just(Draft::Ready(Event::CaughtUp)),
         1 => (0..9_u64).prop_map(|revision| Draft::Ready(Event::RuntimeNeedsWritten { revision })),
         1 => Just(Draft::Ready(Event::DeadlineReached)),
-        4 => (names(), bidders()).prop_map(|(name, bidder)| Draft::Bid(name, bidder)),
+        4 => (names(), bidders(), prop::option::of(masters())).prop_map(|(name, bidder, master)| Draft::Bid(name, bidder, master)),
         2 => (names(), bidders()).prop_map(|(name, bidder)| Draft::BidderGone(name, bidder)),
         2 => (names(), bidders(), masters()).prop_map(|(name, bidder, master)| Draft::Respond(name, bidder, master)),
         4 => (names(), masters()).prop_map(|(name, master)| Draft::RespondRightly(name, master)),
@@ -89,11 +96,12 @@ fn event(state: &State, draft: Draft) -> Event {
     };
     match draft {
         Draft::Ready(event) => event,
-        Draft::Bid(name, bidder) => Event::BidPlaced {
+        Draft::Bid(name, bidder, master) => Event::BidPlaced {
             request,
             opening: current(&name),
             bidder,
             offered: None,
+            master,
         },
         Draft::BidderGone(name, bidder) => Event::BidderGone {
             opening: current(&name),
@@ -230,7 +238,7 @@ proptest! {
         let (mut sequence, mut at) = history.last().map_or((0, 0), |(stamp, _)| (stamp.sequence, stamp.at.0));
         let everybody: Vec<_> = state.masters.keys().cloned().collect();
         let departures = everybody.into_iter().map(|master| (0, Event::MasterGone { master }));
-        for (pause, event) in departures.chain([(1_000, Event::DeadlineReached)]) {
+        for (pause, event) in departures.chain([(0, Event::CaughtUp), (1_000, Event::DeadlineReached)]) {
             sequence += 1;
             at += pause;
             state = step(state, Stamp { sequence, at: Wall(at), entropy: 0 }, event).0;

@@ -33,7 +33,7 @@ pub use event::{Event, Files, IpStrategy, PortsCheck, Settings};
 pub use invariants::Broken;
 pub use layers::merge_layers;
 pub use machine::Rules;
-pub use names::{Address, InstanceName, MasterId, ModuleName, SessionId, Ticket};
+pub use names::{Address, InstanceName, MasterId, MasterIdentity, ModuleName, SessionId, Ticket};
 pub use need::{Descriptor, DescriptorError, Endpoint, Need, NeedError, Row};
 pub use state::{DeadlineReason, Opening, RequestId, State};
 pub use step::{kind, step};

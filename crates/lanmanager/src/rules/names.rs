@@ -50,6 +50,9 @@ names! {
     SessionId;
     /// One root session of a master, unique over all runs of the LanManager.
     MasterId;
+    /// The identifier of a master's journal: the same after every restart of it, and
+    /// another one for each master, also behind one address.
+    MasterIdentity;
     /// The address a master connects from, without port and without `::ffff:`.
     Address;
     /// What a bidder shows when it responds.

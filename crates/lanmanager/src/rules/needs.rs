@@ -7,7 +7,7 @@ use super::effect::{Effect, Refusal, Reply};
 use super::event::{Files, IpStrategy, Settings};
 use super::layers::merge_layers;
 use super::masters;
-use super::names::{InstanceName, ModuleName};
+use super::names::{InstanceName, MasterId, ModuleName};
 use super::need::Need;
 use super::state::{OpenNeed, Opening, RequestId, RuntimeFile, State};
 use super::step::Change;
@@ -53,6 +53,7 @@ pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
             change.state.engaged.insert(module);
         }
     }
+    change.state.catching_up = change.state.settings.catches_up;
     masters::all_gone(change);
     tell_everything(change);
 }
@@ -91,14 +92,17 @@ pub(super) fn removed(change: &mut Change<'_>, request: RequestId, name: &Instan
     change.reply(request, Reply::Done);
 }
 
-/// A service is reported down: it leaves the table, and its need comes back.
+/// A service is reported down: it leaves the table, and its need comes back. Who
+/// reports the end of a copy that is not the listed one reports no end of the service.
 pub(super) fn service_down_reported(
     change: &mut Change<'_>,
     request: RequestId,
     name: &InstanceName,
+    reporter: Option<&MasterId>,
 ) {
-    let count = usize::from(service_ended(change, name));
-    change.reply(request, Reply::Count(count));
+    let may_end = reporter.is_none_or(|reporter| masters::runs(change.state, reporter, name));
+    let ended = may_end && service_ended(change, name);
+    change.reply(request, Reply::Count(usize::from(ended)));
 }
 
 /// A module is in use somewhere.

@@ -34,6 +34,7 @@ fn start_with(scenario: &mut Scenario, at: u64, files: Files) {
             role: "user".to_owned(),
         }],
         reconnect_grace: 3_000,
+        catches_up: false,
     };
     scenario.event(at, Event::Started { settings });
 }
@@ -43,6 +44,7 @@ fn connected(master: &str, address: &str) -> Event {
         request: RequestId(0),
         master: MasterId::parse(master).unwrap(),
         address: Address::parse(address).unwrap(),
+        identity: None,
     }
 }
 
@@ -65,6 +67,7 @@ fn bid(request: u64, opening: Opening, bidder: &str) -> Event {
         opening,
         bidder: SessionId::parse(bidder).unwrap(),
         offered: Some("127.0.0.1".to_owned()),
+        master: None,
     }
 }
 
@@ -93,6 +96,44 @@ fn checked(opening: Opening, response: u64, reachable: bool) -> Event {
         check: PortsCheck { opening, response },
         reachable,
     }
+}
+
+/// Opened by a master that says who it is.
+fn introduced(master: &str, address: &str, name: &str) -> Event {
+    let mut event = connected(master, address);
+    if let Event::MasterConnected { identity, .. } = &mut event {
+        *identity = MasterIdentity::parse(name).ok();
+    }
+    event
+}
+
+/// A bid of a session below a root session.
+fn bid_below(request: u64, opening: Opening, bidder: &str, of: &str) -> Event {
+    let mut event = bid(request, opening, bidder);
+    if let Event::BidPlaced { master, .. } = &mut event {
+        *master = MasterId::parse(of).ok();
+    }
+    event
+}
+
+fn down(request: u64, text: &str, of: &str) -> Event {
+    Event::ServiceDownReported {
+        request: RequestId(request),
+        name: name(text),
+        reporter: MasterId::parse(of).ok(),
+    }
+}
+
+/// Master `m1` of 10.0.0.1, which says that it is A, runs the service `Time`; six
+/// events have happened.
+fn running_at_a(prose: &str) -> Scenario {
+    let mut scenario = Scenario::new(prose);
+    start(&mut scenario, 0);
+    scenario.event(10, introduced("m1", "10.0.0.1", "A"));
+    scenario.event(20, bid_below(1, opening("Time", 2), "b1", "m1"));
+    scenario.event(30, respond(2, opening("Time", 2), "b1", "m1", "bid-4"));
+    scenario.event(40, checked(opening("Time", 2), 5, true));
+    scenario
 }
 
 /// Master `m1` of 10.0.0.1 runs the service `Time`; six events have happened.
@@ -242,6 +283,7 @@ fn a_service_reported_down_is_needed_again() {
     let report = |request: u64| Event::ServiceDownReported {
         request: RequestId(request),
         name: name("Time"),
+        reporter: None,
     };
     scenario.event(50, report(3));
     scenario.event(60, report(4));
@@ -318,6 +360,115 @@ fn needs_are_added_changed_and_removed() {
 }
 
 #[test]
+fn a_master_that_is_back_takes_its_services_over() {
+    let mut scenario = running_at_a(
+        "A is back with a second session while the first still seems to be there; the first \
+         then ends, and so does the second: nothing changes in the tables until the grace of \
+         the second is over.",
+    );
+    scenario.event(50, introduced("m2", "10.0.0.1", "A"));
+    scenario.event(60, gone("m1"));
+    scenario.event(70, gone("m2"));
+    scenario.event(80, introduced("m3", "10.0.0.1", "A"));
+    scenario.event(90, gone("m3"));
+    scenario.event(3_090, Event::DeadlineReached);
+    assert_transcript("taken_over", scenario);
+}
+
+#[test]
+fn what_a_half_open_session_has_bid_for_is_free() {
+    let mut scenario = Scenario::new(
+        "A bids, its line breaks unseen, and it is back: its earlier bid ends, and B, which \
+         waited, has its turn.",
+    );
+    start(&mut scenario, 0);
+    scenario.event(10, introduced("m1", "10.0.0.1", "A"));
+    scenario.event(11, introduced("m2", "10.0.0.2", "B"));
+    scenario.event(20, bid_below(1, opening("Time", 2), "b1", "m1"));
+    scenario.event(21, bid_below(2, opening("Time", 2), "b2", "m2"));
+    scenario.event(30, introduced("m3", "10.0.0.1", "A"));
+    assert_transcript("half_open_bid", scenario);
+}
+
+#[test]
+fn a_stranger_at_the_same_address_releases_nothing() {
+    let mut scenario = running_at_a(
+        "A is gone. Two others come from its address, one that says who it is and one that \
+         does not; A is back in time.",
+    );
+    scenario.event(50, gone("m1"));
+    scenario.event(60, introduced("m2", "10.0.0.1", "B"));
+    scenario.event(70, connected("m3", "10.0.0.1"));
+    scenario.event(80, introduced("m4", "10.0.0.1", "A"));
+    scenario.event(4_000, Event::DeadlineReached);
+    assert_transcript("stranger", scenario);
+}
+
+#[test]
+fn a_master_that_is_back_with_another_address_is_asked_anew_and_first() {
+    let mut scenario = running_at_a(
+        "A is back from another address: its row is out of date. It is asked first, so the \
+         bid of B waits although it came before.",
+    );
+    scenario.event(41, introduced("m2", "10.0.0.2", "B"));
+    scenario.event(50, introduced("m3", "10.0.0.9", "A"));
+    scenario.event(60, bid_below(3, opening("Time", 8), "b2", "m2"));
+    scenario.event(70, bid_below(4, opening("Time", 8), "b3", "m3"));
+    assert_transcript("another_address", scenario);
+}
+
+#[test]
+fn a_master_of_javascript_that_is_back_is_asked_first_for_as_long_as_the_grace() {
+    let mut scenario = running(
+        "A master that does not say who it is is back, and does not bid: B has its turn when \
+         the time for that is over.",
+    );
+    scenario.event(41, introduced("m2", "10.0.0.2", "B"));
+    scenario.event(50, gone("m1"));
+    scenario.event(60, connected("m3", "10.0.0.1"));
+    scenario.event(70, bid_below(3, opening("Time", 9), "b2", "m2"));
+    scenario.event(3_060, Event::DeadlineReached);
+    assert_transcript("asked_first", scenario);
+}
+
+#[test]
+fn after_a_start_the_grace_counts_from_when_all_are_in() {
+    let mut scenario = running_at_a(
+        "The LanManager starts again. Long after its grace would be over the doors have \
+         caught up; the grace of A begins then.",
+    );
+    let settings = Settings {
+        ip_strategies: Vec::new(),
+        reconnect_grace: 3_000,
+        catches_up: true,
+    };
+    let wanted = json!({"instancename": "Time", "modulename": "allex_timeservice"});
+    let files = Files {
+        needs: vec![need(wanted)],
+        ..Files::default()
+    };
+    scenario.event(1_000, Event::FilesRead { first: true, files });
+    scenario.event(1_000, Event::Started { settings });
+    assert_eq!(scenario.state.next_deadline(), None);
+    scenario.event(9_000, Event::DeadlineReached);
+    scenario.event(9_000, Event::CaughtUp);
+    scenario.event(12_000, Event::DeadlineReached);
+    assert_transcript("caught_up", scenario);
+}
+
+#[test]
+fn the_end_of_a_copy_that_is_not_the_listed_one_ends_nothing() {
+    let mut scenario = running_at_a(
+        "B, at the address of A, reports the end of its own copy of Time; then A that of the \
+         listed one.",
+    );
+    scenario.event(41, introduced("m2", "10.0.0.1", "B"));
+    scenario.event(50, down(3, "Time", "m2"));
+    scenario.event(60, down(4, "Time", "m1"));
+    assert_transcript("down_of_a_copy", scenario);
+}
+
+#[test]
 fn a_removed_need_leaves_its_service_running_but_not_coming_back() {
     let mut scenario =
         running("The need of a running service is removed; then the service goes down.");
@@ -333,6 +484,7 @@ fn a_removed_need_leaves_its_service_running_but_not_coming_back() {
         Event::ServiceDownReported {
             request: RequestId(4),
             name: name("Time"),
+            reporter: None,
         },
     );
     assert_transcript("removed_while_running", scenario);
@@ -362,6 +514,7 @@ fn a_need_added_while_its_service_runs_waits_for_its_end() {
         Event::ServiceDownReported {
             request: RequestId(6),
             name: name("Time"),
+            reporter: None,
         },
     );
     assert_transcript("added_while_running", scenario);
@@ -423,6 +576,7 @@ fn events_keep_their_recorded_form() {
             role: "user".to_owned(),
         }],
         reconnect_grace: 3_000,
+        catches_up: false,
     };
     let request = RequestId(1);
     let events = [
@@ -445,10 +599,15 @@ fn events_keep_their_recorded_form() {
         Event::ServiceDownReported {
             request,
             name: name("Time"),
+            reporter: None,
         },
         Event::ModuleEngaged { request, module },
         Event::RuntimeNeedsWritten { revision: 1 },
         Event::DeadlineReached,
+        Event::CaughtUp,
+        introduced("m1", "10.0.0.1", "A"),
+        bid_below(1, time(), "b", "m1"),
+        down(1, "Time", "m1"),
     ];
     let lines = events
         .iter()

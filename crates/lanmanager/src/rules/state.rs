@@ -7,7 +7,9 @@ use allexmaster_machine::Wall;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Files, Settings};
-use super::names::{Address, InstanceName, MasterId, ModuleName, SessionId, Ticket};
+use super::names::{
+    Address, InstanceName, MasterId, MasterIdentity, ModuleName, SessionId, Ticket,
+};
 use super::need::{Descriptor, Need, Row};
 
 /// The state that events change.
@@ -25,8 +27,13 @@ pub struct State {
     pub(super) masters: BTreeMap<MasterId, Master>,
     /// Index: the gone masters of an address.
     pub(super) gone: BTreeMap<Address, BTreeSet<MasterId>>,
-    /// Index: when the services of gone masters become needs.
+    /// Index: when the services of gone masters become needs, and until when masters
+    /// that are back are asked first.
     pub(super) deadlines: BTreeSet<(Wall, MasterId)>,
+    /// Whether those who were connected before the start may still stand at the
+    /// doors: no grace ends before that is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) catching_up: bool,
     pub(super) nat: Vec<Row>,
     pub(super) engaged: BTreeSet<ModuleName>,
     pub(super) runtime_file: RuntimeFile,
@@ -39,12 +46,18 @@ pub(super) struct OpenNeed {
     pub(super) since: u64,
     pub(super) active: Option<Bid>,
     pub(super) waiting: VecDeque<Waiting>,
+    /// The master that ran it before and is back: its bid wins, and the others wait
+    /// for as long as it is asked first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) kept_for: Option<MasterId>,
 }
 
 /// The one bid that counts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Bid {
     pub(super) bidder: SessionId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) master: Option<MasterId>,
     pub(super) ticket: Ticket,
     pub(super) progress: Progress,
 }
@@ -68,6 +81,8 @@ pub(super) enum Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Waiting {
     pub(super) bidder: SessionId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) master: Option<MasterId>,
     pub(super) request: RequestId,
 }
 
@@ -82,6 +97,8 @@ pub(super) struct Service {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Master {
     pub(super) address: Address,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) identity: Option<MasterIdentity>,
     pub(super) presence: Presence,
     pub(super) services: BTreeSet<InstanceName>,
 }
@@ -90,6 +107,11 @@ pub(super) struct Master {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Presence {
     Connected,
+    /// It is there, and what it ran before it was away is needed: until then the
+    /// others' bids for that wait for its own.
+    AskedFirst {
+        until: Wall,
+    },
     /// Its services become needs then, in milliseconds since the epoch.
     Gone {
         until: Wall,
@@ -130,17 +152,41 @@ pub struct RequestId(pub u64);
 pub enum DeadlineReason {
     /// The services of a master that did not come back become needs.
     ReconnectGraceEnds { master: MasterId, address: Address },
+    /// A master that is back has been asked first for long enough.
+    OthersMayBid { master: MasterId, address: Address },
+}
+
+impl Presence {
+    pub(super) const fn is_connected(self) -> bool {
+        !matches!(self, Self::Gone { .. })
+    }
+
+    /// When it changes by itself.
+    pub(super) const fn until(self) -> Option<Wall> {
+        match self {
+            Self::Connected => None,
+            Self::AskedFirst { until } | Self::Gone { until } => Some(until),
+        }
+    }
 }
 
 impl State {
     /// The earliest deadline, in milliseconds since the epoch, and its reason.
     #[must_use]
     pub fn next_deadline(&self) -> Option<(Wall, DeadlineReason)> {
-        let (at, master) = self.deadlines.first()?;
-        let address = self.masters.get(master)?.address.clone();
-        let reason = DeadlineReason::ReconnectGraceEnds {
-            master: master.clone(),
-            address,
+        let (at, id) = self.deadlines.first().filter(|_| !self.catching_up)?;
+        let master = self.masters.get(id)?;
+        let (id, address) = (id.clone(), master.address.clone());
+        let reason = if master.presence.is_connected() {
+            DeadlineReason::OthersMayBid {
+                master: id,
+                address,
+            }
+        } else {
+            DeadlineReason::ReconnectGraceEnds {
+                master: id,
+                address,
+            }
         };
         Some((*at, reason))
     }

@@ -25,6 +25,7 @@ pub fn kind(event: &Event) -> u16 {
         Event::ModuleEngaged { .. } => 12,
         Event::RuntimeNeedsWritten { .. } => 13,
         Event::DeadlineReached => 14,
+        Event::CaughtUp => 15,
     }
 }
 
@@ -45,7 +46,8 @@ pub fn step(mut state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>
             request,
             master,
             address,
-        } => masters::connected(change, request, master, address),
+            identity,
+        } => masters::connected(change, request, master, address, identity),
         Event::MasterGone { master } => masters::gone(change, &master),
         Event::NeedAdded { request, need } => needs::added(change, request, need),
         Event::NeedRemoved { request, name } => needs::removed(change, request, &name),
@@ -54,7 +56,16 @@ pub fn step(mut state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>
             opening,
             bidder,
             offered,
-        } => bidding::placed(change, request, &opening, bidder, offered.as_deref()),
+            master,
+        } => {
+            let offer = bidding::Offer {
+                request,
+                bidder,
+                master,
+                address: offered,
+            };
+            bidding::placed(change, &opening, offer);
+        }
         Event::BidderGone { opening, bidder } => bidding::bidder_gone(change, &opening, &bidder),
         Event::Responded {
             request,
@@ -76,12 +87,15 @@ pub fn step(mut state: State, stamp: Stamp, event: Event) -> (State, Vec<Effect>
         Event::PortsChecked { check, reachable } => {
             bidding::ports_checked(change, &check, reachable);
         }
-        Event::ServiceDownReported { request, name } => {
-            needs::service_down_reported(change, request, &name);
-        }
+        Event::ServiceDownReported {
+            request,
+            name,
+            reporter,
+        } => needs::service_down_reported(change, request, &name, reporter.as_ref()),
         Event::ModuleEngaged { request, module } => needs::module_engaged(change, request, module),
         Event::RuntimeNeedsWritten { revision } => needs::runtime_needs_written(change, revision),
         Event::DeadlineReached => masters::deadline_reached(change),
+        Event::CaughtUp => masters::caught_up(change),
     }
     #[cfg(debug_assertions)]
     state.assert_invariants();

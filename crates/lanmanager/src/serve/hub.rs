@@ -23,6 +23,13 @@ use crate::rules::{Effect, Event, State};
 /// Most deliveries that are taken before what they caused is sent.
 const MAX_DELIVERIES: usize = 256;
 
+/// How long after its start the LanManager looks first whether all who stood at its
+/// doors are in: a master that finds the doors closed tries again within 2.5 s.
+const CATCH_UP_FIRST: Duration = Duration::from_secs(3);
+
+/// When that counts as done, however busy the LanManager is.
+const CATCH_UP_LAST: Duration = Duration::from_secs(120);
+
 /// How long connections have to close when the LanManager ends.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -90,6 +97,8 @@ pub(super) struct Hub {
     open: HashMap<ConnectionId, Open>,
     checks: JoinSet<Event>,
     began: Instant,
+    /// Whether the rules were told that everybody is in.
+    caught_up: bool,
 }
 
 impl Hub {
@@ -110,6 +119,7 @@ impl Hub {
             open: HashMap::new(),
             checks: JoinSet::new(),
             began: Instant::now(),
+            caught_up: false,
         }
     }
 
@@ -121,8 +131,17 @@ impl Hub {
             if self.settle().await.is_break() {
                 break HubEnd::JournalFailed;
             }
+            if self.has_caught_up(&deliveries) {
+                self.caught_up = true;
+                if self.inbox.send(Event::CaughtUp).await.is_err() {
+                    break HubEnd::JournalFailed;
+                }
+            }
             let timeout = self.sessions.server.poll_timeout();
             let timeout = timeout.map(|at| self.began + Duration::from_millis(at));
+            let catch_up = self.began + CATCH_UP_FIRST;
+            let catch_up = (catch_up > Instant::now()).then_some(catch_up);
+            let timeout = timeout.into_iter().chain(catch_up).min();
             tokio::select! {
                 _ = &mut stop => break HubEnd::Asked,
                 _ = deliveries.recv_many(&mut batch, MAX_DELIVERIES) => {
@@ -144,6 +163,14 @@ impl Hub {
         self.checks.shutdown().await;
         self.say_goodbye(deliveries).await;
         end
+    }
+
+    /// Whether all who stood at the doors are in and heard, for the first time: nothing
+    /// waits for the hub any more.
+    fn has_caught_up(&self, deliveries: &mpsc::Receiver<Delivery>) -> bool {
+        let age = self.began.elapsed();
+        let is_idle = deliveries.is_empty() && self.arrivals.is_empty() && self.decided.is_empty();
+        !self.caught_up && age >= CATCH_UP_FIRST && (is_idle || age >= CATCH_UP_LAST)
     }
 
     /// Milliseconds since the hub began.

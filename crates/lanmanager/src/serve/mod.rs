@@ -418,6 +418,7 @@ fn settings(options: &Options, configuration: &files::Configuration) -> Settings
     Settings {
         ip_strategies: access::ip_strategies(&configuration.subnets),
         reconnect_grace: grace,
+        catches_up: true,
     }
 }
 

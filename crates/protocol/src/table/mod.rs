@@ -34,6 +34,9 @@ pub struct TableDescription {
     pub key: Vec<String>,
     /// Role to the fields that it sees; a role that is not here sees nothing.
     pub visible_fields: BTreeMap<String, Vec<String>>,
+    /// Those of them that are shown only in rows that have them; all others are null there.
+    #[serde(default)]
+    pub sparse_fields: BTreeSet<String>,
     /// Filters that a query may name instead of describing, such as `"unsatisfied"`.
     pub named_filters: BTreeMap<String, Filter>,
 }
@@ -88,7 +91,7 @@ impl Table {
         let views = description
             .visible_fields
             .iter()
-            .map(|(role, fields)| (role.clone(), View::new(fields)))
+            .map(|(role, fields)| (role.clone(), View::new(fields, &description.sparse_fields)))
             .collect();
         Self {
             description,

@@ -10,28 +10,37 @@ use crate::filter::{Filter, Row};
 
 /// The visible fields. Clones are the same view; two views made apart are not, whatever they show.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct View(Arc<[String]>);
+pub(super) struct View {
+    fields: Arc<[String]>,
+    /// Those of them that are shown only in rows that have them.
+    sparse: Arc<BTreeSet<String>>,
+}
 
 impl View {
-    pub(super) fn new(fields: &[String]) -> Self {
-        Self(fields.into())
+    pub(super) fn new(fields: &[String], sparse: &BTreeSet<String>) -> Self {
+        Self {
+            fields: fields.into(),
+            sparse: Arc::new(sparse.clone()),
+        }
     }
 
     /// The fields of this view that are also wanted.
     pub(super) fn narrowed(&self, wanted: &BTreeSet<String>) -> Self {
-        Self(
-            self.0
-                .iter()
+        let fields = self.fields.iter();
+        Self {
+            fields: fields
                 .filter(|field| wanted.contains(*field))
                 .cloned()
                 .collect(),
-        )
+            sparse: Arc::clone(&self.sparse),
+        }
     }
 
-    /// The row as it is seen: exactly the visible fields, absent ones as null.
+    /// The row as it is seen: exactly the visible fields, absent ones as null but for the sparse ones.
     pub(super) fn of_row(&self, row: &Row) -> Row {
-        self.0
+        self.fields
             .iter()
+            .filter(|field| row.contains_key(*field) || !self.sparse.contains(*field))
             .map(|field| {
                 (
                     field.clone(),
@@ -43,7 +52,7 @@ impl View {
 
     /// The visible fields that differ.
     fn differences(&self, old: &Row, new: &Row) -> Row {
-        self.0
+        self.fields
             .iter()
             .filter_map(|field| {
                 let (before, after) = (
@@ -56,12 +65,12 @@ impl View {
     }
 
     pub(super) fn fields(&self) -> &[String] {
-        &self.0
+        &self.fields
     }
 
     /// Identifies the view within one change, during which nothing is freed.
     fn identity(&self) -> usize {
-        self.0.as_ptr().addr()
+        self.fields.as_ptr().addr()
     }
 }
 

@@ -35,6 +35,7 @@ impl Pair {
                 vec!["k".to_owned(), "a".to_owned()],
             )]),
             named_filters: BTreeMap::new(),
+            sparse_fields: std::collections::BTreeSet::new(),
         });
         let connection = server.open(0, carrier, Peer::default()).unwrap();
         Self {

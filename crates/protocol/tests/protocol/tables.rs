@@ -28,6 +28,7 @@ pub(crate) fn description(key: &[&str]) -> TableDescription {
             ("user".to_owned(), fields(&["k", "l", "a", "b"])),
             ("service".to_owned(), fields(&["k", "l", "c"])),
         ]),
+        sparse_fields: std::collections::BTreeSet::new(),
         named_filters: BTreeMap::from([(
             "unsatisfied".to_owned(),
             Filter::from_value(&json!({"op": "notexists", "field": "a"})).unwrap(),

@@ -2,7 +2,7 @@
 
 pub mod conversation;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
@@ -11,12 +11,16 @@ use allexmaster_protocol::framing::web_socket::SEED_BYTES;
 use allexmaster_protocol::framing::wire::Wire;
 use allexmaster_protocol::mirror::MirrorChange;
 use allexmaster_protocol::vocabulary::module;
-use allexmaster_state::{Connection, Event, LanEffect};
+use allexmaster_state::{
+    Connection, Event, InstanceName, LanEffect, Listed, PerProtocol, Place, Port, ServiceRecord,
+};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::endpoint::{Endpoint, LanProtocol};
 use crate::input::ConnectionName;
+use crate::rows::brief;
+use crate::sessions::SessionsIdentity;
 use crate::tables::TableChange;
 use conversation::Conversation;
 
@@ -25,6 +29,8 @@ use conversation::Conversation;
 pub(crate) struct Lan {
     dialing: Option<Dialing>,
     link: Option<LanLink>,
+    /// The services that run here, with their ports: looked for in the LanManager's list.
+    own: BTreeMap<InstanceName, PerProtocol<Option<Port>>>,
     #[serde(skip)]
     outputs: VecDeque<Output>,
 }
@@ -46,6 +52,10 @@ struct LanLink {
     conversation: Conversation,
     /// The LanManager's own row, where tools can dial it as we did.
     own_row: Option<Row>,
+    /// Its list of services is complete, and the rules have yet to hear what it has of ours.
+    to_compare: bool,
+    /// The places other than ours at which the rules know services of ours to be listed.
+    elsewhere: BTreeMap<InstanceName, Arc<str>>,
 }
 
 /// What is to be done.
@@ -97,7 +107,11 @@ impl Lan {
         if self.is_dialing(connection) {
             self.dialing = None;
             let reason = Arc::from(reason);
-            let closed = Event::LanClosed { connection, reason };
+            let closed = Event::LanClosed {
+                connection,
+                reason,
+                silent: 0,
+            };
             self.outputs.push_back(Output::Emit(closed));
         }
     }
@@ -109,7 +123,7 @@ impl Lan {
         name: ConnectionName,
         (connection, endpoint): (Connection, &Endpoint),
         seed: [u8; SEED_BYTES],
-        prefix: &str,
+        master: &SessionsIdentity,
     ) -> Option<Wire> {
         self.dialing = None;
         let (carrier, wire) = match endpoint.protocol {
@@ -121,8 +135,10 @@ impl Lan {
         self.link = Some(LanLink {
             connection,
             name,
-            conversation: Conversation::new(now, connection, carrier, shown, prefix),
+            conversation: Conversation::new(now, connection, carrier, shown, master),
             own_row: own_row(endpoint),
+            to_compare: false,
+            elsewhere: BTreeMap::new(),
         });
         wire
     }
@@ -169,8 +185,23 @@ impl Lan {
         self.outputs.pop_front()
     }
 
+    /// A service runs here now, on these ports.
+    pub(crate) fn publish(&mut self, record: &ServiceRecord) {
+        let name = record.need.instance.clone();
+        self.own.insert(name, record.ports);
+    }
+
+    /// It does not any more.
+    pub(crate) fn retract(&mut self, instance: &InstanceName) {
+        self.own.remove(instance);
+        if let Some(link) = &mut self.link {
+            link.elsewhere.remove(instance);
+        }
+    }
+
     /// Collects what the conversation has to say.
     fn collect(&mut self) {
+        let own = &self.own;
         let Some(link) = &mut self.link else {
             return;
         };
@@ -185,6 +216,9 @@ impl Lan {
                 conversation::Output::Table(change) => {
                     // The LanManager does not list itself, and tools want to find it too.
                     let is_complete = change == TableChange::Services(MirrorChange::Complete);
+                    link.to_compare |= is_complete;
+                    let listed = link.listed_otherwise(own, &change);
+                    self.outputs.extend(listed.map(Output::Emit));
                     self.outputs.push_back(Output::Table(change));
                     if let Some(row) = link.own_row.as_ref().filter(|_| is_complete) {
                         let row = TableChange::Services(MirrorChange::Upserted(row.clone()));
@@ -192,6 +226,11 @@ impl Lan {
                     }
                 }
             }
+        }
+        if link.to_compare && link.conversation.is_connected() {
+            link.to_compare = false;
+            let events = link.listed_of_all(own);
+            self.outputs.extend(events.into_iter().map(Output::Emit));
         }
         if link.conversation.is_closed() {
             let closed = Output::Closed(link.name.clone());
@@ -203,6 +242,104 @@ impl Lan {
                 Output::Table(TableChange::Translations(MirrorChange::Reset)),
             ]);
         }
+    }
+}
+
+/// So many services are told of in one event: well below what the journal takes in one record.
+const MAX_LISTED: usize = 1_000;
+
+impl LanLink {
+    /// What the list, which is complete, has of all services that run here.
+    fn listed_of_all(
+        &mut self,
+        own: &BTreeMap<InstanceName, PerProtocol<Option<Port>>>,
+    ) -> Vec<Event> {
+        self.elsewhere.clear();
+        let mut listed = Vec::new();
+        for (instance, ports) in own {
+            let Some(row) = self.conversation.listed(instance) else {
+                continue;
+            };
+            let place = self.place(&row, ports);
+            if let Place::Elsewhere(by) = &place {
+                self.elsewhere.insert(instance.clone(), Arc::clone(by));
+            }
+            listed.push(Listed {
+                instance: instance.clone(),
+                place,
+            });
+        }
+        let parts = listed.chunks(MAX_LISTED);
+        parts
+            .map(|part| self.services_listed(part.to_vec()))
+            .collect()
+    }
+
+    /// What is to be told of a change in the list: of a service that runs here, and of another place
+    /// than the one that the rules know.
+    fn listed_otherwise(
+        &mut self,
+        own: &BTreeMap<InstanceName, PerProtocol<Option<Port>>>,
+        change: &TableChange,
+    ) -> Option<Event> {
+        if self.to_compare || !self.conversation.is_connected() {
+            return None;
+        }
+        let TableChange::Services(change) = change else {
+            return None;
+        };
+        let (MirrorChange::Upserted(row) | MirrorChange::Removed(row)) = change else {
+            return None;
+        };
+        let name = row.get("instancename").and_then(Value::as_str)?;
+        let (instance, ports) = own.get_key_value(name)?;
+        let place = match change {
+            MirrorChange::Upserted(row) => self.place(row, ports),
+            MirrorChange::Removed(_) | MirrorChange::Reset | MirrorChange::Complete => {
+                Place::Nowhere
+            }
+        };
+        let known = match &place {
+            Place::Elsewhere(by) => {
+                let known = self.elsewhere.insert(instance.clone(), Arc::clone(by));
+                known.as_ref() == Some(by)
+            }
+            // What becomes of our own rows is told by the answers to our bids.
+            Place::Here | Place::Nowhere => self.elsewhere.remove(instance).is_none(),
+        };
+        let instance = instance.clone();
+        (!known).then(|| self.services_listed(vec![Listed { instance, place }]))
+    }
+
+    const fn services_listed(&self, services: Vec<Listed>) -> Event {
+        Event::ServicesListed {
+            connection: self.connection,
+            services,
+        }
+    }
+
+    /// The place that a row names, for a service that runs here on these ports.
+    fn place(&self, row: &Row, ports: &PerProtocol<Option<Port>>) -> Place {
+        let port = |column: &str| {
+            let port = row.get(column).and_then(Value::as_u64);
+            let port = port.and_then(|port| u16::try_from(port).ok());
+            port.filter(|port| *port != 0).map(Port)
+        };
+        let listed = PerProtocol {
+            tcp: port("tcpport"),
+            http: port("httpport"),
+            ws: port("wsport"),
+        };
+        let address = row.get("ipaddress").and_then(Value::as_str);
+        if address == self.conversation.address() && listed == *ports {
+            return Place::Here;
+        }
+        let port = listed.iter().find_map(|(_, port)| *port);
+        let address = address.unwrap_or("an unknown address");
+        Place::Elsewhere(match port {
+            Some(port) => brief(&format!("{address}:{port}")),
+            None => brief(address),
+        })
     }
 }
 

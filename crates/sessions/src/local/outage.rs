@@ -12,7 +12,7 @@ impl LocalRequest {
         let way_out = match self {
             Self::Status | Self::Needs | Self::Kill(_) | Self::ModuleEngaged(_) => return None,
             Self::Journal { .. } => "--offline reads its files meanwhile",
-            Self::Stop => {
+            Self::Stop | Self::StopNow => {
                 "make room and ask again; or send SIGTERM twice to end the master without its \
                  children, which the next start finds"
             }

@@ -24,6 +24,8 @@ pub enum LocalRequest {
     Upgrade(PathBuf),
     /// That the master stops.
     Stop,
+    /// The same, without a grace for its children.
+    StopNow,
     /// That a service is started anew.
     Restart(InstanceName),
     /// That a child is ended: answered with true once that is recorded, also where there is none.
@@ -50,6 +52,7 @@ impl LocalRequest {
             method::COMPACT => compact(argument),
             method::NEEDS => Ok(Self::Needs),
             method::UPGRADE => program(&argument).map(Self::Upgrade),
+            method::STOP if argument["now"] == true => Ok(Self::StopNow),
             method::STOP => Ok(Self::Stop),
             // In AllexJS a killed child comes back as well, since its need does.
             method::KILL => name_in(&argument).map(|name| Self::Kill(InstanceName::from(name))),
@@ -77,9 +80,10 @@ impl LocalRequest {
             Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) | Self::Upgrade(_) => {
                 return Err(self);
             }
-            Self::Stop => Event::StopRequested {
+            Self::Stop | Self::StopNow => Event::StopRequested {
                 request: Some(request),
                 source: StopSource::Operator,
+                urgent: self == Self::StopNow,
             },
             Self::Restart(instance) | Self::Kill(instance) => {
                 Event::RestartRequested { request, instance }

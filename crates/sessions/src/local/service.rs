@@ -428,5 +428,6 @@ fn table(key: &[&str], fields: &[&str]) -> TableDescription {
             ("user".to_owned(), fields),
         ]),
         named_filters: BTreeMap::new(),
+        sparse_fields: std::collections::BTreeSet::new(),
     }
 }

@@ -15,7 +15,18 @@ mod sessions;
 use std::fs;
 use std::path::PathBuf;
 
+use allexmaster_sessions::SessionsIdentity;
+use allexmaster_state::Pid;
 use serde_json::Value;
+
+/// Whose conversations they are.
+fn master() -> SessionsIdentity {
+    SessionsIdentity {
+        journal: "j".to_owned(),
+        master: Pid(1),
+        prefix: "t".to_owned(),
+    }
+}
 
 /// A recording of the JavaScript programs.
 fn recording(name: &str) -> Vec<Value> {

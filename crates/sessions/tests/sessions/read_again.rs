@@ -68,7 +68,7 @@ fn appeared(conversation: &mut Conversation) -> Vec<String> {
 fn a_need_that_was_never_told_is_found_by_looking_again() {
     let endpoint = Arc::from("ws://127.0.0.1:1");
     let carrier = CarrierKind::WebSocket;
-    let mut conversation = Conversation::new(0, Connection(1), carrier, endpoint, "t");
+    let mut conversation = Conversation::new(0, Connection(1), carrier, endpoint, &crate::master());
     answer(&mut conversation, 0);
     assert_eq!(
         appeared(&mut conversation),

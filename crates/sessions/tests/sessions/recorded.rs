@@ -82,7 +82,7 @@ impl Play {
         let endpoint = Arc::from("ws://127.0.0.1:1");
         let carrier = CarrierKind::WebSocket;
         Self {
-            conversation: Conversation::new(0, CONNECTION, carrier, endpoint, "t"),
+            conversation: Conversation::new(0, CONNECTION, carrier, endpoint, &crate::master()),
             to_say,
             to_hear,
             calls: BTreeMap::new(),
@@ -259,10 +259,14 @@ impl Play {
 }
 
 /// A frame as it counts here: without the name of the call, and without what is the JavaScript
-/// master's own matter: a filter that no LanManager heeds, and a state of its child in the row.
+/// master's own matter (a filter that no LanManager heeds, and a state of its child in the row) and
+/// ours: who the master is.
 fn without_name(frame: &Value) -> Value {
     let mut frame = frame.clone();
     frame[0] = Value::Null;
+    if let Some(data) = frame[1][1]["ip"].as_object_mut() {
+        data.remove("master");
+    }
     if frame[2][1][0] == "subConnect"
         && let Some(identity) = frame[2][1][1][1].as_object_mut()
     {

@@ -81,7 +81,13 @@ impl Sessions {
                 token,
                 master,
                 address,
-            }) => self.welcome(now, token, master, &address),
+                is_ours,
+            }) => {
+                if let Reply::Welcome { reconnect_grace } = reply {
+                    let grace = is_ours.then_some(reconnect_grace);
+                    self.welcome(now, token, (master, &address), grace);
+                }
+            }
             Some(Request::Call { token, session }) => {
                 if let Some(known) = self.sessions.get_mut(&session) {
                     known.requests.remove(&request);
@@ -99,7 +105,7 @@ fn answer(reply: Reply) -> Result<Value, RemoteError> {
         Reply::BidActive { ticket } => Ok(json!({"bid": ticket, "c": true})),
         Reply::BidRejected => Ok(json!({"rejected": true})),
         Reply::Accepted { ticket } => Ok(json!({"a": ticket})),
-        Reply::Welcome | Reply::Done => Ok(Value::Bool(true)),
+        Reply::Welcome { .. } | Reply::Done => Ok(Value::Bool(true)),
         Reply::Count(count) => Ok(Value::from(count)),
         Reply::Module(module) => Ok(json!(module)),
         Reply::Refused(refusal) => Err(refused(refusal)),

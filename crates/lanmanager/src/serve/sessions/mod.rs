@@ -26,12 +26,12 @@ use allexmaster_protocol::server::{
     Event, Grant, Peer, Server, ServerOptions, ServiceId, SessionEnd, TableId, Token,
 };
 use allexmaster_protocol::state_stream::StateItem;
-use allexmaster_protocol::vocabulary::{module, service};
-use serde_json::{Map, Value};
+use allexmaster_protocol::vocabulary::{introduction, module, service};
+use serde_json::{Map, Value, json};
 
 use self::openings::{Openings, Waiting};
 use self::tables::Tables;
-use crate::rules::{self, Address, InstanceName, MasterId, RequestId};
+use crate::rules::{self, Address, InstanceName, MasterId, MasterIdentity, RequestId};
 
 const ROOT: ServiceId = ServiceId(0);
 const NEEDS: ServiceId = ServiceId(1);
@@ -98,6 +98,8 @@ enum Request {
         token: Token,
         master: MasterId,
         address: Address,
+        /// Whether it says who it is: such a master is one of ours.
+        is_ours: bool,
     },
     /// A session calls a method.
     Call { token: Token, session: SessionId },
@@ -208,10 +210,14 @@ impl Sessions {
         };
         let strategy = credentials.get("ip").and_then(Value::as_object);
         match strategy.and_then(|data| data.get("role")?.as_str()) {
-            Some("user") => self.ask_for_welcome(token, address),
+            Some("user") => {
+                let identity = strategy.and_then(|data| data.get(introduction::MASTER)?.as_str());
+                let identity = identity.and_then(|text| MasterIdentity::parse(text).ok());
+                self.ask_for_welcome(token, address, identity);
+            }
             Some("service") => {
                 let name = strategy.and_then(|data| data.get("name").cloned());
-                let grant = root_grant("service", name.unwrap_or(Value::Null));
+                let grant = root_grant("service", name.unwrap_or(Value::Null), None);
                 if let Some(session) = self.server.accept(now, token, grant) {
                     self.remember(session, None, KnownAs::Nothing);
                 }
@@ -221,7 +227,7 @@ impl Sessions {
     }
 
     /// Tells the rules of a root session; it is given when they know it.
-    fn ask_for_welcome(&mut self, token: Token, address: IpAddr) {
+    fn ask_for_welcome(&mut self, token: Token, address: IpAddr, identity: Option<MasterIdentity>) {
         let address = address.to_canonical().to_string();
         let request = self.next_request();
         let identifier = format!("{}m{}", self.identifier_prefix, request.0);
@@ -233,6 +239,7 @@ impl Sessions {
             token,
             master: master.clone(),
             address: address.clone(),
+            is_ours: identity.is_some(),
         };
         self.requests.insert(request, introduction);
         self.tasks
@@ -240,12 +247,20 @@ impl Sessions {
                 request,
                 master,
                 address,
+                identity,
             }));
     }
 
     /// Gives a root session that the rules know. Whoever asked may be gone.
-    fn welcome(&mut self, now: u64, token: Token, master: MasterId, address: &Address) {
-        let grant = root_grant("user", Value::from(address.as_str()));
+    fn welcome(
+        &mut self,
+        now: u64,
+        token: Token,
+        (master, address): (MasterId, &Address),
+        reconnect_grace: Option<u64>,
+    ) {
+        let name = Value::from(address.as_str());
+        let grant = root_grant("user", name, reconnect_grace);
         match self.server.accept(now, token, grant) {
             Some(session) => {
                 tracing::info!(%master, %address, "a master is connected");
@@ -319,7 +334,7 @@ impl Sessions {
         let name = identity.remove("name").unwrap_or(Value::Null);
         let subservice = SUBSERVICES.iter().find(|(_, number, _)| *number == service);
         let grant = match subservice {
-            None if service == ROOT => root_grant(role, name),
+            None if service == ROOT => root_grant(role, name, None),
             None => plain_grant(service, module::NEED, role, name, None),
             Some((_, _, module)) => {
                 plain_grant(service, module, role, name, self.table_of(service))
@@ -383,12 +398,20 @@ impl Sessions {
     }
 }
 
-/// A session on the LanManager itself: its state says which subservices there are.
-fn root_grant(role: &str, name: Value) -> Grant {
+/// A session on the LanManager itself: its state says which subservices there are, and,
+/// for masters of ours, how long one that is gone has for a reconnect.
+fn root_grant(role: &str, name: Value, reconnect_grace: Option<u64>) -> Grant {
     let order = ["services", "needs", "nat", "engaged_modules"];
-    let state = order.map(|name| StateItem::set(&format!("have{name}"), Value::Bool(true)));
+    let have = order.map(|name| StateItem::set(&format!("have{name}"), Value::Bool(true)));
+    let about = reconnect_grace.map(|grace| {
+        let about = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            introduction::RECONNECT_GRACE: grace,
+        });
+        StateItem::set(introduction::ABOUT, about)
+    });
     Grant {
-        state: state.into(),
+        state: about.into_iter().chain(have).collect(),
         ..plain_grant(ROOT, module::LAN_MANAGER, role, name, None)
     }
 }

@@ -48,7 +48,9 @@ impl Sessions {
     pub(super) fn call(&mut self, caller: Caller, method: &str, arguments: Vec<Value>) {
         let arguments = Arguments::new(arguments);
         let outcome = match (&caller.target, caller.service) {
-            (Target::User, ROOT) if caller.role == "user" => root_call(method, arguments),
+            (Target::User, ROOT) if caller.role == "user" => {
+                root_call(method, arguments, self.master_of(&caller.session))
+            }
             (Target::User, service) if is_table(service) && HIDDEN_AT_TABLES.contains(&method) => {
                 Err(RemoteError::method_not_executable(method))
             }
@@ -77,6 +79,11 @@ impl Sessions {
         }
     }
 
+    /// The master whose root session it is or is below of.
+    fn master_of(&self, session: &SessionId) -> Option<MasterId> {
+        self.sessions.get(session)?.master.clone()
+    }
+
     /// A call on the session of an open need.
     fn need_call(
         &mut self,
@@ -90,15 +97,15 @@ impl Sessions {
         let session = session.map_err(|_| RemoteError::already_destroyed());
         match method {
             method::BID => {
-                let outcome = bid(opening?, session?, arguments)?;
+                let master = self.master_of(&caller.session);
+                let outcome = bid(opening?, (session?, master), arguments)?;
                 if let Some(known) = self.sessions.get_mut(&caller.session) {
                     known.known_as = KnownAs::Bidder;
                 }
                 Ok(outcome)
             }
             method::RESPOND => {
-                let known = self.sessions.get(&caller.session);
-                let master = known.and_then(|known| known.master.clone());
+                let master = self.master_of(&caller.session);
                 let master = master.ok_or_else(RemoteError::already_destroyed)?;
                 respond(opening?, session?, master, arguments)
             }
@@ -112,7 +119,11 @@ fn is_table(service: ServiceId) -> bool {
 }
 
 /// A call on the user of the LanManager.
-fn root_call(method: &str, mut arguments: Arguments) -> Result<Outcome, RemoteError> {
+fn root_call(
+    method: &str,
+    mut arguments: Arguments,
+    caller: Option<MasterId>,
+) -> Result<Outcome, RemoteError> {
     match method {
         method::ADD_NEED => add_need(arguments.object("Need object")?),
         method::REMOVE_NEED => match named(arguments.text("Instance name")?) {
@@ -120,7 +131,11 @@ fn root_call(method: &str, mut arguments: Arguments) -> Result<Outcome, RemoteEr
             None => Ok(Outcome::Answer(Value::Bool(true))),
         },
         method::NOTIFY_SERVICE_DOWN => match named(arguments.text("Service instancename")?) {
-            Some(name) => ask(|request| rules::Event::ServiceDownReported { request, name }),
+            Some(name) => ask(|request| rules::Event::ServiceDownReported {
+                request,
+                name,
+                reporter: caller,
+            }),
             None => Ok(Outcome::Answer(Value::from(0))),
         },
         method::NOTIFY_MODULE_ENGAGED => match arguments.text("modulename")? {
@@ -149,7 +164,7 @@ fn add_need(need: Option<Value>) -> Result<Outcome, RemoteError> {
 /// A bid. One without an offering is for nothing, as in AllexJS.
 fn bid(
     opening: Opening,
-    bidder: rules::SessionId,
+    (bidder, master): (rules::SessionId, Option<MasterId>),
     mut arguments: Arguments,
 ) -> Result<Outcome, RemoteError> {
     let Some(offering) = arguments.object("Bid offering")? else {
@@ -167,6 +182,7 @@ fn bid(
         opening,
         bidder,
         offered,
+        master,
     })
 }
 

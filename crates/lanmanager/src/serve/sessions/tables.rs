@@ -15,8 +15,12 @@ pub(super) struct Tables {
     pub(super) engaged_modules: TableId,
 }
 
-/// Fields of `allex_remoteserviceneedingservice`, for both roles.
-const NEEDS: [&str; 18] = [
+/// A field of a need that only masters of ours know.
+const EXCLUSIVE: &str = "exclusive";
+
+/// Fields of `allex_remoteserviceneedingservice`, for both roles, and one that only those rows have
+/// whose needs ask for it.
+const NEEDS: [&str; 19] = [
     "instancename",
     "modulename",
     "propertyhash",
@@ -35,6 +39,7 @@ const NEEDS: [&str; 18] = [
     "prof",
     "gate",
     "timeout",
+    EXCLUSIVE,
 ];
 
 /// Fields of `allex_availablelanservicesservice` for the role `user`.
@@ -82,6 +87,7 @@ const ENGAGED_MODULES: [&str; 1] = ["modulename"];
 impl Tables {
     pub(super) fn add_to(server: &mut Server) -> Self {
         let mut needs = table(&["instancename"], &NEEDS, &NEEDS);
+        needs.sparse_fields.insert(EXCLUSIVE.to_owned());
         let unsatisfied = ("unsatisfied".to_owned(), unsatisfied());
         needs.named_filters = BTreeMap::from([unsatisfied]);
         Self {
@@ -109,7 +115,7 @@ fn table(key: &[&str], user: &[&str], service: &[&str]) -> TableDescription {
             ("user".to_owned(), owned(user)),
             ("service".to_owned(), owned(service)),
         ]),
-        named_filters: BTreeMap::new(),
+        ..TableDescription::default()
     }
 }
 

@@ -40,6 +40,7 @@ impl Simulation {
         let settings = Settings {
             ip_strategies: Vec::new(),
             reconnect_grace: 3_000,
+            catches_up: false,
         };
         simulation.event(rules::Event::FilesRead { first: true, files });
         simulation.event(rules::Event::Started { settings });

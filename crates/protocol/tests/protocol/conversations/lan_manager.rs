@@ -255,6 +255,7 @@ fn table_of(role: &str, row: &Row) -> TableDescription {
     TableDescription {
         key: vec!["instancename".to_owned()],
         visible_fields: BTreeMap::from([(role.to_owned(), row.keys().cloned().collect())]),
+        sparse_fields: std::collections::BTreeSet::new(),
         named_filters: BTreeMap::from([(
             "unsatisfied".to_owned(),
             Filter::from_value(&unsatisfied).unwrap(),

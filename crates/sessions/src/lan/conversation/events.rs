@@ -6,9 +6,9 @@ use allexmaster_protocol::client::{ClientEvent, Timeout};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::state_stream::StateItem;
-use allexmaster_protocol::vocabulary::method;
+use allexmaster_protocol::vocabulary::{introduction, method};
 use allexmaster_state::{Event, Incarnation, InstanceName};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BID_TIMEOUT_MS, Conversation, Purpose, Table};
 use crate::rows::brief;
@@ -45,7 +45,16 @@ impl Conversation {
                 ClientEvent::Closed { reason } => {
                     let connection = self.connection;
                     let reason = brief(&reason.to_string());
-                    self.emit(Event::LanClosed { connection, reason });
+                    let silent = if self.connected {
+                        now.saturating_sub(self.heard)
+                    } else {
+                        0
+                    };
+                    self.emit(Event::LanClosed {
+                        connection,
+                        reason,
+                        silent,
+                    });
                 }
                 ClientEvent::Exclusivity { .. }
                 | ClientEvent::ChildReady { .. }
@@ -122,6 +131,10 @@ impl Conversation {
             self.address = value.as_str().map(str::to_owned);
             self.announce_connection();
         }
+        if name == introduction::ABOUT {
+            let grace = value.get(introduction::RECONNECT_GRACE);
+            self.grace = grace.and_then(Value::as_u64);
+        }
         for table in [Table::Services, Table::Translations, Table::Needs] {
             let followed = self.followed_table(table);
             let flag = format!("have{}", table.name());
@@ -156,6 +169,7 @@ impl Conversation {
             connection: self.connection,
             endpoint,
             address,
+            grace: self.grace,
         });
     }
 

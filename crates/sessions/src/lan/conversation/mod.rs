@@ -23,7 +23,8 @@ use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::filter::Row;
 use allexmaster_protocol::frame::{CallId, SessionId, Target};
 use allexmaster_protocol::mirror::Mirror;
-use allexmaster_protocol::vocabulary::{method, service};
+use allexmaster_protocol::table::RowKey;
+use allexmaster_protocol::vocabulary::{introduction, method, service};
 use allexmaster_state::{
     Connection, Event, Incarnation, InstanceName, LanEffect, RequestId, ResponseAnswer,
 };
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::rows::row_from_record;
+use crate::sessions::SessionsIdentity;
 use crate::tables::TableChange;
 
 /// How long the LanManager may take from the introduction to its list of needs.
@@ -74,6 +76,10 @@ pub struct Conversation {
     endpoint: Arc<str>,
     root: Option<SessionId>,
     address: Option<String>,
+    /// How long the LanManager waits for a master that is gone, where it says that.
+    grace: Option<u64>,
+    /// When something of the LanManager arrived last.
+    heard: u64,
     connected: bool,
     services: Followed,
     translations: Followed,
@@ -190,20 +196,24 @@ impl Conversation {
         connection: Connection,
         carrier: CarrierKind,
         endpoint: Arc<str>,
-        prefix: &str,
+        master: &SessionsIdentity,
     ) -> Self {
         let options = ClientOptions {
             carrier,
-            identifier_prefix: format!("{prefix}{connection}_"),
+            identifier_prefix: format!("{}{connection}_", master.prefix),
         };
         let mut client = Client::new(now, options);
-        let introduction = client.introduce(now, address_credentials("any_name", "user"));
+        let mut credentials = address_credentials("any_name", "user");
+        credentials["ip"][introduction::MASTER] = json!(master.journal);
+        let introduction = client.introduce(now, credentials);
         Self {
             client,
             connection,
             endpoint,
             root: None,
             address: None,
+            grace: None,
+            heard: now,
             connected: false,
             services: Followed::new(Table::Services, &["instancename"]),
             translations: Followed::new(Table::Translations, &["iaddress", "iport"]),
@@ -254,14 +264,32 @@ impl Conversation {
         self.client.is_closed()
     }
 
+    /// Whether the LanManager has let us in and told its needs.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The address that the LanManager sees us under.
+    pub(super) fn address(&self) -> Option<&str> {
+        self.address.as_deref()
+    }
+
+    /// The row of a service in the LanManager's list.
+    pub(super) fn listed(&self, instance: &InstanceName) -> Option<Row> {
+        let key = RowKey::of_text(instance.as_str());
+        self.services.mirror.get(&key)
+    }
+
     /// Takes one text from the LanManager.
     pub fn receive(&mut self, now: u64, text: &str) {
+        self.heard = now;
         self.client.receive(now, text);
         self.take_events(now);
     }
 
     /// A sign of life came that is no text.
     pub fn traffic(&mut self, now: u64) {
+        self.heard = now;
         self.client.traffic(now);
     }
 
