@@ -39,6 +39,8 @@ pub enum AskError {
         path: PathBuf,
         reason: String,
     },
+    #[error("{0}")]
+    UnknownService(String),
     #[error("the master refused: {message}")]
     Refused { code: String, message: String },
     #[error("the master did not answer: {0}")]
@@ -50,7 +52,7 @@ impl AskError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => exit_code::NOT_RUNNING,
-            Self::Refused { .. } => exit_code::REFUSED,
+            Self::UnknownService(_) | Self::Refused { .. } => exit_code::REFUSED,
             Self::Broken(_) => exit_code::FAILURE,
         }
     }
@@ -60,6 +62,7 @@ impl AskError {
     pub fn code(&self) -> &str {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => "NOT_RUNNING",
+            Self::UnknownService(_) => "UNKNOWN_INSTANCE",
             Self::Refused { code, .. } => code,
             Self::Broken(_) => "NO_ANSWER",
         }

@@ -5,8 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use allexmaster_journal::Outage;
-use allexmaster_state::{InstanceName, LanStatus, ServiceState, ServiceStatus, State, Timestamp};
+use allexmaster_inspect::words;
+use allexmaster_journal::{Hole, Outage};
+use allexmaster_state::{
+    End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 /// The answer to `status`.
@@ -64,6 +67,10 @@ pub struct JournalDocument {
     pub reason: Option<String>,
     /// How many events wait in memory for it.
     pub waiting: usize,
+    /// The stretches of its history that are damaged: `first` and `last` event, and `why`. Left out where
+    /// there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl JournalDocument {
@@ -81,6 +88,7 @@ impl Default for JournalDocument {
             since: None,
             reason: None,
             waiting: 0,
+            holes: Vec::new(),
         }
     }
 }
@@ -106,12 +114,47 @@ pub struct ServiceDocument {
     pub restarts: u32,
     /// When it will be tried again; null where nothing is due.
     pub nexttry: Option<String>,
+    /// Since when somebody has stopped it (`allexmaster stop`); null where nobody has.
+    #[serde(default)]
+    pub heldsince: Option<String>,
+    /// Who stopped it; null where nobody has, or where that is not known.
+    #[serde(default)]
+    pub heldby: Option<SenderDocument>,
+    /// The last ends of its children, the newest last.
+    #[serde(default)]
+    pub lastends: Vec<EndDocument>,
     /// The address and port of the copy that the network uses instead; null where that is this one.
     #[serde(default)]
     pub supersededby: Option<String>,
     /// Since when that is known here.
     #[serde(default)]
     pub supersededsince: Option<String>,
+}
+
+/// Who gave an order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SenderDocument {
+    /// The number of the user.
+    pub uid: u32,
+    /// The name of the user; null where this machine knows none.
+    pub name: Option<String>,
+    /// The process, which may have ended since.
+    pub pid: u32,
+}
+
+/// The end of a child.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndDocument {
+    pub at: String,
+    pub pid: u32,
+    /// How it ended, for people.
+    pub text: String,
+    /// Its exit code; null where a signal ended it, or where nobody saw it.
+    pub exitcode: Option<i32>,
+    /// The name of the signal that ended it; null where none did.
+    pub signal: Option<String>,
+    /// The event of the journal that tells it.
+    pub event: u64,
 }
 
 /// One unsatisfied need that the LanManager told.
@@ -190,6 +233,7 @@ fn journal(outage: &Outage) -> JournalDocument {
         since: Some(time(Timestamp(outage.since))),
         reason: Some(outage.reason.clone()),
         waiting: outage.waiting,
+        holes: Vec::new(),
     }
 }
 
@@ -207,14 +251,46 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         startedat: status.started.map(time),
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
+        heldsince: status.hold.as_ref().map(|hold| time(hold.since)),
+        heldby: status.hold.and_then(|hold| hold.sender).map(sender),
+        lastends: status.ends.iter().map(end).collect(),
         supersededby: superseded.map(|superseded| superseded.by.to_string()),
         supersededsince: superseded.map(|superseded| time(superseded.since)),
+    }
+}
+
+fn sender(sender: Sender) -> SenderDocument {
+    SenderDocument {
+        uid: sender.uid,
+        name: sender.name.as_deref().map(str::to_owned),
+        pid: sender.pid.0,
+    }
+}
+
+fn end(end: &End) -> EndDocument {
+    let (exitcode, signal) = match end.outcome {
+        Outcome::Exited(code) => (Some(code), None),
+        Outcome::Signaled(signal) => (None, Some(words::signal_name(signal))),
+        Outcome::Lost(_) => (None, None),
+    };
+    EndDocument {
+        at: time(end.at),
+        pid: end.pid.0,
+        text: words::outcome(&end.outcome),
+        exitcode,
+        signal,
+        event: end.event,
     }
 }
 
 /// The reason, with the times that the state does not put into words.
 fn reason(status: &ServiceStatus) -> Option<String> {
     let reason = status.reason.clone()?;
+    if let Some(hold) = &status.hold
+        && status.state == ServiceState::Held
+    {
+        return Some(format!("{reason} at {}", time(hold.since)));
+    }
     let Some(superseded) = &status.superseded else {
         return Some(reason);
     };

@@ -68,6 +68,14 @@ impl Base {
         })
     }
 
+    /// Makes a base of the bytes of a checkpoint.
+    pub(crate) fn of_checkpoint<M: Machine>(identity: Uuid, bytes: &[u8]) -> Result<Self, Error> {
+        let mut bytes = bytes.to_vec();
+        let hash = blake3::hash(&bytes);
+        bytes.extend_from_slice(hash.as_bytes());
+        Self::read::<M>(identity, &bytes)
+    }
+
     /// Verifies the bytes of a base.
     ///
     /// # Errors

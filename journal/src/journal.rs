@@ -14,6 +14,7 @@ use crate::compaction::{Bounds, Stage};
 use crate::error::Error;
 use crate::failpoint::{self, Failpoint, Point};
 use crate::header::Header;
+use crate::hole::{Hole, Span};
 use crate::reader::{Position, Reader, walk};
 use crate::record::{self, Record};
 use crate::records::Records;
@@ -48,6 +49,25 @@ pub type StoredCheckpoint<State> = Result<(Position, State), String>;
 
 /// An event of a machine, and the stamp that it was recorded with.
 pub type Stamped<M> = (Stamp<<M as Machine>::Time>, <M as Machine>::Event);
+
+/// What is met on the way through a journal.
+pub enum Passage<'a> {
+    /// A record, which verified.
+    Record(&'a Record<'a>),
+    /// A stretch that cannot be used. What follows it is shown next.
+    Hole(&'a Hole),
+}
+
+/// What an opening replays.
+pub(crate) enum Replayed<'a> {
+    /// The next record.
+    Record(Record<'a>),
+    /// The replay goes on from this state, because what lies before it is damaged.
+    State(&'a Base),
+}
+
+/// The kept states together take no more room than this, or than the sealed files, whichever is more.
+pub const MAX_KEPT_STATES: u64 = 16 * 1024 * 1024;
 
 /// How a journal is opened. `default()` is for production.
 #[derive(Clone, Copy, Debug, Default)]
@@ -266,23 +286,184 @@ impl<M: Machine> Journal<M> {
         from: u64,
         mut visit: impl FnMut(&Record<'_>) -> ControlFlow<()>,
     ) -> Result<Position, Error> {
-        let start = self.start;
-        let mut reader = Reader::from(self.store()?, start, from)?;
-        while let Some(record) = reader.next()? {
-            if visit(&record).is_break() {
+        let mut damage = None;
+        let end = self.pass(from, |passage| match passage {
+            Passage::Record(record) => visit(record),
+            Passage::Hole(hole) => {
+                damage = Some(hole.clone());
+                ControlFlow::Break(())
+            }
+        })?;
+        damage.map_or(Ok(end), |hole| {
+            Err(Error::Damaged {
+                sequence: hole.first,
+                why: hole.why,
+                torn: false,
+            })
+        })
+    }
+
+    /// The same over holes, which are shown in their place: also the one at the end, where more had been
+    /// written than there is.
+    ///
+    /// # Errors
+    /// As [`Journal::records`].
+    pub fn pass(
+        &mut self,
+        from: u64,
+        mut visit: impl FnMut(Passage<'_>) -> ControlFlow<()>,
+    ) -> Result<Position, Error> {
+        let mut missing = None;
+        let mut reader = self.reader(from)?;
+        loop {
+            let flow = match reader.next() {
+                Ok(Some(record)) => visit(Passage::Record(&record)),
+                Ok(None) => break,
+                Err(Error::Damaged { sequence, why, .. }) => {
+                    match reader.pass(sequence, why.clone())? {
+                        Some(hole) => visit(Passage::Hole(&hole)),
+                        None => {
+                            missing = Some(why);
+                            break;
+                        }
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            if flow.is_break() {
                 return Ok(reader.position());
             }
         }
         let end = reader.position();
-        let acknowledged = self.extent().acknowledged;
-        if acknowledged > end.sequence {
-            return Err(Error::Damaged {
-                sequence: end.sequence.saturating_add(1),
-                why: format!("nothing follows, but event {acknowledged} had been written"),
-                torn: false,
-            });
+        let (first, acknowledged) = (end.sequence.saturating_add(1), self.extent().acknowledged);
+        if missing.is_none() && acknowledged > end.sequence {
+            missing = Some(format!(
+                "nothing follows, but event {acknowledged} had been written"
+            ));
+        }
+        if let Some(why) = missing {
+            let last = acknowledged.max(self.sealed_through()).max(first);
+            // It is the last of all, so it does not matter what is said to it.
+            let _ = visit(Passage::Hole(&Hole { first, last, why }));
         }
         Ok(end)
+    }
+
+    /// A reader from a number on, also where the record before it is damaged.
+    fn reader(&mut self, from: u64) -> Result<Reader<'_>, Error> {
+        let start = self.start;
+        match Reader::from(self.store()?, start, from) {
+            Ok(_) => Reader::from(self.store()?, start, from),
+            Err(error @ Error::Damaged { .. }) => {
+                let before = from.saturating_sub(1);
+                if let Some(base) = self.state_from(before)?
+                    && base.position().sequence == before
+                {
+                    return Ok(Reader::from_start(self.store()?, base.position()));
+                }
+                let acknowledged = self.extent().acknowledged;
+                match self.store()?.block_from(before) {
+                    Ok(None) if before > acknowledged => Err(error),
+                    Ok(_) | Err(_) => Ok(Reader::unchained(self.store()?, from)),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The oldest usable state that holds after this event or a later one, of those that are kept: the
+    /// base, a state after a sealed file, or the checkpoint, whichever version of the rules made it.
+    ///
+    /// # Errors
+    /// The storage cannot be read.
+    pub fn state_from(&mut self, sequence: u64) -> Result<Option<Base>, Error> {
+        if let Some(base) = &self.base
+            && base.position().sequence >= sequence
+        {
+            return Ok(Some(base.clone()));
+        }
+        let sealed = self.sealed().blocks;
+        let ends = sealed
+            .iter()
+            .flat_map(|part| [part.first.saturating_sub(1), part.last]);
+        let mut ends: Vec<u64> = ends.filter(|end| *end >= sequence && *end > 0).collect();
+        ends.dedup();
+        for end in ends {
+            if let Some(state) = self.kept_state(end)? {
+                return Ok(Some(state));
+            }
+        }
+        let checkpoint = self.checkpoint_as_base()?;
+        Ok(checkpoint.filter(|base| base.position().sequence >= sequence))
+    }
+
+    /// The newest kept state of this version of the rules, where that is newer than the base.
+    pub(crate) fn newest_state(&mut self) -> Result<Option<Base>, Error> {
+        let ends: Vec<u64> = self.sealed().blocks.iter().map(|part| part.last).collect();
+        for end in ends.into_iter().rev() {
+            if let Some(state) = self.kept_state(end)?
+                && state.step_version() == M::STEP_VERSION
+            {
+                return Ok(Some(state));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The state that is kept after this event, if it is whole and of this journal.
+    fn kept_state(&mut self, sequence: u64) -> Result<Option<Base>, Error> {
+        let identity = self.identity();
+        for bytes in self.store()?.get(Part::State(sequence))? {
+            if let Ok(base) = Base::read::<M>(identity, &bytes)
+                && base.position().sequence == sequence
+                && self.fits(base.position())?
+            {
+                return Ok(Some(base));
+            }
+        }
+        Ok(None)
+    }
+
+    fn checkpoint_as_base(&mut self) -> Result<Option<Base>, Error> {
+        let identity = self.identity();
+        let Some(bytes) = self.checkpoint()? else {
+            return Ok(None);
+        };
+        match Base::of_checkpoint::<M>(identity, &bytes) {
+            Ok(base) if self.fits(base.position())? => Ok(Some(base)),
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Keeps a checkpoint as the state after a sealed file, unless such states take too much room.
+    pub(crate) fn keep_state(&mut self, checkpoint: &[u8]) -> Result<(), Error> {
+        let sealed = self.sealed().blocks;
+        let bytes: u64 = sealed.iter().map(|part| part.bytes).sum();
+        let states: u64 = sealed.iter().map(|part| part.state_bytes).sum();
+        let base = Base::of_checkpoint::<M>(self.identity(), checkpoint)?;
+        if states + base.bytes().len() as u64 > bytes.max(MAX_KEPT_STATES) {
+            return Ok(());
+        }
+        let sequence = base.position().sequence;
+        Ok(self.store()?.put(Part::State(sequence), base.bytes())?)
+    }
+
+    /// What a [`Survey`](crate::Survey) looks at.
+    ///
+    /// # Errors
+    /// The storage is closed or cannot be read.
+    pub fn span(&mut self) -> Result<Span, Error> {
+        let unsealed = self.sealed_through() + 1;
+        let unsealed = match self.store()?.block_from(unsealed) {
+            Ok(block) => block.map(|block| block.first),
+            // Whoever reads it is told.
+            Err(_) => None,
+        };
+        Ok(Span {
+            start: self.start.sequence,
+            unsealed,
+            sealed: self.sealed(),
+        })
     }
 
     /// The last sealed record; 0 where nothing is sealed.
@@ -312,7 +493,7 @@ impl<M: Machine> Journal<M> {
             return Ok(None);
         };
         let decoded = match checkpoint::decode::<M>(&self.identity().to_string(), &bytes) {
-            Ok((position, state)) if self.has(position)? => Ok((position, state)),
+            Ok((position, state)) if self.fits(position)? => Ok((position, state)),
             Ok((position, _)) => Err(format!(
                 "the journal has no such event {}",
                 position.sequence
@@ -378,7 +559,7 @@ impl<M: Machine> Journal<M> {
         &mut self,
         start: Option<Position>,
         recoveries: &mut Vec<Recovery>,
-        visit: impl FnMut(Record<'_>) -> Result<(), Error>,
+        visit: impl FnMut(Replayed<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if !self.base_whole
             && let Some(base) = &self.base
@@ -408,28 +589,39 @@ impl<M: Machine> Journal<M> {
         &mut self,
         start: Option<Position>,
         recoveries: &mut Vec<Recovery>,
-        mut visit: impl FnMut(Record<'_>) -> Result<(), Error>,
+        mut visit: impl FnMut(Replayed<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let first = start.unwrap_or(self.start).sequence.saturating_add(1);
-        let start = self.start;
-        let mut reader = Reader::from(open_store(&mut self.store)?, start, first)?;
-        let (sequence, why, torn) = loop {
-            match reader.next() {
-                Ok(Some(record)) => visit(record)?,
-                Ok(None) => {
-                    self.position = reader.position();
-                    return Ok(());
+        let mut after = start.unwrap_or(self.start);
+        let (sequence, why, torn, kept) = loop {
+            let mut reader = Reader::after(open_store(&mut self.store)?, after)?;
+            let (sequence, why, torn) = loop {
+                match reader.next() {
+                    Ok(Some(record)) => visit(Replayed::Record(record))?,
+                    Ok(None) => {
+                        self.position = reader.position();
+                        return Ok(());
+                    }
+                    Err(Error::Damaged {
+                        sequence,
+                        why,
+                        torn,
+                    }) => break (sequence, why, torn),
+                    Err(error) => return Err(error),
                 }
-                Err(Error::Damaged {
-                    sequence,
-                    why,
-                    torn,
-                }) => break (sequence, why, torn),
-                Err(error) => return Err(error),
-            }
+            };
+            self.position = reader.position();
+            let kept = reader.good_part();
+            let Some(state) = self.state_from(sequence)? else {
+                break (sequence, why, torn, kept);
+            };
+            after = state.position();
+            recoveries.push(Recovery::Hole(Hole {
+                first: sequence,
+                last: after.sequence,
+                why,
+            }));
+            visit(Replayed::State(&state))?;
         };
-        let kept = reader.good_part();
-        self.position = reader.position();
         let from = kept.as_ref().map_or(sequence, |block| block.first);
         let kept = kept.filter(|block| !block.bytes.is_empty());
         let path = self.store()?.set_aside(from, kept.as_ref())?;
@@ -451,6 +643,30 @@ impl<M: Machine> Journal<M> {
             return Ok(position == self.start);
         }
         Reader::has(self.store()?, position)
+    }
+
+    /// True where a state after this position may be gone on from: the record is there, or it cannot be
+    /// read and what follows is chained to it.
+    fn fits(&mut self, position: Position) -> Result<bool, Error> {
+        if self.has(position)? {
+            return Ok(true);
+        }
+        if position.sequence <= self.start.sequence {
+            return Ok(false);
+        }
+        let store = open_store(&mut self.store)?;
+        if Reader::find(store, position.sequence)?.is_some() {
+            // Another record stands there.
+            return Ok(false);
+        }
+        let mut reader = Reader::from_start(store, position);
+        match reader.next() {
+            // Where nothing follows, the state is all that is left of the newest events.
+            Ok(Some(_) | None) => Ok(true),
+            // Either what follows is damaged too, or it follows another record.
+            Err(Error::Damaged { .. }) => Ok(reader.good_part().is_none()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes everything durable that can be read.
@@ -526,29 +742,53 @@ impl<M: Machine> Journal<M> {
 
     fn try_seal(&mut self) -> Result<(), Error> {
         let through = self.sealed_through();
-        let start = self.start;
-        let store = open_store(&mut self.store)?;
-        let before = match self.sealed {
+        let mut position = match self.sealed {
             Some(sealed) => sealed,
-            None => Reader::from(store, start, through + 1)?.position(),
+            None => self.reader(through + 1)?.position(),
         };
+        let mut chained = self.sealed.is_some() || self.has(position)?;
+        let store = open_store(&mut self.store)?;
         let mut sealing = Block {
             first: through + 1,
             bytes: Vec::new(),
         };
-        let mut position = before;
         while position.sequence < self.position.sequence {
             let next = position.sequence + 1;
-            let block = store.block_from(next)?;
-            let bytes = block.map_or_else(Vec::new, |block| block.bytes);
-            position = walk(&bytes, position, |_| Ok(()))?;
-            sealing.bytes.extend_from_slice(&bytes);
+            let block = store.block_from(next);
+            let bytes = match &block {
+                Ok(Some(block)) if block.first == next => block.bytes.as_slice(),
+                Ok(_) | Err(_) => &[],
+            };
+            let previous = chained.then_some(position.checksum);
+            match walk(bytes, position, previous, |_| Ok(())) {
+                Ok(reached) => {
+                    sealing.bytes.extend_from_slice(bytes);
+                    (position, chained) = (reached, true);
+                }
+                Err(Error::Damaged { sequence, why, .. }) => {
+                    block?;
+                    // What verifies on both sides is sealed, and a hole stays in between.
+                    if !sealing.bytes.is_empty() {
+                        store.seal(&sealing, position.sequence)?;
+                    }
+                    let mut reader = Reader::from_start(store, position);
+                    let Some(hole) = reader.pass(sequence, why)? else {
+                        // The newest events are gone; the checkpoint has what they led to.
+                        return Ok(());
+                    };
+                    sealing = Block {
+                        first: hole.last + 1,
+                        bytes: Vec::new(),
+                    };
+                    (position.sequence, chained) = (hole.last, false);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        if position == before {
-            return Ok(());
+        if !sealing.bytes.is_empty() {
+            store.seal(&sealing, position.sequence)?;
+            self.sealed = Some(position);
         }
-        store.seal(&sealing, position.sequence)?;
-        self.sealed = Some(position);
         Ok(())
     }
 }
@@ -566,6 +806,10 @@ struct NoBlocks;
 impl SealedReader for NoBlocks {
     fn read(&self, _sealed: Sealed) -> Result<Block, StoreError> {
         Err(StoreError::Closed)
+    }
+
+    fn state(&self, _sequence: u64) -> Option<Vec<u8>> {
+        None
     }
 }
 

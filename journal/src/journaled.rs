@@ -11,7 +11,7 @@ use crate::compaction::CompactionEnd;
 use crate::error::Error;
 use crate::failpoint::{self, Point};
 use crate::header::Header;
-use crate::journal::{Journal, Options};
+use crate::journal::{Journal, Options, Replayed};
 use crate::reader::Position;
 use crate::records::{read_event, stamp};
 use crate::recovery::Recovery;
@@ -210,9 +210,7 @@ impl<M: Machine> JournaledMachine<M> {
     /// one has come to its end.
     pub fn maintain(&mut self) -> Result<Option<CompactionEnd>, Error> {
         if self.journal.wants_seal() {
-            self.make_checkpoint()?;
-            self.journal.seal()?;
-            self.bounds_due = true;
+            self.seal()?;
         }
         if let Some(bounds) = self.journal.options().bounds
             && self.bounds_due
@@ -225,6 +223,18 @@ impl<M: Machine> JournaledMachine<M> {
             }
         }
         Ok(self.journal.tend_compaction())
+    }
+
+    /// Makes a checkpoint, seals, and keeps the state after what was sealed.
+    ///
+    /// # Errors
+    /// The storage failed. What was committed is safe; nothing more can be.
+    pub fn seal(&mut self) -> Result<(), Error> {
+        let checkpoint = self.put_checkpoint()?;
+        self.journal.seal()?;
+        self.journal.keep_state(&checkpoint)?;
+        self.bounds_due = true;
+        Ok(())
     }
 
     /// True while a compaction waits for the next [`JournaledMachine::maintain`].
@@ -272,12 +282,17 @@ impl<M: Machine> JournaledMachine<M> {
     /// # Errors
     /// The storage failed, or the state cannot be written as JSON.
     pub fn make_checkpoint(&mut self) -> Result<(), Error> {
+        self.put_checkpoint().map(drop)
+    }
+
+    /// Makes a checkpoint, and gives its bytes.
+    fn put_checkpoint(&mut self) -> Result<Vec<u8>, Error> {
         let position = self.journal.position();
         let identity = self.journal.identity().to_string();
         let bytes = checkpoint::encode::<M>(&identity, position, &self.state)?;
         self.journal.put_checkpoint(&bytes)?;
         self.checkpoint = position.sequence;
-        Ok(())
+        Ok(bytes)
     }
 
     /// Ends cleanly: with a checkpoint, so that the next start replays nothing.
@@ -313,9 +328,14 @@ impl<M: Machine> JournaledMachine<M> {
             return Err(Error::Lost { sequence });
         }
         let mut found = Vec::new();
-        journal.scan(Some(position), &mut repairs, |record| {
-            found.push((stamp::<M>(&record), read_event::<M>(&record)?));
-            Ok(())
+        journal.scan(Some(position), &mut repairs, |replayed| match replayed {
+            Replayed::Record(record) => {
+                found.push((stamp::<M>(&record), read_event::<M>(&record)?));
+                Ok(())
+            }
+            Replayed::State(state) => Err(Error::Lost {
+                sequence: state.position().sequence,
+            }),
         })?;
         journal.make_sure()?;
         self.journal = journal;
@@ -346,13 +366,22 @@ impl<M: Machine> JournaledMachine<M> {
         mut visit: Option<(u64, Visit<'_, M>)>,
     ) -> Result<(Self, Opened), Error> {
         let mut journal = Journal::<M>::with_store(store, options)?;
-        let start = load_checkpoint(&mut journal, &mut recoveries)?;
+        let start = load_state(&mut journal, &mut recoveries)?;
         let (start, mut state) = match start {
             Some((position, state)) => (Some(position), state),
             None => (None, journal.base_state()?),
         };
         let mut replayed = 0;
-        journal.scan(start, &mut recoveries, |record| {
+        let identity = journal.identity();
+        journal.scan(start, &mut recoveries, |met| {
+            let record = match met {
+                Replayed::Record(record) => record,
+                Replayed::State(kept) => {
+                    state = kept.state::<M>(identity)?;
+                    replayed = 0;
+                    return Ok(());
+                }
+            };
             let stamp = stamp::<M>(&record);
             let event = read_event::<M>(&record)?;
             let (next, effects) = M::step(std::mem::take(&mut state), stamp, event);
@@ -374,13 +403,19 @@ impl<M: Machine> JournaledMachine<M> {
             replayed,
             recoveries,
         };
-        let machine = Self {
+        let mut machine = Self {
             journal,
             state,
             checkpoint: checkpoint.unwrap_or(0),
             bounds_due: true,
             location: None,
         };
+        // The next start is to go on from here, and not from what was before the damage.
+        let damaged =
+            |repair: &Recovery| matches!(repair, Recovery::Hole(_) | Recovery::Damaged { .. });
+        if opened.recoveries.iter().any(damaged) {
+            machine.make_checkpoint()?;
+        }
         Ok((machine, opened))
     }
 }
@@ -397,17 +432,19 @@ fn put_beginning<M: Machine>(
     Ok(store.put(Part::Base, base.bytes())?)
 }
 
-/// The newest checkpoint, if everything about it fits.
-fn load_checkpoint<M: Machine>(
+/// The newest checkpoint, if everything about it fits; or else the newest kept state that does.
+fn load_state<M: Machine>(
     journal: &mut Journal<M>,
     recoveries: &mut Vec<Recovery>,
 ) -> Result<Option<(Position, M::State)>, Error> {
     match journal.stored_checkpoint()? {
-        None => Ok(None),
-        Some(Ok(fitting)) => Ok(Some(fitting)),
-        Some(Err(why)) => {
-            recoveries.push(Recovery::CheckpointDiscarded { why });
-            Ok(None)
-        }
+        None => {}
+        Some(Ok(fitting)) => return Ok(Some(fitting)),
+        Some(Err(why)) => recoveries.push(Recovery::CheckpointDiscarded { why }),
     }
+    let identity = journal.identity();
+    let Some(kept) = journal.newest_state()? else {
+        return Ok(None);
+    };
+    Ok(Some((kept.position(), kept.state::<M>(identity)?)))
 }

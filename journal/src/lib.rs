@@ -27,7 +27,8 @@
 //! gives it a thread and an [`Inbox`].
 //!
 //! When a journal is opened, whatever verifies is used; the rest is set aside under a name and
-//! reported as a [`Recovery`]. Nothing is repaired silently, and only a [`compaction`] deletes
+//! reported as a [`Recovery`]. A damaged sealed file is a [`Hole`]: a state is kept after each sealed
+//! file, and the replay goes on from there. Nothing is repaired silently, and only a [`compaction`] deletes
 //! anything: it keeps the state that the deleted events led to.
 
 pub mod base;
@@ -38,6 +39,7 @@ pub mod error;
 pub mod event_loop;
 pub mod failpoint;
 pub mod header;
+mod hole;
 mod inbox;
 pub mod journal;
 pub mod journaled;
@@ -57,7 +59,8 @@ pub use compaction::{Bounds, Compaction, CompactionEnd, CompactionRequest};
 pub use error::Error;
 pub use event_loop::{EventLoop, Performer};
 pub use failpoint::{BadFailpoint, Failpoint, Point};
-pub use journal::{Journal, MAX_BATCH, Options};
+pub use hole::{Hole, Span, Survey};
+pub use journal::{Journal, MAX_BATCH, Options, Passage};
 pub use journaled::{JournaledMachine, Opened, Visit, Watch};
 pub use outage::{Outage, OutageBoard};
 pub use reader::Position;

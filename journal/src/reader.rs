@@ -1,8 +1,9 @@
-//! Reads records in order; stops at the first that does not verify.
+//! Reads records in order; stops at the first that does not verify, and can go on behind it.
 
 use crate::error::Error;
+use crate::hole::{self, Hole, MISSING};
 use crate::record::{self, Checksum, Record, RecordError};
-use crate::store::{Block, Store};
+use crate::store::{Block, Store, StoreError};
 use allexmaster_machine::{Machine, Stamp};
 use uuid::Uuid;
 
@@ -32,6 +33,9 @@ impl Position {
 pub(crate) struct Reader<'store> {
     store: &'store mut dyn Store,
     position: Position,
+    /// Whether the position's checksum is known. Behind a hole it is not: the first record's checksum is
+    /// then taken on trust, as its file or the database vouches for it.
+    chained: bool,
     block: Option<Block>,
     offset: usize,
 }
@@ -42,9 +46,37 @@ impl<'store> Reader<'store> {
         Self {
             store,
             position: start,
+            chained: true,
             block: None,
             offset: 0,
         }
+    }
+
+    /// Reads on after a position that is known to be good, whether or not the record there can be read.
+    pub(crate) fn after(store: &'store mut dyn Store, position: Position) -> Result<Self, Error> {
+        let found = Self::find(store, position.sequence)?;
+        let mut reader = Self::from_start(store, position);
+        if let Some((found, block, offset)) = found
+            && found == position
+        {
+            reader.block = Some(block);
+            reader.offset = offset;
+        }
+        Ok(reader)
+    }
+
+    /// Reads from this number on where the record before cannot be read.
+    pub(crate) fn unchained(store: &'store mut dyn Store, sequence: u64) -> Self {
+        let mut reader = Self::from_start(
+            store,
+            Position {
+                sequence: sequence.saturating_sub(1),
+                checksum: Checksum([0; record::CHECKSUM_LENGTH]),
+                at: 0,
+            },
+        );
+        reader.chained = false;
+        reader
     }
 
     /// Reads the record with this number and those after it. The checksum of the record before is
@@ -69,6 +101,7 @@ impl<'store> Reader<'store> {
             Some((position, block, offset)) => Ok(Self {
                 store,
                 position,
+                chained: true,
                 block: Some(block),
                 offset,
             }),
@@ -114,7 +147,8 @@ impl<'store> Reader<'store> {
             why,
             torn,
         };
-        match record::decode(rest, Some(self.position.checksum)) {
+        let previous = self.chained.then_some(self.position.checksum);
+        match record::decode(rest, previous) {
             Ok((record, _)) if record.stamp.sequence != expected => Err(damaged(
                 format!("event {} stands in its place", record.stamp.sequence),
                 false,
@@ -125,14 +159,11 @@ impl<'store> Reader<'store> {
                     checksum: record.checksum,
                     at: record.stamp.at,
                 };
+                self.chained = true;
                 self.offset += length;
                 Ok(Some(record))
             }
-            Err(RecordError::Newer { major, minor }) => Err(Error::NewerFormat {
-                major,
-                minor,
-                reads: record::FORMAT.0,
-            }),
+            Err(RecordError::Newer { major, minor }) => Err(newer(major, minor)),
             Err(error @ RecordError::Truncated) => {
                 let first = self.block.as_ref().map_or(0, |block| block.first);
                 let more = first
@@ -144,6 +175,52 @@ impl<'store> Reader<'store> {
             Err(error @ (RecordError::Checksum | RecordError::Impossible { .. })) => {
                 Err(damaged(error.to_string(), false))
             }
+        }
+    }
+
+    /// Goes on behind the record `first`, which cannot be used: with the first block after it that can be
+    /// read. Gives what lies between, or nothing where no such block follows.
+    pub(crate) fn pass(&mut self, first: u64, why: String) -> Result<Option<Hole>, Error> {
+        let mut from = self.block.as_ref().map_or(first, |block| block.first + 1);
+        from = from.max(first);
+        let mut holes = Vec::new();
+        hole::add(&mut holes, first, first, why);
+        loop {
+            let next = match self.store.block_from(from) {
+                Ok(None) => return Ok(None),
+                Ok(Some(block)) => block,
+                Err(error @ StoreError::Sealed { last, .. }) => {
+                    hole::add(&mut holes, from, last, error.to_string());
+                    from = last.saturating_add(1).max(from + 1);
+                    continue;
+                }
+                Err(StoreError::Packed { first, .. }) => {
+                    from = first.saturating_add(1);
+                    continue;
+                }
+                // Nothing of the database can be read.
+                Err(error) if error.is_damage() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            let begins = next.first;
+            let good = match record::decode(&next.bytes, None) {
+                Ok((record, _)) => begins > first && record.stamp.sequence == begins,
+                Err(RecordError::Newer { major, minor }) => return Err(newer(major, minor)),
+                Err(_) => false,
+            };
+            if good {
+                self.position.sequence = begins - 1;
+                self.chained = false;
+                self.block = Some(next);
+                self.offset = 0;
+                let why = holes.pop().map_or_else(String::new, |hole| hole.why);
+                return Ok(Some(Hole {
+                    first,
+                    last: begins - 1,
+                    why,
+                }));
+            }
+            from = begins.saturating_add(1).max(from + 1);
         }
     }
 
@@ -176,16 +253,15 @@ impl<'store> Reader<'store> {
         match &self.block {
             None => Ok(false),
             Some(block) if block.first == expected => Ok(true),
-            Some(block) => {
-                let why = format!("the next event that is there is {}", block.first);
+            Some(_) => {
                 self.block = None;
-                Err(damaged(why))
+                Err(damaged(MISSING.to_owned()))
             }
         }
     }
 
     /// The position of the record with this number, by the word of the block that it is in.
-    fn find(
+    pub(crate) fn find(
         store: &mut dyn Store,
         sequence: u64,
     ) -> Result<Option<(Position, Block, usize)>, Error> {
@@ -223,11 +299,20 @@ impl<'store> Reader<'store> {
     }
 }
 
+fn newer(major: u8, minor: u8) -> Error {
+    Error::NewerFormat {
+        major,
+        minor,
+        reads: record::FORMAT.0,
+    }
+}
+
 /// Shows the records in `bytes`, of which there has to be at least one, and gives the position after
-/// them.
+/// them. `previous` is the checksum before the first one; without it that is taken on trust.
 pub(crate) fn walk(
     bytes: &[u8],
     start: Position,
+    mut previous: Option<Checksum>,
     mut visit: impl FnMut(&Record<'_>) -> Result<(), Error>,
 ) -> Result<Position, Error> {
     let mut position = start;
@@ -239,7 +324,7 @@ pub(crate) fn walk(
             why,
             torn: false,
         };
-        let (record, length) = record::decode(&bytes[offset..], Some(position.checksum))
+        let (record, length) = record::decode(&bytes[offset..], previous)
             .map_err(|error| damaged(error.to_string()))?;
         if record.stamp.sequence != sequence {
             return Err(damaged("another event stands in its place".to_owned()));
@@ -250,6 +335,7 @@ pub(crate) fn walk(
             checksum: record.checksum,
             at: record.stamp.at,
         };
+        previous = Some(record.checksum);
         offset += length;
     }
     Ok(position)

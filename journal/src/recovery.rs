@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::hole::Hole;
+
 /// One thing that was not as a clean stop leaves it. `Display` is a line for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recovery {
@@ -43,6 +45,8 @@ pub enum Recovery {
         /// Where the bytes are now.
         path: Option<PathBuf>,
     },
+    /// A stretch does not verify or is missing, but the state that it led to was kept. Nothing was moved.
+    Hole(Hole),
     /// More events had been durable than the journal has: the disk or sled lost them.
     EventsLost {
         /// The last event that is there.
@@ -65,7 +69,10 @@ impl Recovery {
     #[must_use]
     pub fn is_loss(&self) -> bool {
         match self {
-            Self::DatabaseSetAside { .. } | Self::Damaged { .. } | Self::EventsLost { .. } => true,
+            Self::DatabaseSetAside { .. }
+            | Self::Damaged { .. }
+            | Self::Hole(_)
+            | Self::EventsLost { .. } => true,
             Self::UnfinishedSnapshot { .. }
             | Self::SnapshotsSetAside { .. }
             | Self::TornTail { .. }
@@ -112,6 +119,11 @@ impl fmt::Display for Recovery {
                 "EVENTS ARE LOST: from event {sequence} on the journal does not verify ({why}); {}; \
                  the journal goes on from the event before",
                 place(path)
+            ),
+            Self::Hole(hole) => write!(
+                formatter,
+                "{hole}; the state after them was kept, and nothing but the history of these events is \
+                 lost"
             ),
             Self::EventsLost { last, acknowledged } => write!(
                 formatter,

@@ -1,26 +1,28 @@
 //! Puts a journal down again from records that came from elsewhere, as from an export.
 
-use std::marker::PhantomData;
 use std::path::Path;
 
 use uuid::Uuid;
 
 use crate::base::Base;
+use crate::checkpoint;
 use crate::error::Error;
 use crate::header::Header;
 use crate::journal::{SEAL_BYTES, SEAL_EVENTS};
 use crate::reader::Position;
 use crate::record::{self, Checksum, MAX_PAYLOAD};
 use crate::store::{Block, FolderStore, Part, Store};
-use allexmaster_machine::{Machine, Stamp};
+use allexmaster_machine::{Machine, Stamp, Time as _};
 
 /// A journal that is being put down. What was put down is used only once [`Restore::finish`] returned.
-pub struct Restore<M> {
+pub struct Restore<M: Machine> {
     store: FolderStore,
     position: Position,
+    identity: Uuid,
     block: Block,
     events: u64,
-    machine: PhantomData<fn() -> M>,
+    /// What the records lead to, to be kept after each sealed file.
+    state: M::State,
 }
 
 impl<M: Machine> Restore<M> {
@@ -40,15 +42,15 @@ impl<M: Machine> Restore<M> {
         }
         let (mut store, _) = FolderStore::open(folder)?;
         let header = Header::new(M::PROGRAM, identity);
-        let position = match base {
+        let (position, state) = match base {
             None => {
                 store.put(Part::Header, &header.bytes()?)?;
-                Position::before_first::<M>(identity)
+                (Position::before_first::<M>(identity), M::State::default())
             }
             Some(base) => {
                 store.put(Part::Header, &header.raised().bytes()?)?;
                 store.put(Part::Base, base.bytes())?;
-                base.position()
+                (base.position(), base.state::<M>(identity)?)
             }
         };
         Ok(Self {
@@ -56,7 +58,8 @@ impl<M: Machine> Restore<M> {
             position,
             block: empty(position.sequence + 1),
             events: 0,
-            machine: PhantomData,
+            identity,
+            state,
         })
     }
 
@@ -80,7 +83,7 @@ impl<M: Machine> Restore<M> {
                 limit: MAX_PAYLOAD,
             });
         }
-        M::decode(kind, payload).map_err(|source| Error::UnknownEvent {
+        let event = M::decode(kind, payload).map_err(|source| Error::UnknownEvent {
             sequence,
             kind,
             source,
@@ -98,11 +101,28 @@ impl<M: Machine> Restore<M> {
             checksum,
             at,
         };
+        let stamp = stamp.map(M::Time::from_millis);
+        (self.state, _) = M::step(std::mem::take(&mut self.state), stamp, event);
         self.events += 1;
         if self.events >= SEAL_EVENTS || self.block.bytes.len() as u64 >= SEAL_BYTES {
             self.seal()?;
         }
         Ok(checksum)
+    }
+
+    /// Goes on behind a hole: with the state after its last event.
+    ///
+    /// # Errors
+    /// The state cannot be used; or the storage failed.
+    pub fn resume(&mut self, state: &Base) -> Result<(), Error> {
+        if self.events > 0 {
+            self.seal()?;
+        }
+        self.state = state.state::<M>(self.identity)?;
+        self.position = state.position();
+        self.block = empty(self.position.sequence + 1);
+        let part = Part::State(self.position.sequence);
+        Ok(self.store.put(part, state.bytes())?)
     }
 
     /// Makes all of it durable, and gives the last record's position.
@@ -121,7 +141,10 @@ impl<M: Machine> Restore<M> {
         let last = self.position.sequence;
         let block = std::mem::replace(&mut self.block, empty(last + 1));
         self.events = 0;
-        Ok(self.store.seal(&block, last)?)
+        self.store.seal(&block, last)?;
+        let json = checkpoint::json::<M>(&self.state)?;
+        let kept = Base::new::<M>(self.identity, self.position, M::STEP_VERSION, &json)?;
+        Ok(self.store.put(Part::State(last), kept.bytes())?)
     }
 }
 

@@ -64,9 +64,12 @@ fn run(
 
 const fn code_of(error: &InspectError) -> u8 {
     match error {
-        InspectError::Journal(_) | InspectError::Export { .. } | InspectError::NotCompacted(_) => {
-            exit_code::JOURNAL
-        }
+        InspectError::Journal(_)
+        | InspectError::Export { .. }
+        | InspectError::Damaged(_)
+        | InspectError::InHole { .. }
+        | InspectError::Untold { .. }
+        | InspectError::NotCompacted(_) => exit_code::JOURNAL,
         InspectError::Master(_) => exit_code::NOT_RUNNING,
         InspectError::NoMoment { .. } => exit_code::USAGE,
         InspectError::Io { .. }
@@ -90,6 +93,7 @@ fn master(common: &Common) -> Option<Box<Ask>> {
         from: u64::MAX,
         most: 1,
         base: None,
+        state: None,
     };
     ask(who).ok()?;
     Some(Box::new(move |wish| {
@@ -105,9 +109,7 @@ fn compact(common: &Common, wish: CompactionRequest) -> Option<Result<Compaction
         Ok(Compacted::Done(told)) => Some(Ok(told)),
         Ok(Compacted::Refused(why)) => Some(Err(why)),
         Err(AskError::NoPidFile { .. } | AskError::NobodyAnswers { .. }) => None,
-        Err(error @ (AskError::Refused { .. } | AskError::Broken(_))) => {
-            Some(Err(error.to_string()))
-        }
+        Err(error) => Some(Err(error.to_string())),
     }
 }
 

@@ -2,19 +2,24 @@
 
 mod config_check;
 mod journal;
+mod names;
 mod needs;
-mod restart;
+mod orders;
 mod run;
 mod service;
+mod shutdown;
 mod status;
-mod stop;
 mod table;
 mod up;
 mod upgrade;
+mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use allexmaster_protocol::vocabulary::method;
 use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
@@ -22,6 +27,7 @@ use crate::client::{self, AskError};
 use crate::config::Overrides;
 use crate::exit_code;
 use crate::local::sockets::DEFAULT_FOLDER;
+use crate::status::{ServiceDocument, StatusDocument};
 use crate::telemetry::LogFormat;
 use allexmaster_keeper::keeper::{Role, UnknownRole};
 use allexmaster_keeper::link::Inheritance;
@@ -104,10 +110,11 @@ enum Command {
     /// Show, add or remove needs of the LanManager
     #[command(subcommand)]
     Needs(needs::Needs),
-    /// Stop the master of this folder and all its children
-    Stop(stop::Stop),
-    /// Start a service of this folder's master anew
-    Restart(restart::Restart),
+    Stop(orders::Stop),
+    Start(orders::Start),
+    Restart(orders::Restart),
+    Wait(wait::Wait),
+    Shutdown(shutdown::Shutdown),
     Upgrade(upgrade::Upgrade),
     /// What another build asks before it hands over
     #[command(hide = true)]
@@ -155,13 +162,16 @@ pub fn main(role: Option<Role>) -> ExitCode {
         command,
     } = cli;
     let overrides = overrides.into_overrides();
-    match command {
+    let code = match command {
         None => run::run(&common, &overrides, role, inheritance),
         Some(Command::Up(command)) => command.run(&common),
         Some(Command::Status(command)) => command.run(&common),
         Some(Command::Needs(command)) => command.run(&common),
         Some(Command::Stop(command)) => command.run(&common),
+        Some(Command::Start(command)) => command.run(&common),
         Some(Command::Restart(command)) => command.run(&common),
+        Some(Command::Wait(command)) => command.run(&common),
+        Some(Command::Shutdown(command)) => command.run(&common),
         Some(Command::Upgrade(command)) => command.run(&common),
         Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),
@@ -169,7 +179,11 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Journal(command)) => journal::journal(&common, &command),
         Some(Command::Replay(command)) => journal::replay(&common, &command),
         Some(Command::Sample(Sample::Clock)) => crate::sample::run(),
+    };
+    if OUTPUT_FAILED.load(Ordering::Relaxed) {
+        return ExitCode::from(exit_code::FAILURE);
     }
+    code
 }
 
 /// Says that the environment has a role that there is none.
@@ -191,13 +205,20 @@ impl OverrideFlags {
     }
 }
 
+/// Whether something could not be written to the standard output: then the exit code says so.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
+
 /// Writes to the standard output. A reader that has gone (`| head`) is no failure.
 fn print(text: &str) {
     use std::io::Write as _;
     let mut output = std::io::stdout().lock();
-    let _ = output
-        .write_all(text.as_bytes())
-        .and_then(|()| output.flush());
+    let written = output.write_all(text.as_bytes());
+    if let Err(error) = written.and_then(|()| output.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+        && !OUTPUT_FAILED.swap(true, Ordering::Relaxed)
+    {
+        complain(&format!("the output cannot be written: {error}"));
+    }
 }
 
 /// Writes a message for people to the standard error output.
@@ -224,6 +245,21 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Calls a method of the master of the folder.
 fn ask(common: &Common, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
     client::ask(&common.directory, &common.socket_dir, method, arguments)
+}
+
+/// The services of the master of the folder, as they are now.
+fn services(common: &Common) -> Result<Vec<ServiceDocument>, AskError> {
+    let status = ask(common, method::STATUS, Vec::new())?;
+    Ok(client::document::<StatusDocument>(status)?.services)
+}
+
+/// Reads how long something may take: seconds, or a text such as `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    humantime::parse_duration(text)
+        .map_err(|_| "expected a time such as 30s, 2m or 1h30m".to_owned())
 }
 
 /// Tells people or machines why there is no answer.

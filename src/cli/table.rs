@@ -11,6 +11,9 @@ use crate::status::{JournalDocument, NeedDocument, ServiceDocument, StatusDocume
 /// The width where there is no terminal: nothing is broken into lines for a file.
 const WIDE: u16 = 400;
 
+/// So many damaged stretches of the journal are named.
+const MAX_HOLES_SHOWN: usize = 5;
+
 /// The answer to `status`.
 pub(super) fn status(status: &StatusDocument) -> String {
     let lan = &status.lanmanager;
@@ -27,7 +30,7 @@ pub(super) fn status(status: &StatusDocument) -> String {
         let _ = writeln!(
             text,
             "            its keeper was killed: process {} is the master by itself, and when it is \
-             killed,\n            its connections end; `allexmaster stop` and a new start mend it",
+             killed,\n            its connections end; `allexmaster shutdown` and a new start mend it",
             status.engine
         );
     }
@@ -74,6 +77,21 @@ pub(super) fn status(status: &StatusDocument) -> String {
 
 /// Nothing where all is well.
 fn write_journal(text: &mut String, journal: &JournalDocument) {
+    let holes = journal.holes.iter().take(MAX_HOLES_SHOWN);
+    for hole in holes {
+        let _ = writeln!(text, "journal     {hole}");
+    }
+    if !journal.holes.is_empty() {
+        let _ = writeln!(
+            text,
+            "            {}nothing else is lost; `allexmaster journal verify` tells more, and `allexmaster journal \
+             compact` removes the damage and what was before it",
+            match journal.holes.len().saturating_sub(MAX_HOLES_SHOWN) {
+                0 => String::new(),
+                more => format!("and {more} more stretches; "),
+            }
+        );
+    }
     let Some(since) = &journal.since else {
         return;
     };

@@ -200,7 +200,7 @@ pub(super) fn unexpected(located: &Located<'_>, expected: &str) -> Mistake {
 }
 
 /// What was probably meant.
-pub(super) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option<&'word str> {
+pub(crate) fn did_you_mean<'word>(written: &str, known: &[&'word str]) -> Option<&'word str> {
     let plain = |word: &str| word.to_lowercase().replace(['_', '-', ' '], "");
     let written = plain(written);
     known

@@ -29,6 +29,7 @@ use allexmaster_journal::Bounds;
 use allexmaster_sessions::Endpoint;
 use allexmaster_state::Settings;
 
+pub(crate) use document::did_you_mean;
 pub use error::{ConfigError, Mistake, Mistakes, Report};
 pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
 

@@ -56,7 +56,7 @@ impl Stops {
         } else {
             info!(
                 signal = name,
-                "stopping; each child has its grace; `allexmaster stop --now` kills them"
+                "stopping; each child has its grace; `allexmaster shutdown --now` kills them"
             );
         }
         self.asked = true;
@@ -82,7 +82,7 @@ pub(super) async fn stop_on_signals(mut stops: Stops) {
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
     ) else {
-        warn!("signals cannot be received; use `allexmaster stop`");
+        warn!("signals cannot be received; use `allexmaster shutdown`");
         return;
     };
     loop {

@@ -61,10 +61,7 @@ impl Meant {
 /// # Errors
 /// [`DialError`].
 pub fn dial(path: &Path, meant: Meant) -> Result<UnixStream, DialError> {
-    let file = std::fs::symlink_metadata(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => DialError::Nobody(error),
-        _ => DialError::Io(error),
-    })?;
+    let file = std::fs::symlink_metadata(path).map_err(refusal)?;
     if !file.file_type().is_socket() {
         return Err(DialError::NoSocket);
     }
@@ -74,13 +71,7 @@ pub fn dial(path: &Path, meant: Meant) -> Result<UnixStream, DialError> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(DialError::Io)?;
     socket.set_nonblocking(true).map_err(DialError::Io)?;
     let address = SockAddr::unix(path).map_err(DialError::Io)?;
-    socket
-        .connect(&address)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => DialError::Nobody(error),
-            io::ErrorKind::WouldBlock => DialError::Busy,
-            _ => DialError::Io(error),
-        })?;
+    socket.connect(&address).map_err(refusal)?;
     // The name may have gone to somebody else since the look at it.
     let peer = os::peer(&socket).map_err(DialError::Io)?;
     if !meant.trusts(peer.user) {
@@ -90,4 +81,18 @@ pub fn dial(path: &Path, meant: Meant) -> Result<UnixStream, DialError> {
         return Err(DialError::OtherProcess { pid: peer.pid });
     }
     Ok(socket.into())
+}
+
+fn refusal(error: io::Error) -> DialError {
+    let kind = error.kind();
+    if kind == io::ErrorKind::WouldBlock {
+        DialError::Busy
+    } else if matches!(
+        kind,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+    ) {
+        DialError::Nobody(error)
+    } else {
+        DialError::Io(error)
+    }
 }

@@ -58,6 +58,7 @@ impl Shared {
             socket,
             process: peer.map(|peer| peer.pid),
             user: peer.map(|peer| peer.user),
+            user_name: peer.and_then(|peer| os::user_name(peer.user)),
         };
         if let Err(error) = self.open_connection(&name, descriptor, opened) {
             warn!(%error, "a local connection could not be taken in");

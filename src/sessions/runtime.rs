@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use allexmaster_journal::Outage;
+use allexmaster_journal::{Outage, Survey};
 use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
@@ -76,6 +76,8 @@ pub(super) struct Shared {
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) socket_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
+    /// What is known of damage in the journal's files.
+    pub(super) survey: Arc<Mutex<Survey>>,
     pub(super) emit: Notify,
     timer: Notify,
     room: Notify,
@@ -140,6 +142,7 @@ impl Runtime {
             endpoints,
             socket_folder,
             store,
+            survey: Arc::default(),
             emit: Notify::new(),
             timer: Notify::new(),
             room: Notify::new(),
@@ -161,6 +164,7 @@ impl Runtime {
         shared.attach(inherited, is_restored);
         tokio::spawn(Arc::clone(&shared).emit_all());
         tokio::spawn(Arc::clone(&shared).keep_time());
+        tokio::spawn(status_queries::warn_of_holes(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 

@@ -1,9 +1,9 @@
 //! Questions about the state, answered from it. They are no events: nothing is decided.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use allexmaster_inspect::source::{Page, PageWish};
-use allexmaster_journal::{Compaction, Stopped};
+use allexmaster_journal::{Compaction, Hole, Journal, Stopped};
 use allexmaster_state::{Reply, RequestId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,13 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                 let outage = inbox.outage();
                 let look = inbox
                     .look(move |state| status::status(state, &endpoint, keeper, outage.as_ref()));
-                look.await.map(|status| json(&status))
+                match look.await {
+                    Ok(mut status) => {
+                        status.journal.holes = holes(&answering).await;
+                        Ok(json(&status))
+                    }
+                    Err(stopped) => Err(stopped),
+                }
             }
             LocalRequest::Needs => {
                 let needs = inbox.look(status::needs).await;
@@ -42,10 +48,17 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                             from: request.from,
                             most: request.most,
                             base: request.base,
+                            state: request.state,
                         },
                     )
                 });
-                page.await.map(|page| json(&page))
+                match page.await {
+                    Ok(mut page) if request.base == Some(0) && request.state.is_none() => {
+                        page.holes = holes(&answering).await;
+                        Ok(json(&page))
+                    }
+                    page => page.map(|page| json(&page)),
+                }
             }
             LocalRequest::Compact(request) => compact(inbox, request).await.map(|done| json(&done)),
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
@@ -53,6 +66,8 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             LocalRequest::Stop
             | LocalRequest::StopNow
             | LocalRequest::Restart(_)
+            | LocalRequest::Hold(_)
+            | LocalRequest::Start(_)
             | LocalRequest::Kill(_)
             | LocalRequest::AddNeed(_)
             | LocalRequest::RemoveNeed(_)
@@ -64,6 +79,31 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             answering.enter(Input::Answered { request, reply });
         }
     });
+}
+
+/// Writes into the log which events of the journal are damaged.
+pub(super) async fn warn_of_holes(shared: Arc<Shared>) {
+    for hole in holes(&shared).await {
+        tracing::warn!(
+            "{hole}; nothing else is lost, and `allexmaster journal compact` removes the damage"
+        );
+    }
+}
+
+/// The damaged stretches of the journal's sealed history. Its files are read beside the loop, and only those
+/// that have changed since the last time.
+async fn holes(shared: &Shared) -> Vec<Hole> {
+    let Ok(Ok(span)) = shared.inbox.read(Journal::span).await else {
+        // The journal is closed; there is an outage, which is told.
+        return Vec::new();
+    };
+    let survey = Arc::clone(&shared.survey);
+    let look = move || {
+        let mut survey = survey.lock().unwrap_or_else(PoisonError::into_inner);
+        survey.look(&span)
+    };
+    let looked = shared.runtime.spawn_blocking(look).await;
+    looked.unwrap_or_default()
 }
 
 /// What became of the request to compact the journal.
@@ -82,6 +122,7 @@ async fn compact(inbox: &EventInbox, request: CompactionRequest) -> Result<Compa
         keep: request.keep,
         most_bytes: request.most_bytes,
         dry_run: request.dry_run,
+        cut: request.cut,
     };
     let begun = inbox.read(move |journal| journal.compact_in_background(request));
     Ok(match begun.await?.await {

@@ -69,7 +69,7 @@ pub use effect::{
 };
 pub use event::{
     BidAnswer, Ended, Event, LanAnswer, Listed, MissingPackage, Outcome, Place, Recorded,
-    ResponseAnswer, StopSource, Survivor,
+    ResponseAnswer, Sender, StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
@@ -83,7 +83,9 @@ pub use ports::Ports;
 pub use rejection::{Rejection, Reply};
 pub use requests::LanRequest;
 pub use restart::{Decision, RestartPolicy};
-pub use service::{Activity, Failure, History, Next, Process, Service, StopReason, Wait};
+pub use service::{
+    Activity, End, Failure, History, Hold, Next, Process, Service, StopReason, Wait,
+};
 pub use services::Services;
 pub use settings::{Launcher, OnDuplicate, Settings};
 pub use shutdown::{Haste, Shutdown};
@@ -107,5 +109,5 @@ pub use step::step;
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
 /// * 10: a stop is urgent where that is said, not where it is asked for twice; a response whose
-///   connection ends may have been approved.
+///   connection ends may have been approved; the last ends of children are part of the state.
 pub const STEP_VERSION: u32 = 10;

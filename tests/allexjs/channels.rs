@@ -156,6 +156,7 @@ impl Bench {
                                 from: 1,
                                 most: 64,
                                 base: None,
+                                state: None,
                             },
                         )
                     })

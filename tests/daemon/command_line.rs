@@ -32,7 +32,10 @@ fn the_help_teaches() {
         ("help_status", vec!["status", "--help"]),
         ("help_needs_add", vec!["needs", "add", "--help"]),
         ("help_stop", vec!["stop", "--help"]),
+        ("help_start", vec!["start", "--help"]),
         ("help_restart", vec!["restart", "--help"]),
+        ("help_wait", vec!["wait", "--help"]),
+        ("help_shutdown", vec!["shutdown", "--help"]),
     ] {
         let output = run(&arguments);
         assert!(output.status.success());
@@ -56,8 +59,11 @@ fn without_a_master_the_commands_say_so_with_their_own_exit_code() {
         vec!["needs", "list"],
         vec!["needs", "add", "A", "sample:clock"],
         vec!["needs", "remove", "A"],
-        vec!["stop"],
+        vec!["shutdown"],
+        vec!["stop", "A"],
+        vec!["start", "A"],
         vec!["restart", "A"],
+        vec!["wait", "A", "--for", "running"],
     ] {
         let mut all = arguments.clone();
         all.extend(["--directory", folder]);
@@ -168,8 +174,11 @@ fn the_status_has_its_documented_fields() {
         json!({ "state": "written", "since": null, "reason": null, "waiting": 0 })
     );
     let service = [
+        "heldby",
+        "heldsince",
         "httpport",
         "instancename",
+        "lastends",
         "modulename",
         "nexttry",
         "pid",
@@ -177,6 +186,8 @@ fn the_status_has_its_documented_fields() {
         "restarts",
         "startedat",
         "state",
+        "supersededby",
+        "supersededsince",
         "tcpport",
         "wsport",
     ];
@@ -243,12 +254,12 @@ fn needs_are_added_listed_and_removed() {
 }
 
 #[test]
-fn stop_returns_when_the_master_has_gone() {
+fn shutdown_returns_when_the_master_has_gone() {
     let lan = Lan::start(&[need("Clock", "sample:clock", json!({}))]);
     let mut master = Master::new(lan.port, json!({}));
     master.start();
     let child = master.wait_for("Clock", "running").pid.unwrap();
-    let output = master.command().arg("stop").output().unwrap();
+    let output = master.command().arg("shutdown").output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!lives(child));
     assert!(master.wait().success());

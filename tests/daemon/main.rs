@@ -9,9 +9,11 @@ mod copies;
 mod crashes;
 mod damage;
 mod engines;
+mod holes;
 mod journal;
 mod lan_manager;
 mod needs;
+mod orders;
 mod service_manager;
 mod stopping;
 

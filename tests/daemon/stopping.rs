@@ -94,7 +94,7 @@ fn a_second_stop_waits_for_the_first_and_both_say_when_it_is_done() {
     let ended = asked(|master, _| {
         let stops = [(); 2].map(|()| {
             let mut stop = master.command();
-            stop.arg("stop").stdout(std::process::Stdio::piped());
+            stop.arg("shutdown").stdout(std::process::Stdio::piped());
             stop.spawn().unwrap()
         });
         for stop in stops {
@@ -116,7 +116,7 @@ fn stop_now_takes_the_grace_away_also_from_a_stop_that_has_begun() {
                     master.status()?.stopping.then_some(())
                 });
             }
-            let now = master.run(&["stop", "--now"]);
+            let now = master.run(&["shutdown", "--now"]);
             assert!(now.status.success(), "{}", text(&now));
             let log = master.log();
             assert!(log.contains("the stop is urgent"), "{log}");

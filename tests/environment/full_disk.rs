@@ -54,7 +54,8 @@ pub(crate) fn on_a_full_disk_children_stay_nothing_starts_and_with_room_it_goes_
         text(&shown)
     );
     for arguments in [
-        &["stop"][..],
+        &["shutdown"][..],
+        &["stop", "Two"],
         &["restart", "Two"],
         &["needs", "add", "Three", "sample:clock"],
         &["needs", "remove", "Two"],

@@ -188,6 +188,7 @@ impl World {
             socket,
             process: Some(TOOL),
             user: Some(0),
+            user_name: None,
         });
         self.tools.insert(line.clone(), Peer::tool());
         line

@@ -52,11 +52,16 @@ pub fn trace(step: Step<'_>) -> Trace {
     }
 }
 
-/// Replays a journal here, and in another build, which reads it from the file `export`.
+/// Replays a journal from the event `from` on here, and in another build, which reads it from the file `export`.
 ///
 /// # Errors
 /// The journal cannot be read, or the other build does not know how to be compared.
-pub fn compare(past: &mut Past, other: &Path, export: &Path) -> Result<Comparison, InspectError> {
+pub fn compare(
+    past: &mut Past,
+    from: u64,
+    other: &Path,
+    export: &Path,
+) -> Result<Comparison, InspectError> {
     let mut child = start(other, export)?;
     let mut lines = child
         .stdout
@@ -65,7 +70,7 @@ pub fn compare(past: &mut Past, other: &Path, export: &Path) -> Result<Compariso
         .ok_or_else(|| foreign(other, "it has no output"))?;
     let mut comparison = Comparison::default();
     let mut wrong = None;
-    let replayed = past.replay(past.first()..=u64::MAX, &mut |step: Step<'_>| {
+    let replayed = past.replay(from..=u64::MAX, &mut |step: Step<'_>| {
         let here = trace(step);
         let line = lines.next().and_then(Result::ok).unwrap_or_default();
         match serde_json::from_str::<Trace>(&line) {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use allexmaster_journal::Hole;
 use thiserror::Error;
 
 /// Why a journal could not be looked at.
@@ -26,6 +27,22 @@ pub enum InspectError {
     Output(#[from] std::io::Error),
     #[error("{0}")]
     Master(String),
+    /// What the running master says of its journal.
+    #[error("{0}")]
+    Damaged(String),
+    /// What was asked for is in a hole.
+    #[error("{asked} cannot be told: {hole}")]
+    InHole { asked: String, hole: Hole },
+    /// What was asked for is behind a hole, and before the next state that was kept.
+    #[error(
+        "{asked} cannot be told: events {first} to {last} are whole, but no state from before them was \
+         kept (`journal export` has them)"
+    )]
+    Untold {
+        asked: String,
+        first: u64,
+        last: u64,
+    },
     #[error("there is no event {asked}: {} has {first} to {last}", place)]
     NoSuchEvent {
         asked: u64,
@@ -74,7 +91,11 @@ impl InspectError {
     #[must_use]
     pub const fn is_damage(&self) -> bool {
         match self {
-            Self::Journal(_) | Self::Export { .. } => true,
+            Self::Journal(_)
+            | Self::Export { .. }
+            | Self::Damaged(_)
+            | Self::InHole { .. }
+            | Self::Untold { .. } => true,
             Self::Io { .. }
             | Self::Output(_)
             | Self::Master(_)

@@ -69,6 +69,8 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
         | Event::RestartRequested { .. }
         | Event::AddNeedRequested { .. }
         | Event::RemoveNeedRequested { .. }
+        | Event::HoldRequested { .. }
+        | Event::StartRequested { .. }
         | Event::DeadlineReached
         | Event::ClockJumped { .. } => Tone::Plain,
     }

@@ -3,7 +3,7 @@
 use std::ops::{ControlFlow, RangeInclusive};
 
 use allexmaster_journal::record::Record;
-use allexmaster_journal::{Error, Machine as _, Position};
+use allexmaster_journal::{Error, Hole, Machine as _, Passage, Position};
 use allexmaster_state::{Effect, Recorded, Rules, State, Timestamp, step};
 use uuid::Uuid;
 
@@ -30,6 +30,11 @@ pub trait Watch {
         let _ = (state, recorded);
     }
 
+    /// A hole was passed, and the replay goes on from this state.
+    fn passed(&mut self, hole: &Hole, state: &State) {
+        let _ = (hole, state);
+    }
+
     /// It has been decided.
     fn after(&mut self, step: Step<'_>) -> ControlFlow<()>;
 }
@@ -48,16 +53,22 @@ pub struct Past {
     present: Option<(u64, State)>,
     end: Option<Position>,
     checkpoint: Option<Checkpoint>,
+    /// The holes that are known, oldest first.
+    holes: Vec<Hole>,
+    /// Events that are whole, but have no kept state before them: they cannot be told.
+    untold: Vec<(u64, u64)>,
 }
 
 /// The journal's stored state, if it has one, and the position after which it holds.
 type Checkpoint = Option<(Position, State)>;
 
 impl Past {
-    /// Nothing is read yet.
+    /// No event is read yet; it is looked for holes.
     #[must_use]
-    pub fn new(source: Box<dyn Source>) -> Self {
+    pub fn new(mut source: Box<dyn Source>) -> Self {
         Self {
+            holes: source.holes(),
+            untold: Vec::new(),
             source,
             frames: SharedFrames::default(),
             present: None,
@@ -132,13 +143,69 @@ impl Past {
     /// Refuses an event that the journal does not have.
     ///
     /// # Errors
-    /// [`InspectError::NoSuchEvent`].
+    /// [`InspectError::NoSuchEvent`] or [`InspectError::InHole`].
     pub fn must_have(&mut self, sequence: u64) -> Result<(), InspectError> {
         let (first, last) = (self.first(), self.end()?.sequence);
+        if let Some(hole) = self.hole_at(sequence) {
+            return Err(hole);
+        }
         if (first..=last).contains(&sequence) {
             return Ok(());
         }
         Err(self.no_such_event(sequence, last))
+    }
+
+    /// What is said of an event that is in a hole.
+    fn hole_at(&self, sequence: u64) -> Option<InspectError> {
+        let asked = format!("event {sequence}");
+        if let Some(hole) = self.holes.iter().find(|hole| hole.has(sequence)) {
+            let hole = hole.clone();
+            return Some(InspectError::InHole { asked, hole });
+        }
+        let within = |(first, last): &&(u64, u64)| (*first..=*last).contains(&sequence);
+        let (first, last) = self.untold.iter().find(within)?;
+        Some(InspectError::Untold {
+            asked,
+            first: *first,
+            last: *last,
+        })
+    }
+
+    /// The holes that are known, oldest first: all in the sealed history, and those that were met.
+    #[must_use]
+    pub fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// Whether a hole has an event of this range.
+    #[must_use]
+    pub fn has_hole_in(&self, first: u64, last: u64) -> bool {
+        let meets = |hole: &Hole| hole.first <= last && first <= hole.last;
+        self.holes.iter().any(meets)
+    }
+
+    /// The first event behind the last hole; the first of all where there is none.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn first_behind_holes(&mut self) -> Result<u64, InspectError> {
+        let Some(hole) = self.holes.last().cloned() else {
+            return Ok(self.first());
+        };
+        let kept = self.source.state_from(hole.last)?;
+        Ok(kept.map_or(self.first(), |kept| kept.position.sequence + 1))
+    }
+
+    /// What people have to know of the holes.
+    #[must_use]
+    pub fn hole_notes(&self) -> Vec<String> {
+        let holes = self.holes.iter().map(ToString::to_string);
+        let untold = self.untold.iter().map(|(first, last)| {
+            format!(
+                "events {first} to {last} are whole but cannot be told: no state from before them was kept"
+            )
+        });
+        holes.chain(untold).collect()
     }
 
     fn no_such_event(&self, asked: u64, last: u64) -> InspectError {
@@ -201,19 +268,19 @@ impl Past {
         // part is walked.
         while high - low > FRAME_EVENTS {
             let middle = low + (high - low) / 2;
-            let mut at = u64::MAX;
-            self.source.visit(middle, &mut |record| {
-                at = record.stamp.at;
+            let (mut met, mut at) = (middle, u64::MAX);
+            self.visit_records(middle, &mut |record| {
+                (met, at) = (record.stamp.sequence, record.stamp.at);
                 ControlFlow::Break(())
             })?;
             if at <= time {
-                low = middle;
+                low = met.min(high);
             } else {
                 high = middle;
             }
         }
         let mut found = low;
-        self.source.visit(low + 1, &mut |record| {
+        self.visit_records(low + 1, &mut |record| {
             if record.stamp.at > time || record.stamp.sequence > high {
                 return ControlFlow::Break(());
             }
@@ -221,6 +288,21 @@ impl Past {
             ControlFlow::Continue(())
         })?;
         Ok(found)
+    }
+
+    /// Shows the records from a number on, without the holes between them.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    pub fn visit_records(
+        &mut self,
+        from: u64,
+        visit: &mut dyn FnMut(&Record<'_>) -> ControlFlow<()>,
+    ) -> Result<(), InspectError> {
+        self.source.pass(from, &mut |passage| match passage {
+            Passage::Record(record) => visit(record),
+            Passage::Hole(_) => ControlFlow::Continue(()),
+        })
     }
 
     /// The state after an event; before the first one, what stands before it.
@@ -262,8 +344,10 @@ impl Past {
     pub fn glance(&mut self, sequence: u64) -> Result<(Recorded, Option<State>), InspectError> {
         self.must_have(sequence)?;
         let mut found = None;
-        self.source.visit(sequence, &mut |record| {
-            found = Some((read(record), position_of(record)));
+        self.visit_records(sequence, &mut |record| {
+            if record.stamp.sequence == sequence {
+                found = Some((read(record), position_of(record)));
+            }
             ControlFlow::Break(())
         })?;
         let Some((recorded, position)) = found else {
@@ -289,12 +373,31 @@ impl Past {
         if first > last {
             return Ok(());
         }
-        self.bring_to(first - 1)?;
+        self.approach(first - 1)?;
         self.run(last, watch)
     }
 
     /// Makes `present` the state after an event.
     fn bring_to(&mut self, sequence: u64) -> Result<(), InspectError> {
+        let reached = self.approach(sequence)?;
+        if reached == sequence {
+            return Ok(());
+        }
+        if let Some(hole) = self.hole_at(sequence) {
+            return Err(hole);
+        }
+        let start = self.source.start().position.sequence;
+        Err(InspectError::NoSuchEvent {
+            asked: sequence,
+            place: self.place(),
+            first: start + 1,
+            last: reached,
+        })
+    }
+
+    /// Makes `present` the state after an event, or after the first one behind it that is known, where a
+    /// hole has it. Gives the event.
+    fn approach(&mut self, sequence: u64) -> Result<u64, InspectError> {
         let start = self.source.start().position.sequence;
         if sequence < start {
             return Err(self.no_such_event(sequence, start));
@@ -302,7 +405,7 @@ impl Past {
         let present = self.present.as_ref().map(|(at, _)| *at);
         let near = present.filter(|at| *at <= sequence);
         if near == Some(sequence) {
-            return Ok(());
+            return Ok(sequence);
         }
         let frame = self.frames.before(sequence);
         let frame_at = frame.as_ref().map_or(start, |(at, _)| *at);
@@ -314,16 +417,7 @@ impl Past {
         }
         self.use_checkpoint(sequence)?;
         self.run(sequence, &mut |_: Step<'_>| ControlFlow::Continue(()))?;
-        let reached = self.present.as_ref().map_or(start, |(at, _)| *at);
-        if reached == sequence {
-            return Ok(());
-        }
-        Err(InspectError::NoSuchEvent {
-            asked: sequence,
-            place: self.place(),
-            first: start + 1,
-            last: reached,
-        })
+        Ok(self.present.as_ref().map_or(start, |(at, _)| *at))
     }
 
     /// The journal's own checkpoint, where it spares more than a frame's worth of replay.
@@ -349,8 +443,37 @@ impl Past {
         Ok(self.checkpoint.insert(found).as_ref())
     }
 
-    /// Replays from `present` up to an event, keeping states on the way.
+    /// Replays from `present` up to an event, keeping states on the way, and over the holes.
     fn run(&mut self, last: u64, watch: &mut dyn Watch) -> Result<(), InspectError> {
+        while let Some(hole) = self.run_to_hole(last, watch)? {
+            if !self.holes.iter().any(|known| known.has(hole.first)) {
+                let place = self.holes.partition_point(|known| known.first < hole.first);
+                self.holes.insert(place, hole.clone());
+            }
+            let Some(kept) = self.source.state_from(hole.last)? else {
+                // What is at the end is not missed by whoever does not ask for it.
+                if last == u64::MAX && self.end()?.sequence < hole.first {
+                    return Ok(());
+                }
+                let asked = "what follows".to_owned();
+                return Err(InspectError::InHole { asked, hole });
+            };
+            let at = kept.position.sequence;
+            if at > hole.last && !self.untold.contains(&(hole.last + 1, at)) {
+                self.untold.push((hole.last + 1, at));
+            }
+            watch.passed(&hole, &kept.state);
+            self.present = Some((at, kept.state));
+        }
+        Ok(())
+    }
+
+    /// Replays from `present` up to an event or a hole, which it gives.
+    fn run_to_hole(
+        &mut self,
+        last: u64,
+        watch: &mut dyn Watch,
+    ) -> Result<Option<Hole>, InspectError> {
         let Self {
             source,
             frames,
@@ -363,10 +486,17 @@ impl Past {
             .unwrap_or_else(|| (start.position.sequence, start.state.clone()));
         if at >= last {
             *present = Some((at, state));
-            return Ok(());
+            return Ok(None);
         }
-        let mut unknown = None;
-        let visited = source.visit(at + 1, &mut |record| {
+        let (mut unknown, mut hole) = (None, None);
+        let visited = source.pass(at + 1, &mut |passage| {
+            let record = match passage {
+                Passage::Record(record) => record,
+                Passage::Hole(met) => {
+                    hole = Some(met.clone());
+                    return ControlFlow::Break(());
+                }
+            };
             let recorded = match read(record) {
                 Ok(recorded) => recorded,
                 Err(error) => {
@@ -393,7 +523,7 @@ impl Past {
         });
         *present = Some((at, state));
         visited?;
-        unknown.map_or(Ok(()), Err)
+        unknown.map_or(Ok(hole), Err)
     }
 }
 

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::error::InspectError;
+use crate::replay::Past;
 use crate::time::Zone;
 
 /// The output of a command.
@@ -96,6 +97,16 @@ impl Screen<'_> {
         text.map_or(Ok(()), |text| {
             self.hanging("", "", Tone::Waiting, &format!("note: {text}"))
         })
+    }
+
+    /// Writes which events are damaged, each stretch in a remark.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn holes(&mut self, past: &Past) -> Result<(), InspectError> {
+        past.hole_notes()
+            .into_iter()
+            .try_for_each(|text| self.note(Some(text)))
     }
 
     /// Writes a document as JSON, formatted for people too.

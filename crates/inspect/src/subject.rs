@@ -86,6 +86,8 @@ impl Subjects {
             | Event::ResponseAnswered { instance, .. }
             | Event::ServiceDownAcknowledged { instance, .. }
             | Event::RestartRequested { instance, .. }
+            | Event::HoldRequested { instance, .. }
+            | Event::StartRequested { instance, .. }
             | Event::RemoveNeedRequested { instance, .. } => {
                 self.instances.insert(instance.clone());
             }

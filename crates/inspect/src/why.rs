@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use allexmaster_journal::Hole;
 use allexmaster_state::{
     Activity, ChildEffect, Effect, Event, InstanceName, LanEffect, Pid, Port, Recorded, Service,
     ServiceState, ServiceStatus, SessionEffect, State, Timestamp,
@@ -61,6 +62,8 @@ pub struct Before {
     pub state: ServiceState,
     /// How often it had failed in a row, of which the present row is the continuation.
     pub failures: u32,
+    /// Whether the events before are damaged, and not only compacted or left out.
+    pub behind_hole: bool,
 }
 
 /// The subject of the question.
@@ -108,6 +111,7 @@ pub fn explain(past: &mut Past, target: &Target, until: u64) -> Result<Explanati
         at: start.position.at,
         state: status.state,
         failures: start.state.services.get(&instance).map_or(0, failures),
+        behind_hole: false,
     });
     let mut teller = Teller::new(instance, before);
     past.replay(range, &mut teller)?;
@@ -171,18 +175,23 @@ struct Register {
 impl Register {
     /// What stood there before the first event.
     fn before(start: &Start) -> Self {
-        let (mut register, sequence) = (Self::default(), start.position.sequence);
-        for status in start.state.service_statuses() {
+        let mut register = Self::default();
+        register.add(&start.state, start.position.sequence);
+        register
+    }
+
+    /// What stands in a state that no event that can be told led to.
+    fn add(&mut self, state: &State, sequence: u64) {
+        for status in state.service_statuses() {
             let instance = status.instance.clone();
             for port in status.ports.iter().filter_map(|(_, port)| *port) {
-                register.port(port, &instance, sequence);
+                self.port(port, &instance, sequence);
             }
             if let Some(pid) = status.pid {
-                register.pids.insert(pid, (instance.clone(), sequence));
+                self.pids.insert(pid, (instance.clone(), sequence));
             }
-            register.instances.insert(instance, sequence);
+            self.instances.insert(instance, sequence);
         }
-        register
     }
 
     fn name(&self, wanted: &InstanceName) -> Option<InstanceName> {
@@ -209,6 +218,10 @@ impl Register {
 }
 
 impl Watch for Register {
+    fn passed(&mut self, hole: &Hole, state: &State) {
+        self.add(state, hole.last);
+    }
+
     fn before(&mut self, state: &State, recorded: &Recorded) {
         let sequence = recorded.sequence;
         if let Event::ChildSpawned {
@@ -336,6 +349,8 @@ impl Teller {
             | Event::RestartRequested { .. }
             | Event::AddNeedRequested { .. }
             | Event::RemoveNeedRequested { .. }
+            | Event::HoldRequested { .. }
+            | Event::StartRequested { .. }
             | Event::LanCallAnswered { .. }
             | Event::ClockJumped { .. } => return None,
         };
@@ -387,6 +402,22 @@ impl Teller {
 }
 
 impl Watch for Teller {
+    fn passed(&mut self, hole: &Hole, state: &State) {
+        // What led to this is not known, as where a journal begins with a state.
+        let service = state.services.get(&self.instance);
+        self.failures.clear();
+        self.deadline_set = None;
+        if let Some(status) = state.status_of(&self.instance) {
+            self.before = Some(Before {
+                sequence: hole.last,
+                at: state.now.0,
+                state: status.state,
+                failures: service.map_or(0, |service| service.history.failures),
+                behind_hole: true,
+            });
+        }
+    }
+
     fn before(&mut self, state: &State, recorded: &Recorded) {
         let subjects = Subjects::of_event(state, recorded);
         let service = state.services.get(&self.instance);

@@ -53,12 +53,16 @@ pub mod method {
     pub const KILL: &str = "kill";
     /// Ours.
     pub const COMPACT: &str = "compact";
+    /// Ours: a service is to end, and not to run here until it is started.
+    pub const HOLD: &str = "hold";
     /// Ours.
     pub const JOURNAL: &str = "journal";
     /// Ours.
     pub const NEEDS: &str = "needs";
     /// Ours.
     pub const RESTART: &str = "restart";
+    /// Ours: a service that was stopped, or has failed, is to run.
+    pub const START: &str = "start";
     /// Ours.
     pub const STATUS: &str = "status";
     /// Ours.

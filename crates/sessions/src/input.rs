@@ -49,6 +49,9 @@ pub enum Input {
         process: Option<u32>,
         /// Its user, as the kernel says.
         user: Option<u32>,
+        /// The name of the user, where this machine knows one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_name: Option<String>,
     },
     /// A child can be spoken to.
     ChannelOpened {

@@ -187,11 +187,13 @@ impl Sessions {
                 socket,
                 process,
                 user,
+                user_name,
             } => {
                 let peer = Peer {
                     listener: socket,
                     process,
                     user,
+                    user_name,
                     ..Peer::default()
                 };
                 self.accepted(now, name, peer);

@@ -272,6 +272,8 @@ fn is_new_call(event: &Event, calls: &mut Calls) -> bool {
         Event::RestartRequested { request, .. }
         | Event::AddNeedRequested { request, .. }
         | Event::RemoveNeedRequested { request, .. }
+        | Event::HoldRequested { request, .. }
+        | Event::StartRequested { request, .. }
         | Event::StopRequested {
             request: Some(request),
             ..

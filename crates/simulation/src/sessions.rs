@@ -237,6 +237,7 @@ impl Master {
             socket: 0,
             process: Some(TOOL_PID),
             user: Some(0),
+            user_name: None,
         };
         self.open_connection(env, &name, link, accepted)
     }

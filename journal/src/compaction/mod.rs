@@ -53,6 +53,9 @@ pub struct CompactionRequest {
     pub most_bytes: Option<u64>,
     /// Nothing is removed; it is only told what would be.
     pub dry_run: bool,
+    /// Whatever is damaged goes too, and all before it.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 /// The bounds within which a running machine keeps its history.
@@ -156,13 +159,13 @@ impl<M: Machine> Journal<M> {
         let parts = self.sealed().blocks;
         let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
         let too_large = bounds.most_bytes > 0 && bytes > bounds.most_bytes;
-        let oldest = parts.first().copied();
         let now = self.position().at;
+        // Of damaged ones the age is not known.
         let too_old = bounds.keep > 0
-            && oldest.is_some_and(|oldest| {
-                let end = self.end_of(oldest);
-                end.is_some_and(|at| now.saturating_sub(at) > slack(bounds.keep))
-            });
+            && parts
+                .iter()
+                .find_map(|oldest| self.end_of(*oldest))
+                .is_some_and(|at| now.saturating_sub(at) > slack(bounds.keep));
         if !(too_large || too_old) {
             return None;
         }
@@ -174,6 +177,7 @@ impl<M: Machine> Journal<M> {
             },
             most_bytes: too_large.then(|| bounds.most_bytes - bounds.most_bytes / SLACK_PARTS),
             dry_run: false,
+            cut: false,
         };
         let begun = self.begin_work(request, None);
         begun.err().map(|(error, _)| Err(error))

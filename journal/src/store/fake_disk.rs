@@ -31,6 +31,7 @@ struct Disk {
     header: Option<Vec<u8>>,
     checkpoint: Option<Vec<u8>>,
     bases: Vec<Vec<u8>>,
+    states: BTreeMap<u64, Vec<u8>>,
     sealed: BTreeMap<u64, SealedBytes>,
     /// Durable blocks, by their first sequence number.
     acknowledged: BTreeMap<u64, Vec<u8>>,
@@ -61,6 +62,10 @@ impl SealedReader for FakeDisk {
         found.ok_or_else(|| StoreError::Gone {
             path: PathBuf::from("memory"),
         })
+    }
+
+    fn state(&self, sequence: u64) -> Option<Vec<u8>> {
+        self.disk().states.get(&sequence).cloned()
     }
 }
 
@@ -214,6 +219,7 @@ impl Store for FakeDisk {
             Part::Header => disk.header.iter().cloned().collect(),
             Part::Base => disk.bases.clone(),
             Part::Checkpoint => disk.checkpoint.iter().cloned().collect(),
+            Part::State(sequence) => disk.states.get(&sequence).cloned().into_iter().collect(),
         })
     }
 
@@ -228,6 +234,10 @@ impl Store for FakeDisk {
             Part::Checkpoint => {
                 Self::works(&disk)?;
                 disk.checkpoint = Some(bytes.to_vec());
+            }
+            Part::State(sequence) => {
+                Self::works(&disk)?;
+                disk.states.insert(sequence, bytes.to_vec());
             }
         }
         Ok(())
@@ -297,6 +307,7 @@ impl Store for FakeDisk {
         kept: Option<&Block>,
     ) -> Result<Option<PathBuf>, StoreError> {
         let mut disk = self.disk();
+        disk.states.split_off(&from);
         let sealed = disk.sealed.split_off(&from);
         let mut aside: Vec<Block> = sealed
             .into_iter()
@@ -329,6 +340,7 @@ impl Store for FakeDisk {
         for first in waste.iter().take(most) {
             disk.sealed.remove(first);
         }
+        disk.states.retain(|sequence, _| *sequence > through);
         Ok(waste.len().saturating_sub(most))
     }
 
@@ -338,6 +350,8 @@ impl Store for FakeDisk {
             first: *first,
             last: sealed.last,
             bytes: sealed.bytes.len() as u64,
+            state_bytes: disk.states.get(&sealed.last).map_or(0, Vec::len) as u64,
+            modified: 0,
         });
         Some(SealedBlocks {
             blocks: blocks.collect(),

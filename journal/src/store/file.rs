@@ -126,7 +126,7 @@ impl FileStore {
         let moves = match part {
             Part::Header => self.header_length != bytes.len() as u64 && self.base_length > 0,
             Part::Base => false,
-            Part::Checkpoint => return Ok(()),
+            Part::Checkpoint | Part::State(_) => return Ok(()),
         };
         if moves || self.end > self.records_place() {
             return Err(io::Error::new(
@@ -141,7 +141,7 @@ impl FileStore {
                 self.write_part(self.base_place(), b"")?;
                 self.base_length = 0;
             }
-            Part::Base | Part::Checkpoint => {
+            Part::Base | Part::Checkpoint | Part::State(_) => {
                 self.write_part(self.base_place(), bytes)?;
                 self.base_length = bytes.len() as u64;
             }
@@ -173,7 +173,7 @@ impl Store for FileStore {
         let (place, length) = match part {
             Part::Header => (self.header_place(), self.header_length),
             Part::Base => (self.base_place(), self.base_length),
-            Part::Checkpoint => return Ok(Vec::new()),
+            Part::Checkpoint | Part::State(_) => return Ok(Vec::new()),
         };
         if length == 0 {
             return Ok(Vec::new());

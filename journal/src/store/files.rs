@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use super::folder::{CHECKPOINT, HEADER};
+use super::folder::{CHECKPOINT, HEADER, HISTORY};
+use super::history;
 use super::{Part, StoreError};
 
 /// The extension of a file that is not finished. Such a file is ignored and overwritten.
@@ -115,6 +116,10 @@ pub(super) fn read_part(folder: &Path, part: Part) -> Result<Vec<Vec<u8>>, Store
         Part::Header => &[HEADER],
         Part::Base => &BASES,
         Part::Checkpoint => &[CHECKPOINT],
+        Part::State(sequence) => {
+            let path = history::state_path(&folder.join(HISTORY), sequence);
+            return Ok(read_if_there(&path)?.into_iter().collect());
+        }
     };
     let mut copies = Vec::new();
     for name in names {
@@ -132,6 +137,11 @@ pub(super) fn write_part(folder: &Path, part: Part, bytes: &[u8]) -> Result<(), 
         Part::Header => write_whole(&folder.join(HEADER), bytes),
         Part::Base => write_bases(folder, bytes),
         Part::Checkpoint => write_whole(&folder.join(CHECKPOINT), bytes),
+        Part::State(sequence) => {
+            let path = history::state_path(&folder.join(HISTORY), sequence);
+            create_folder(parent(&path))?;
+            write_whole(&path, bytes)
+        }
     }
 }
 
@@ -191,6 +201,11 @@ pub fn keep_private(folder: &Path) -> Result<(), StoreError> {
         }
     }
     outcome
+}
+
+/// The copy of the base that is written first.
+pub(super) fn base_path(folder: &Path) -> PathBuf {
+    folder.join(BASES[0])
 }
 
 /// Makes `path` and its parents, each durable in the folder that it is in.

@@ -7,6 +7,7 @@
 //!   journal.json what the journal says of itself, written once
 //!   tail/        sled: the newest records
 //!   history/     sealed files: all older ones
+//!   states/      the states after sealed files; only needed behind a damaged one
 //!   checkpoint   the state as of some event; only a cache
 //!   base         the state that a compacted journal begins with
 //!   base-copy    the same once more
@@ -134,7 +135,11 @@ impl Store for FolderStore {
     }
 
     fn put(&mut self, part: Part, bytes: &[u8]) -> Result<(), StoreError> {
-        files::write_part(&self.folder, part, bytes)
+        files::write_part(&self.folder, part, bytes)?;
+        if let Part::State(sequence) = part {
+            self.history.has_state(sequence, bytes.len() as u64);
+        }
+        Ok(())
     }
 
     fn append(&mut self, block: &Block) -> Result<(), StoreError> {

@@ -8,6 +8,10 @@
 //!   32 bytes              BLAKE3 of everything before
 //! ```
 //!
+//! For each file the state after its last record is kept (`../states/00000000000000004096.state`), as long
+//! as these states do not take more room than they are worth: what follows a damaged file is replayed
+//! from there.
+//!
 //! Sealed events cannot be hurt by whatever happens to the database of the new ones, and cost
 //! nothing when a journal is opened: only their names are read.
 
@@ -15,11 +19,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use super::files::{self, failed};
 use super::{Block, Sealed, SealedBlocks, SealedReader, StoreError};
 
 const EXTENSION: &str = "sealed";
+const STATES: &str = "states";
+const STATE_EXTENSION: &str = "state";
 const MAGIC: &[u8; 14] = b"allexjournal\x01\x00";
 const HASH_LENGTH: usize = 32;
 /// No seal is larger than one batch and the tail that it closes; see `journal::SEAL_BYTES`.
@@ -30,6 +37,8 @@ pub(super) struct History {
     folder: PathBuf,
     /// First to last sequence number of each file.
     files: BTreeMap<u64, u64>,
+    /// The length of each kept state, by the event that it follows.
+    states: BTreeMap<u64, u64>,
 }
 
 /// Reads sealed files by their names alone.
@@ -40,6 +49,10 @@ struct SealedFiles {
 impl SealedReader for SealedFiles {
     fn read(&self, sealed: Sealed) -> Result<Block, StoreError> {
         read(&self.folder, sealed.first, sealed.last)
+    }
+
+    fn state(&self, sequence: u64) -> Option<Vec<u8>> {
+        fs::read(state_path(&self.folder, sequence)).ok()
     }
 }
 
@@ -54,6 +67,7 @@ impl History {
     pub(super) fn read_only(folder: PathBuf) -> Result<Self, StoreError> {
         let mut history = Self {
             files: BTreeMap::new(),
+            states: BTreeMap::new(),
             folder,
         };
         if !history.folder.is_dir() {
@@ -66,6 +80,14 @@ impl History {
                 history.files.insert(first, last);
             }
         }
+        // Without them there is a journal all the same.
+        let states = fs::read_dir(states_folder(&history.folder));
+        for entry in states.into_iter().flatten().flatten() {
+            if let Some(sequence) = state_of(&entry.path()) {
+                let length = entry.metadata().map_or(0, |facts| facts.len());
+                history.states.insert(sequence, length);
+            }
+        }
         Ok(history)
     }
 
@@ -76,11 +98,18 @@ impl History {
 
     /// The files, oldest first.
     pub(super) fn sealed(&self) -> SealedBlocks {
-        let blocks = self.files.iter().map(|(&first, &last)| Sealed {
-            first,
-            last,
+        let blocks = self.files.iter().map(|(&first, &last)| {
             // One that cannot be looked at shows as damage when it is read.
-            bytes: fs::metadata(self.path(first, last)).map_or(0, |facts| facts.len()),
+            let facts = fs::metadata(self.path(first, last)).ok();
+            let modified = facts.as_ref().and_then(|facts| facts.modified().ok());
+            let modified = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+            Sealed {
+                first,
+                last,
+                bytes: facts.map_or(0, |facts| facts.len()),
+                state_bytes: self.states.get(&last).copied().unwrap_or(0),
+                modified: modified.map_or(0, |at| at.as_nanos()),
+            }
         });
         SealedBlocks {
             blocks: blocks.collect(),
@@ -95,15 +124,23 @@ impl History {
         let waste = self.files.iter().filter(|(_, last)| **last <= through);
         let waste: Vec<(u64, u64)> = waste.map(|(first, last)| (*first, *last)).collect();
         for (first, last) in waste.iter().take(most) {
-            let path = self.path(*first, *last);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(failed("remove", &path)(error)),
-            }
+            remove(&self.path(*first, *last))?;
             self.files.remove(first);
         }
-        Ok(waste.len().saturating_sub(most))
+        let left = waste.len().saturating_sub(most);
+        if left == 0 && most > 0 {
+            let states: Vec<u64> = self.states.range(..=through).map(|(at, _)| *at).collect();
+            for sequence in states {
+                remove(&state_path(&self.folder, sequence))?;
+                self.states.remove(&sequence);
+            }
+        }
+        Ok(left)
+    }
+
+    /// A state was put down.
+    pub(super) fn has_state(&mut self, sequence: u64, length: u64) {
+        self.states.insert(sequence, length);
     }
 
     pub(super) fn block_from(&self, first: u64) -> Result<Option<Block>, StoreError> {
@@ -133,13 +170,22 @@ impl History {
         Ok(())
     }
 
-    /// Moves the files that begin at or after `from` to `destination`; tells how many there were.
+    /// Moves the files that begin at or after `from` to `destination`, and the states after such events;
+    /// tells how many files there were.
     pub(super) fn move_away(&mut self, from: u64, destination: &Path) -> Result<usize, StoreError> {
         let moving = self.files.split_off(&from);
-        for (first, last) in moving.iter().rev() {
-            let source = self.path(*first, *last);
+        let states = self.states.split_off(&from);
+        let states = states.keys().map(|at| state_path(&self.folder, *at));
+        let files = moving.iter().map(|(first, last)| self.path(*first, *last));
+        for source in states.chain(files.rev()) {
             let target = destination.join(source.file_name().unwrap_or_default());
-            fs::rename(&source, target).map_err(failed("move aside", &source))?;
+            match fs::rename(&source, target) {
+                // Who damages a journal may have removed files of it.
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(failed("move aside", &source)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
         if !moving.is_empty() {
             files::sync_folder(destination)?;
@@ -163,15 +209,22 @@ fn path_in(folder: &Path, first: u64, last: u64) -> PathBuf {
 
 fn read(folder: &Path, first: u64, last: u64) -> Result<Block, StoreError> {
     let path = path_in(folder, first, last);
+    if fs::metadata(&path).is_ok_and(|facts| facts.len() > MAX_SEALED_BYTES) {
+        let why = "it is longer than any";
+        return Err(StoreError::Sealed { path, last, why });
+    }
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        // Its name was there when the folder was listed.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(StoreError::Gone { path }),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Its name was there when the folder was listed.
+            let why = "it is not there any more";
+            return Err(StoreError::Sealed { path, last, why });
+        }
         Err(error) => return Err(failed("read", &path)(error)),
     };
     match open_sealed(&bytes) {
         Ok(bytes) => Ok(Block { first, bytes }),
-        Err(why) => Err(StoreError::Sealed { path, why }),
+        Err(why) => Err(StoreError::Sealed { path, last, why }),
     }
 }
 
@@ -193,6 +246,30 @@ fn open_sealed(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
     let length = usize::try_from(length).map_err(|_| "it claims an impossible length")?;
     lz4_flex::block::decompress(compressed, length).map_err(|_| "it does not decompress")
+}
+
+/// The folder of the states that are kept for the files of a history.
+fn states_folder(history: &Path) -> PathBuf {
+    history.with_file_name(STATES)
+}
+
+/// The file of the state after an event.
+pub(super) fn state_path(history: &Path, sequence: u64) -> PathBuf {
+    states_folder(history).join(format!("{sequence:020}.{STATE_EXTENSION}"))
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn state_of(path: &Path) -> Option<u64> {
+    if path.extension()? != STATE_EXTENSION {
+        return None;
+    }
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 fn range_of(path: &Path) -> Option<(u64, u64)> {

@@ -48,6 +48,9 @@ pub enum Part {
     Base,
     /// A later state. Only a cache: a store need not keep it.
     Checkpoint,
+    /// The state after the event with this number, where a sealed block ends: from it a replay goes on
+    /// behind a block that is damaged. A store need not keep it; [`Store::release`] removes it.
+    State(u64),
 }
 
 /// How much a store holds.
@@ -73,6 +76,10 @@ pub struct Sealed {
     pub last: u64,
     /// How much room it takes, in bytes.
     pub bytes: u64,
+    /// How much room the state that is kept after it takes, in bytes; 0 where none is.
+    pub state_bytes: u64,
+    /// When it was last written, in nanoseconds since the Unix epoch; 0 where that is not known.
+    pub modified: u128,
 }
 
 /// Reads sealed blocks.
@@ -82,6 +89,9 @@ pub trait SealedReader: Send {
     /// # Errors
     /// It is gone or damaged, or the storage cannot be read.
     fn read(&self, sealed: Sealed) -> Result<Block, StoreError>;
+
+    /// The state that is kept after an event ([`Part::State`]); nothing where none can be read.
+    fn state(&self, sequence: u64) -> Option<Vec<u8>>;
 }
 
 /// The sealed blocks of a store, oldest first, and a way to read them from another thread. Blocks that
@@ -181,8 +191,8 @@ pub trait Store: Send {
         None
     }
 
-    /// Removes up to `most` sealed blocks that end at or before number `through`, the oldest first;
-    /// returns how many of them are left.
+    /// Removes up to `most` sealed blocks that end at or before number `through`, and the states kept
+    /// after them, the oldest first; returns how many blocks are left.
     ///
     /// # Errors
     /// The storage cannot be written.
@@ -269,6 +279,8 @@ pub enum StoreError {
     Sealed {
         /// The file.
         path: PathBuf,
+        /// The last record that it holds, by its name.
+        last: u64,
         /// What does not fit.
         why: &'static str,
     },

@@ -33,6 +33,8 @@ pub struct ReadingStore {
     /// Why the newest records cannot be read.
     tail_damage: Option<String>,
     history: History,
+    /// When the base was last written: a compaction writes it before it removes files.
+    base: Option<SystemTime>,
     /// The copy; gone with this store.
     _copy: TempDir,
 }
@@ -58,8 +60,10 @@ impl ReadingStore {
         let source = folder.join(TAIL);
         let target = copy.path().join(TAIL);
         let (tail, tail_damage) = open_copy(&source, &target)?;
+        let base = base_written(folder);
         let history = History::read_only(folder.join(HISTORY))?;
         Ok(Self {
+            base,
             folder: folder.to_owned(),
             acknowledged,
             tail,
@@ -73,6 +77,17 @@ impl ReadingStore {
         Err(StoreError::OnlyRead {
             path: self.folder.clone(),
         })
+    }
+
+    /// A file that a compaction has removed meanwhile is not damaged.
+    fn removed(&self, error: StoreError) -> StoreError {
+        if let StoreError::Sealed { path, .. } = &error
+            && !path.exists()
+            && base_written(&self.folder) != self.base
+        {
+            return StoreError::Gone { path: path.clone() };
+        }
+        error
     }
 
     fn tail(&self) -> Result<Option<&Tail>, StoreError> {
@@ -116,6 +131,10 @@ fn open_copy(source: &Path, target: &Path) -> Result<Copied, StoreError> {
     }
 }
 
+fn base_written(folder: &Path) -> Option<SystemTime> {
+    files::base_path(folder).metadata().ok()?.modified().ok()
+}
+
 /// When any file of the database was last written, and how long they are together.
 fn last_write(folder: &Path) -> (Option<SystemTime>, u64) {
     let Ok(entries) = fs::read_dir(folder) else {
@@ -156,7 +175,8 @@ impl Store for ReadingStore {
     }
 
     fn block_from(&mut self, first: u64) -> Result<Option<Block>, StoreError> {
-        match self.history.block_from(first)? {
+        let found = self.history.block_from(first);
+        match found.map_err(|error| self.removed(error))? {
             Some(block) => Ok(Some(block)),
             None => self.tail()?.map_or(Ok(None), |tail| tail.block_from(first)),
         }
@@ -170,7 +190,8 @@ impl Store for ReadingStore {
         {
             return Ok(Some(block));
         }
-        self.history.block_holding(sequence)
+        let found = self.history.block_holding(sequence);
+        found.map_err(|error| self.removed(error))
     }
 
     fn set_aside(

@@ -12,6 +12,7 @@ mod event_loop;
 mod file;
 mod folder;
 mod format;
+mod holes;
 mod journaled;
 mod messages;
 mod outage;

@@ -24,6 +24,7 @@ const ALL_THAT_CAN_GO: CompactionRequest = CompactionRequest {
     keep: 0,
     most_bytes: None,
     dry_run: false,
+    cut: false,
 };
 
 fn main() -> ExitCode {

@@ -33,6 +33,8 @@ pub enum Broken {
     BidBeforeReport(InstanceName),
     /// Two packages are being installed at once.
     TwoInstallations,
+    /// A service that somebody stopped does not stay so.
+    Hold(InstanceName),
     /// Something that could go on does not.
     Stuck(&'static str),
 }
@@ -68,6 +70,12 @@ impl fmt::Display for Broken {
             Self::BidBeforeReport(instance) => {
                 write!(formatter, "{instance}: a bid before its end was reported")
             }
+            Self::Hold(instance) => {
+                write!(
+                    formatter,
+                    "{instance}: it was stopped, and does not stay so"
+                )
+            }
             Self::Stuck(what) => write!(formatter, "nothing would ever {what}"),
         }
     }
@@ -90,6 +98,7 @@ impl State {
         every_claim_fits_to_its_process(self)?;
         no_claim_outlives_the_connection(self)?;
         nothing_is_bid_for_before_its_end_was_reported(self)?;
+        what_was_stopped_has_no_child_but_one_that_ends(self)?;
         free_places_are_not_left_empty(self)?;
         one_package_is_installed_at_a_time(self)?;
         somebody_dials_unless_there_is_a_connection(self)
@@ -255,6 +264,26 @@ fn nothing_is_bid_for_before_its_end_was_reported(state: &State) -> Result<(), B
     for (instance, service) in state.services.iter() {
         if service.down_unreported && service.claim != Claim::None {
             return Err(Broken::BidBeforeReport(instance.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn what_was_stopped_has_no_child_but_one_that_ends(state: &State) -> Result<(), Broken> {
+    for (instance, service) in state.services.iter() {
+        let rests = match &service.activity {
+            Activity::Waiting(wait) => *wait == Wait::Held,
+            Activity::Spawning { cancelled, .. } => cancelled.is_some(),
+            Activity::Stopping { .. } => true,
+            Activity::BackingOff { .. }
+            | Activity::Failed { .. }
+            | Activity::Probing { .. }
+            | Activity::Starting { .. }
+            | Activity::Up { .. } => false,
+        };
+        let waits = service.activity == Activity::Waiting(Wait::Held);
+        if service.hold.is_some() && !rests || service.hold.is_none() && waits {
+            return Err(Broken::Hold(instance.clone()));
         }
     }
     Ok(())

@@ -43,7 +43,7 @@ impl Style {
     }
 
     /// The state as it is compared: lists of pairs as tables, the ports of one holder, or of one moment,
-    /// side by side, and without the time, which stands beside each event.
+    /// side by side, and without what the event itself says: its time, and the end of a child.
     fn shape(self, state: &State) -> Value {
         // A state always has a JSON form: the journal's own checkpoints are made so.
         let mut shape = serde_json::to_value(state).unwrap_or_default();
@@ -73,6 +73,12 @@ impl Style {
             json!({ "leases": table(leases), "blocked": table(blocked), "pools": pools });
         if let Some(fields) = shape.as_object_mut() {
             fields.remove("now");
+        }
+        let services = shape["services"].as_object_mut();
+        for service in services.into_iter().flat_map(Map::values_mut) {
+            if let Some(history) = service["history"].as_object_mut() {
+                history.remove("ends");
+            }
         }
         shape
     }

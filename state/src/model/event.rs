@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 
 use allexmaster_machine::Stamp;
 use serde::{Deserialize, Serialize};
@@ -194,17 +195,35 @@ pub enum Event {
     RestartRequested {
         request: RequestId,
         instance: InstanceName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
     },
     /// Somebody wants the LanManager to have a further need.
     AddNeedRequested {
         request: RequestId,
         /// The need, as the LanManager will get it.
         need: Value,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
     },
     /// Somebody wants the LanManager to forget a need.
     RemoveNeedRequested {
         request: RequestId,
         instance: InstanceName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sender: Option<Sender>,
+    },
+    /// Somebody wants a service to end, and not to run here until it is started again.
+    HoldRequested {
+        request: RequestId,
+        instance: InstanceName,
+        sender: Option<Sender>,
+    },
+    /// Somebody wants a service to run: one that was stopped, or that has failed.
+    StartRequested {
+        request: RequestId,
+        instance: InstanceName,
+        sender: Option<Sender>,
     },
     /// The LanManager answered a call that was relayed for somebody.
     LanCallAnswered {
@@ -219,6 +238,27 @@ pub enum Event {
         /// By how many milliseconds.
         by: u64,
     },
+}
+
+/// Who gave an order, as the kernel says.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Sender {
+    /// The number of the user.
+    pub uid: u32,
+    /// The name of the user, where this machine knows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Arc<str>>,
+    /// The process, which may have ended since.
+    pub pid: Pid,
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(formatter, "{name} (uid {})", self.uid),
+            None => write!(formatter, "uid {}", self.uid),
+        }
+    }
 }
 
 /// A service that runs here, and where the LanManager's list has it.
@@ -368,11 +408,13 @@ impl Event {
             Self::ForeignListener { .. } => 25,
             Self::InstallEnded { .. } => 26,
             Self::ServicesListed { .. } => 27,
+            Self::HoldRequested { .. } => 28,
+            Self::StartRequested { .. } => 29,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 27] = [
+    pub const KINDS: [&str; 29] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -400,6 +442,8 @@ impl Event {
         "foreign-listener",
         "install-ended",
         "services-listed",
+        "hold-requested",
+        "start-requested",
     ];
 
     /// The name of the kind.
@@ -433,6 +477,8 @@ impl Event {
             | Self::RestartRequested { .. }
             | Self::AddNeedRequested { .. }
             | Self::RemoveNeedRequested { .. }
+            | Self::HoldRequested { .. }
+            | Self::StartRequested { .. }
             | Self::LanCallAnswered { .. } => true,
             Self::SettingsLoaded { .. }
             | Self::MasterStarted { .. }

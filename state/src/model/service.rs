@@ -1,10 +1,14 @@
 //! One service: its process, its standing with the LanManager, its history.
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Claim, Identity, Incarnation, Need, Outcome, PerProtocol, Port, Protocol, Timestamp};
+use crate::{
+    Claim, Identity, Incarnation, Need, Outcome, PerProtocol, Pid, Port, Protocol, Sender,
+    Timestamp,
+};
 
 /// A service that the LanManager has asked this machine for, or that runs here.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -19,8 +23,33 @@ pub struct Service {
     pub activity: Activity,
     /// Whether the LanManager has yet to hear that it went down.
     pub down_unreported: bool,
+    /// Whether somebody stopped it: then it is not bid for here until somebody starts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
     /// What came before.
     pub history: History,
+}
+
+/// Somebody's order that a service does not run here.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hold {
+    pub since: Timestamp,
+    /// Who ordered it, where the system could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Sender>,
+}
+
+/// How many ends of children are remembered of each service.
+pub(crate) const ENDS_REMEMBERED: usize = 5;
+
+/// The end of a child.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct End {
+    pub at: Timestamp,
+    pub pid: Pid,
+    pub outcome: Outcome,
+    /// The sequence number of the event that told it.
+    pub event: u64,
 }
 
 /// What was before the present attempt.
@@ -33,6 +62,9 @@ pub struct History {
     /// The last failure, and when.
     #[serde(rename = "last_trouble")]
     pub last_failure: Option<(Timestamp, Failure)>,
+    /// The last ends of its children, the newest last; failures and stops alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<End>,
 }
 
 /// What the process of a service does.
@@ -130,6 +162,8 @@ pub enum Wait {
     DownReport,
     /// The need is for another machine.
     OtherMachine,
+    /// Somebody stopped it, and has yet to start it.
+    Held,
     /// The master is stopping.
     Shutdown,
 }
@@ -148,6 +182,8 @@ pub enum StopReason {
     Failed(Arc<str>),
     /// Somebody asked for a restart.
     Restart,
+    /// Somebody stopped it.
+    Held,
     /// The LanManager now asks for another module under this name.
     ModuleChanged,
     /// The LanManager lists the service somewhere else: there.

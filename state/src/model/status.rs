@@ -2,6 +2,7 @@
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -9,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::claim::served;
 use crate::service::{Activity, Failure, StopReason, Wait};
 use crate::{
-    Claim, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service, State,
-    Timestamp,
+    Claim, End, Hold, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service,
+    State, Timestamp,
 };
 
 /// What a service does, in one word.
@@ -35,6 +36,8 @@ pub enum ServiceState {
     BackingOff,
     /// It failed, and is not started again until somebody acts.
     Failed,
+    /// Somebody stopped it, and has yet to start it.
+    Held,
 }
 
 impl ServiceState {
@@ -51,6 +54,7 @@ impl ServiceState {
             Self::Stopping => "stopping",
             Self::BackingOff => "backing-off",
             Self::Failed => "failed",
+            Self::Held => "held",
         }
     }
 }
@@ -82,6 +86,10 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// When it will be tried again, where that is known.
     pub next_try: Option<Timestamp>,
+    /// Since when it is stopped, and by whom, where it is.
+    pub hold: Option<Hold>,
+    /// The last ends of its children, the newest last.
+    pub ends: Vec<End>,
     /// The other copy, where the network uses that.
     pub superseded: Option<SupersededStatus>,
 }
@@ -154,6 +162,8 @@ impl State {
             ports,
             started: process.map(|process| process.spawned),
             restarts: service.history.spawned.saturating_sub(1),
+            hold: service.hold.clone(),
+            ends: service.history.ends.clone(),
             next_try: match &service.activity {
                 Activity::BackingOff { until, .. } => Some(*until),
                 Activity::Waiting(_)
@@ -184,6 +194,7 @@ impl State {
     fn describe(&self, service: &Service) -> (ServiceState, Option<String>) {
         match &service.activity {
             Activity::Waiting(Wait::Answer) => (ServiceState::Bidding, None),
+            Activity::Waiting(Wait::Held) => (ServiceState::Held, Some(held_text(service))),
             Activity::Waiting(wait) => {
                 (ServiceState::Waiting, Some(self.wait_text(*wait, service)))
             }
@@ -290,6 +301,7 @@ impl State {
                 );
             }
             Wait::Shutdown => "the master is stopping",
+            Wait::Held => return held_text(service),
         };
         alloc::format!("{text}{before}")
     }
@@ -371,6 +383,14 @@ fn failure_text(failure: &Failure, service: &Service) -> String {
     }
 }
 
+fn held_text(service: &Service) -> String {
+    let hold = service.hold.as_ref();
+    match hold.and_then(|hold| hold.sender.as_ref()) {
+        Some(sender) => alloc::format!("stopped by {sender}"),
+        None => "stopped by somebody".to_string(),
+    }
+}
+
 fn stop_text(why: &StopReason) -> String {
     match why {
         StopReason::Withdrawn => "its need was withdrawn".to_string(),
@@ -378,6 +398,7 @@ fn stop_text(why: &StopReason) -> String {
         StopReason::Failed(why) => why.to_string(),
         StopReason::NotReady => "its ports did not answer in time".to_string(),
         StopReason::Restart => "a restart was asked for".to_string(),
+        StopReason::Held => "somebody stops it".to_string(),
         StopReason::ModuleChanged => "its need now names another module".to_string(),
         StopReason::Superseded(by) => alloc::format!("the network uses the one at {by}"),
         StopReason::CutOff => "the LanManager has been away for so long that another machine may \

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 
 use crate::restart::Decision;
-use crate::service::{Activity, Failure, Next, Process, StopReason, Wait};
+use crate::service::{Activity, ENDS_REMEMBERED, End, Failure, Next, Process, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
     ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
@@ -74,6 +74,7 @@ pub(crate) fn exited(
     for (_, port) in ports.iter() {
         state.ports.block(*port, until, &mut state.deadlines);
     }
+    remember_end(state, turn, &instance, &outcome);
     claim::abandon(state, turn, &instance);
     let failure = Failure::Ended(outcome.clone());
     match activity {
@@ -127,6 +128,7 @@ pub(crate) fn exited(
                     Next::BackOff,
                     StopReason::Withdrawn
                     | StopReason::Restart
+                    | StopReason::Held
                     | StopReason::ModuleChanged
                     | StopReason::Superseded(_)
                     | StopReason::CutOff
@@ -144,6 +146,27 @@ pub(crate) fn exited(
         | Activity::BackingOff { .. }
         | Activity::Failed { .. } => back_off(state, turn, &instance, failure, false),
     }
+}
+
+/// Keeps the last ends, for people. A child that ended before it was recorded has no number to name.
+fn remember_end(state: &mut State, turn: &Turn, instance: &InstanceName, outcome: &Outcome) {
+    state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Some(process) = service.activity.process() else {
+                return;
+            };
+            let ends = &mut service.history.ends;
+            if ends.len() >= ENDS_REMEMBERED {
+                ends.remove(0);
+            }
+            ends.push(End {
+                at: turn.at,
+                pid: process.identity.pid,
+                outcome: outcome.clone(),
+                event: turn.sequence,
+            });
+        });
 }
 
 /// The LanManager must hear that a service which it may list is down: now, or when it is back.

@@ -87,6 +87,7 @@ pub(crate) fn appeared(
                 claim: Claim::None,
                 activity: Activity::Waiting(Wait::Lan),
                 down_unreported: false,
+                hold: None,
                 history: History::default(),
             };
             state
@@ -272,6 +273,9 @@ pub(crate) fn reconsider(state: &mut State, turn: &mut Turn, instance: &Instance
 
 fn waits_for(state: &State, service: &Service) -> Result<Wait, Failure> {
     let now = state.now;
+    if service.hold.is_some() {
+        return Ok(Wait::Held);
+    }
     if state.shutdown != Shutdown::No {
         return Ok(Wait::Shutdown);
     }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::service::{Activity, Failure, Next, StopReason, Wait};
 use crate::step::Turn;
 use crate::{
-    Deadline, InstanceName, LanAnswer, LanEffect, Rejection, Reply, RequestId, Shutdown, State,
-    child, claim, needs,
+    Deadline, Hold, InstanceName, LanAnswer, LanEffect, Rejection, Reply, RequestId, Sender,
+    Shutdown, State, child, claim, needs,
 };
 
 /// So many calls may wait for the LanManager at once.
@@ -129,48 +129,151 @@ fn finish(state: &mut State, turn: &mut Turn, request: RequestId, reply: Reply) 
     }
 }
 
-/// Somebody wants a child to be started anew; or a service that was given up to be tried again.
+/// Somebody wants a child to be started anew; or a service that was given up to be tried again. One
+/// that was stopped stays so.
 pub(crate) fn restart(
     state: &mut State,
     turn: &mut Turn,
     request: RequestId,
     instance: InstanceName,
 ) {
-    if state.shutdown != Shutdown::No {
-        turn.reply(request, Reply::Rejected(Rejection::Stopping));
+    if !accepts_order(state, turn, request, &instance) {
         return;
     }
-    let Some(service) = state.services.get(&instance) else {
-        turn.reply(
-            request,
-            Reply::Rejected(Rejection::UnknownInstance(instance)),
-        );
+    let done = answer(state, &instance);
+    match state.services.get(&instance).map(|known| &known.activity) {
+        Some(Activity::BackingOff { .. } | Activity::Failed { .. }) => {
+            retry(state, turn, &instance);
+        }
+        Some(
+            Activity::Starting { .. }
+            | Activity::Up { .. }
+            | Activity::Spawning { .. }
+            | Activity::Stopping { .. },
+        ) => end(state, turn, &instance, StopReason::Restart),
+        Some(Activity::Waiting(_) | Activity::Probing { .. }) | None => {}
+    }
+    turn.reply(request, done);
+}
+
+/// Somebody wants a service not to run here: its child is stopped, and its need is left to others.
+pub(crate) fn hold(
+    state: &mut State,
+    turn: &mut Turn,
+    request: RequestId,
+    instance: InstanceName,
+    sender: Option<Sender>,
+) {
+    if !accepts_order(state, turn, request, &instance) {
         return;
+    }
+    let done = answer(state, &instance);
+    let since = turn.at;
+    state
+        .services
+        .change(&instance, &mut state.deadlines, |service| {
+            // The first order is the one that holds.
+            service.hold.get_or_insert(Hold { since, sender });
+        });
+    match state.services.get(&instance).map(|known| &known.activity) {
+        Some(Activity::BackingOff { .. } | Activity::Failed { .. }) => {
+            retry(state, turn, &instance);
+        }
+        Some(Activity::Waiting(_)) => {
+            claim::abandon(state, turn, &instance);
+            needs::reconsider(state, turn, &instance);
+        }
+        Some(
+            Activity::Probing { .. }
+            | Activity::Spawning { .. }
+            | Activity::Starting { .. }
+            | Activity::Up { .. }
+            | Activity::Stopping { .. },
+        ) => end(state, turn, &instance, StopReason::Held),
+        None => {}
+    }
+    turn.reply(request, done);
+}
+
+/// Somebody wants a service to run: one that was stopped, that failed, or that pauses.
+pub(crate) fn start(
+    state: &mut State,
+    turn: &mut Turn,
+    request: RequestId,
+    instance: InstanceName,
+) {
+    if !accepts_order(state, turn, request, &instance) {
+        return;
+    }
+    let done = answer(state, &instance);
+    state
+        .services
+        .change(&instance, &mut state.deadlines, |service| {
+            service.hold = None;
+            if let Activity::Stopping { next, .. } = &mut service.activity {
+                *next = Next::Again;
+            }
+        });
+    match state.services.get(&instance).map(|known| &known.activity) {
+        Some(Activity::BackingOff { .. } | Activity::Failed { .. }) => {
+            retry(state, turn, &instance);
+        }
+        Some(Activity::Waiting(_)) => needs::reconsider(state, turn, &instance),
+        Some(
+            Activity::Probing { .. }
+            | Activity::Spawning { .. }
+            | Activity::Starting { .. }
+            | Activity::Up { .. }
+            | Activity::Stopping { .. },
+        )
+        | None => {}
+    }
+    turn.reply(request, done);
+}
+
+/// Whether an order about a service can be followed; where it cannot, it is refused.
+fn accepts_order(
+    state: &State,
+    turn: &mut Turn,
+    request: RequestId,
+    instance: &InstanceName,
+) -> bool {
+    let rejection = if state.shutdown != Shutdown::No {
+        Rejection::Stopping
+    } else if state.services.get(instance).is_none() {
+        Rejection::UnknownInstance(instance.clone())
+    } else {
+        return true;
     };
-    let pid = service
-        .activity
-        .process()
-        .map(|process| process.identity.pid.0);
-    match service.activity {
-        Activity::Starting { .. } | Activity::Up { .. } | Activity::Spawning { .. } => {
-            child::stop(state, turn, &instance, StopReason::Restart, Next::Again);
-        }
-        Activity::BackingOff { .. } | Activity::Failed { .. } => retry(state, turn, &instance),
-        Activity::Stopping { .. } => {
-            state
-                .services
-                .change(&instance, &mut state.deadlines, |service| {
-                    if let Activity::Stopping { next, .. } = &mut service.activity {
-                        *next = Next::Again;
-                    }
-                });
-        }
-        Activity::Waiting(_) | Activity::Probing { .. } => {}
+    turn.reply(request, Reply::Rejected(rejection));
+    false
+}
+
+/// The answer to an order that is followed: with the process that there is now.
+fn answer(state: &State, instance: &InstanceName) -> Reply {
+    let process = state.services.get(instance);
+    let process = process.and_then(|service| service.activity.process());
+    let pid = process.map(|process| process.identity.pid.0);
+    Reply::Done(json!({ "instancename": instance.as_str(), "pid": pid }))
+}
+
+/// Ends what there is of a child. One that is to end already ends for this reason now.
+fn end(state: &mut State, turn: &mut Turn, instance: &InstanceName, reason: StopReason) {
+    let stopping = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Activity::Stopping { next, why, .. } = &mut service.activity else {
+                return false;
+            };
+            *next = Next::Again;
+            if reason == StopReason::Held {
+                *why = reason.clone();
+            }
+            true
+        });
+    if stopping == Some(false) {
+        child::stop(state, turn, instance, reason, Next::Again);
     }
-    turn.reply(
-        request,
-        Reply::Done(json!({ "instancename": instance.as_str(), "pid": pid })),
-    );
 }
 
 /// A pause or a failure is over because somebody says so.

@@ -157,13 +157,23 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             }
             shutdown::requested(state, turn, source, urgent);
         }
-        Event::RestartRequested { request, instance } => {
-            requests::restart(state, turn, request, instance);
-        }
-        Event::AddNeedRequested { request, need } => {
+        Event::RestartRequested {
+            request, instance, ..
+        } => requests::restart(state, turn, request, instance),
+        Event::HoldRequested {
+            request,
+            instance,
+            sender,
+        } => requests::hold(state, turn, request, instance, sender),
+        Event::StartRequested {
+            request, instance, ..
+        } => requests::start(state, turn, request, instance),
+        Event::AddNeedRequested { request, need, .. } => {
             requests::relay(state, turn, request, LanCall::AddNeed(need));
         }
-        Event::RemoveNeedRequested { request, instance } => {
+        Event::RemoveNeedRequested {
+            request, instance, ..
+        } => {
             requests::relay(state, turn, request, LanCall::RemoveNeed(instance));
         }
         Event::LanCallAnswered { request, answer } => {

@@ -42,6 +42,11 @@ impl World {
             },
             0,
         );
+        let held = self.state.services.iter();
+        let held = held.filter(|(_, service)| service.hold.is_some());
+        for instance in Vec::from_iter(held.map(|(instance, _)| instance.clone())) {
+            self.release(instance);
+        }
         let mut watched = 0;
         for _ in 0..MAX_ROUNDS {
             if self.do_all() || self.restart_what_failed() {

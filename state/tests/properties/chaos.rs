@@ -50,6 +50,8 @@ pub(crate) enum Move {
     EngineIsLost { forks: u32, deaths: u32, seen: u32 },
     Reboot,
     OperatorRestarts { name: u16 },
+    OperatorStops { name: u16 },
+    OperatorStarts { name: u16 },
     OperatorAddsNeed,
     ModuleIsEngaged,
     SettingsChange(Terms),
@@ -117,6 +119,8 @@ impl Arbitrary for Move {
             }),
             1 => Just(Self::Reboot),
             2 => (0..NAMES).prop_map(|name| Self::OperatorRestarts { name }),
+            2 => (0..NAMES).prop_map(|name| Self::OperatorStops { name }),
+            2 => (0..NAMES).prop_map(|name| Self::OperatorStarts { name }),
             1 => Just(Self::OperatorAddsNeed),
             1 => Just(Self::ModuleIsEngaged),
             1 => any::<Terms>().prop_map(Self::SettingsChange),
@@ -196,9 +200,12 @@ impl World {
                 self.start_again();
             }
             Move::OperatorRestarts { name } => self.restart(instance(name)),
+            Move::OperatorStops { name } => self.hold(instance(name)),
+            Move::OperatorStarts { name } => self.release(instance(name)),
             Move::OperatorAddsNeed => self.ask(|request| Event::AddNeedRequested {
                 request,
                 need: json!({ "instancename": "N0" }),
+                sender: None,
             }),
             Move::ModuleIsEngaged => {
                 let module = ModuleName::from("exec:web");

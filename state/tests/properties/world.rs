@@ -454,7 +454,27 @@ impl World {
     }
 
     pub(crate) fn restart(&mut self, instance: InstanceName) {
-        self.ask(|request| Event::RestartRequested { request, instance });
+        self.ask(|request| Event::RestartRequested {
+            request,
+            instance,
+            sender: None,
+        });
+    }
+
+    pub(crate) fn hold(&mut self, instance: InstanceName) {
+        self.ask(|request| Event::HoldRequested {
+            request,
+            instance,
+            sender: None,
+        });
+    }
+
+    pub(crate) fn release(&mut self, instance: InstanceName) {
+        self.ask(|request| Event::StartRequested {
+            request,
+            instance,
+            sender: None,
+        });
     }
 
     /// The whole life again, from its events.

@@ -11,6 +11,7 @@ fn add(request: u64) -> Event {
     Event::AddNeedRequested {
         request: RequestId(request),
         need: json!({ "instancename": "Web" }),
+        sender: None,
     }
 }
 
@@ -18,6 +19,7 @@ fn remove(request: u64) -> Event {
     Event::RemoveNeedRequested {
         request: RequestId(request),
         instance: InstanceName::from("Web"),
+        sender: None,
     }
 }
 
@@ -99,4 +101,49 @@ fn a_restart_does_what_the_activity_asks_for() {
         .spawned("Spawning")
         .exits("Starting", Outcome::Exited(0))
         .end("operator_restart");
+}
+
+#[test]
+fn a_stopped_service_is_held_until_it_is_started() {
+    let mut story = Story::about(
+        "A stop in each activity: no bid and no child any more, and the need is left to others; `start` ends that, `restart` does not.",
+    );
+    story
+        .one_at_each_stage()
+        .brought_to("Pausing", Stage::Spawning);
+    story.given(|story| {
+        story.not_spawned("Pausing");
+    });
+    for stage in Stage::ALL {
+        story.note(stage.name()).hold(stage.name());
+    }
+    story.note("one that paused").hold("Pausing");
+    story.note("stopped already").hold("Approved");
+    story.note("unknown").hold("Nobody");
+    story.note("they end");
+    story
+        .spawned("Spawning")
+        .exits("Starting", Outcome::Signaled(15));
+    story
+        .note("a restart leaves it stopped")
+        .restart("Starting");
+    story.note("started again").release("Starting");
+    story.end("held");
+}
+
+#[test]
+fn a_hold_outlives_the_master_and_the_connection() {
+    let mut story = Story::about(
+        "A held service: the connection is lost and back, the need listed again, the master started again; it is still held.",
+    );
+    story.given(|story| {
+        story.brought_to("Clock", Stage::Approved);
+        story.hold("Clock").exits("Clock", Outcome::Signaled(15));
+    });
+    story
+        .note("the LanManager goes and comes")
+        .disconnect()
+        .reconnect();
+    story.note("another master").start_finding(&[]);
+    story.end("held_over_a_restart");
 }

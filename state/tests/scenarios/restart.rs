@@ -30,6 +30,7 @@ fn living_children_are_adopted_in_every_activity() {
         story.happens(Event::AddNeedRequested {
             request: RequestId(10),
             need: json!({ "instancename": "Web" }),
+            sender: None,
         });
     });
     story.start_finding(&[

@@ -26,6 +26,7 @@ fn one_of_everything(story: &mut Story) {
         story.happens(Event::AddNeedRequested {
             request: RequestId(10),
             need: json!({ "instancename": "Web" }),
+            sender: None,
         });
         story.passes(500);
     });

@@ -128,6 +128,7 @@ fn a_master_without_children_stops_at_once() {
     let add = |request| Event::AddNeedRequested {
         request: RequestId(request),
         need: json!({ "instancename": "Web" }),
+        sender: None,
     };
     story
         .happens(add(10))

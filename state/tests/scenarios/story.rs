@@ -6,7 +6,7 @@ use std::sync::Arc;
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
     Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port, Recorded,
-    RequestId, ResponseAnswer, Settings, State, StopSource, Survivor, Timestamp, step,
+    RequestId, ResponseAnswer, Sender, Settings, State, StopSource, Survivor, Timestamp, step,
 };
 use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;
@@ -476,7 +476,33 @@ impl Story {
         self.happens(Event::RestartRequested {
             request: RequestId(2),
             instance: InstanceName::from(name),
+            sender: None,
         })
+    }
+
+    /// An order of root's, to stop or to start a service.
+    pub(crate) fn hold(&mut self, name: &str) -> &mut Self {
+        self.happens(Event::HoldRequested {
+            request: RequestId(3),
+            instance: InstanceName::from(name),
+            sender: Some(root()),
+        })
+    }
+
+    pub(crate) fn release(&mut self, name: &str) -> &mut Self {
+        self.happens(Event::StartRequested {
+            request: RequestId(4),
+            instance: InstanceName::from(name),
+            sender: Some(root()),
+        })
+    }
+}
+
+fn root() -> Sender {
+    Sender {
+        uid: 0,
+        name: Some(Arc::from("root")),
+        pid: Pid(4_711),
     }
 }
 

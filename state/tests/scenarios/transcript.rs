@@ -161,13 +161,21 @@ fn event(event: &Event) -> String {
                 option(*request)
             )
         }
-        Event::RestartRequested { request, instance } => {
-            format!("call {request}: restart {instance}")
+        Event::RestartRequested {
+            request, instance, ..
+        } => format!("call {request}: restart {instance}"),
+        Event::HoldRequested {
+            request, instance, ..
+        } => format!("call {request}: stop {instance}"),
+        Event::StartRequested {
+            request, instance, ..
+        } => format!("call {request}: start {instance}"),
+        Event::AddNeedRequested { request, need, .. } => {
+            format!("call {request}: add need {need}")
         }
-        Event::AddNeedRequested { request, need } => format!("call {request}: add need {need}"),
-        Event::RemoveNeedRequested { request, instance } => {
-            format!("call {request}: remove need {instance}")
-        }
+        Event::RemoveNeedRequested {
+            request, instance, ..
+        } => format!("call {request}: remove need {instance}"),
         Event::LanCallAnswered { request, answer } => {
             format!("LanManager answers call {request}: {}", json(answer))
         }

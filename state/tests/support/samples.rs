@@ -5,7 +5,7 @@ use std::sync::Arc;
 use allexmaster_state::{
     BidAnswer, BootId, Connection, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
     LanAnswer, Launcher, Listed, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid,
-    Place, Port, RequestId, ResponseAnswer, Settings, StopSource, Survivor,
+    Place, Port, RequestId, ResponseAnswer, Sender, Settings, StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -145,15 +145,18 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             StopSource::Interrupt => Event::RestartRequested {
                 request: REQUEST,
                 instance: instance(),
+                sender: None,
             },
         },
         Event::RestartRequested { .. } => Event::AddNeedRequested {
             request: REQUEST,
             need: json!({ "instancename": "Web", "modulename": "exec:web" }),
+            sender: None,
         },
         Event::AddNeedRequested { .. } => Event::RemoveNeedRequested {
             request: REQUEST,
             instance: instance(),
+            sender: None,
         },
         Event::RemoveNeedRequested { .. } => lan_answered(LanAnswer::Done(json!("Web"))),
         Event::LanCallAnswered { answer, .. } => match answer {
@@ -174,8 +177,26 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         } => install_ended(Some("E404")),
         Event::InstallEnded {
             complaint: Some(_), ..
-        } => return None,
+        } => Event::HoldRequested {
+            request: REQUEST,
+            instance: instance(),
+            sender: Some(sender()),
+        },
+        Event::HoldRequested { .. } => Event::StartRequested {
+            request: REQUEST,
+            instance: instance(),
+            sender: None,
+        },
+        Event::StartRequested { .. } => return None,
     })
+}
+
+fn sender() -> Sender {
+    Sender {
+        uid: 1_000,
+        name: Some(Arc::from("ann")),
+        pid: Pid(4_711),
+    }
 }
 
 fn install_ended(complaint: Option<&str>) -> Event {

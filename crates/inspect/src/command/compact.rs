@@ -49,6 +49,7 @@ impl Compact {
             keep,
             most_bytes: None,
             dry_run,
+            cut: true,
         };
         let told = compact(place, setting, wish(true))?;
         if told.events() == 0 || self.dry_run {

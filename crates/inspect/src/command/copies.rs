@@ -5,9 +5,10 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::{Base, Restore};
+use allexmaster_journal::{Base, Passage, Restore};
 use allexmaster_state::STEP_VERSION;
 use clap::Args;
+use uuid::Uuid;
 
 use super::{Answer, Question, Range, Setting};
 use crate::error::InspectError;
@@ -47,6 +48,7 @@ impl Question for Export {
                 let text = format!("{count} events are in {}", path.display());
                 screen.line(&text)?;
                 screen.note(past.note())?;
+                screen.holes(past)?;
             }
         }
         Ok(Answer::Done)
@@ -83,31 +85,72 @@ pub(crate) fn export(
     };
     let mut writer = ExportWriter::begin(output, identity, redact, &start)?;
     let mut count = 0;
-    let mut failed = None;
-    past.source().visit(first, &mut |record| {
-        if record.stamp.sequence > *range.end() {
-            return ControlFlow::Break(());
+    let mut next = first;
+    // Up to the next hole, or to a state behind one.
+    let mut kept: Option<Start> = None;
+    loop {
+        let (mut failed, mut hole) = (None, None);
+        past.source().pass(next, &mut |passage| {
+            let record = match passage {
+                Passage::Record(record) => record,
+                Passage::Hole(met) => {
+                    hole = Some(met.clone());
+                    return ControlFlow::Break(());
+                }
+            };
+            if record.stamp.sequence > *range.end() {
+                return ControlFlow::Break(());
+            }
+            let written = match &mut redactor {
+                None => writer.push(record),
+                Some(redactor) => redactor.redacted(record, |record| writer.push(record)),
+            };
+            let state = kept.take_if(|kept| kept.position.sequence == record.stamp.sequence);
+            let state = state.map_or(Ok(()), |kept| write_kept(&mut writer, &mut redactor, &kept));
+            match written.and(state) {
+                Ok(()) => {
+                    count += 1;
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
         }
-        let written = match &mut redactor {
-            None => writer.push(record),
-            Some(redactor) => redactor.redacted(record, |record| writer.push(record)),
+        let Some(mut hole) = hole.filter(|hole| hole.first <= *range.end()) else {
+            break;
         };
-        match written {
-            Ok(()) => {
-                count += 1;
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
-            }
+        next = hole.last + 1;
+        let state = past.source().state_from(hole.last)?;
+        if redact {
+            // It names files.
+            hole.why = "its bytes are not those that were written".to_owned();
         }
-    })?;
-    if let Some(error) = failed {
-        return Err(error);
+        writer.hole(&hole)?;
+        match state {
+            Some(state) if state.position.sequence == hole.last => {
+                write_kept(&mut writer, &mut redactor, &state)?;
+            }
+            later => kept = later,
+        }
     }
     writer.finish()?;
     Ok(count)
+}
+
+fn write_kept(
+    writer: &mut ExportWriter<impl Write>,
+    redactor: &mut Option<Redactor>,
+    kept: &Start,
+) -> Result<(), InspectError> {
+    match redactor {
+        None => writer.kept(kept),
+        Some(redactor) => writer.kept(&redactor.start(kept)?.1),
+    }
 }
 
 /// The position and state before an event.
@@ -115,21 +158,34 @@ fn start_before(past: &mut Past, first: u64) -> Result<Start, InspectError> {
     if first == past.first() {
         return Ok(past.source().start().clone());
     }
+    if past.has_hole_in(first - 1, first - 1) {
+        // Where a hole ends there; the events of a hole itself are told where they are reached.
+        let kept = past.source().state_from(first - 1)?;
+        return kept
+            .filter(|kept| kept.position.sequence == first - 1)
+            .map_or_else(
+                || past.must_have(first - 1).and(Err(nothing_before(first))),
+                Ok,
+            );
+    }
     past.must_have(first - 1)?;
     let mut position = None;
-    past.source().visit(first - 1, &mut |record| {
+    past.visit_records(first - 1, &mut |record| {
         position = Some(crate::replay::position_of(record));
         ControlFlow::Break(())
     })?;
     let state = past.state_after(first - 1)?.clone();
-    let position = position
-        .ok_or_else(|| InspectError::Refused(format!("event {} cannot be read", first - 1)))?;
+    let position = position.ok_or_else(|| nothing_before(first))?;
     Ok(Start {
         position,
         state,
         beginning: Beginning::Stretch,
         older: None,
     })
+}
+
+fn nothing_before(first: u64) -> InspectError {
+    InspectError::Refused(format!("event {} cannot be read", first - 1))
 }
 
 /// Make a journal's folder of an export.
@@ -159,14 +215,47 @@ impl Import {
         }
         // All of it verifies, or nothing is begun.
         source.end()?;
-        let base = base(&source)?;
-        let first = source.start().position.sequence + 1;
-        let mut restore = Restore::<Rules>::begin(&self.folder, source.identity(), base.as_ref())?;
-        let mut failed = None;
-        source.visit(first, &mut |record| {
+        let start = source.start().clone();
+        let count = put_down(&mut source, &start, u64::MAX, &self.folder)?;
+        let text = format!(
+            "{count} events are in the journal {}",
+            self.folder.display()
+        );
+        setting.screen.line(&text)?;
+        let past = Past::new(Box::new(source));
+        setting.screen.note(past.note())?;
+        setting.screen.holes(&past)?;
+        Ok(Answer::Done)
+    }
+}
+
+/// Puts the records from a state on, up to `last`, into a new journal; returns how many. Behind a hole it
+/// goes on with the next state that was kept.
+pub(super) fn put_down(
+    source: &mut dyn Source,
+    start: &Start,
+    last: u64,
+    folder: &Path,
+) -> Result<u64, InspectError> {
+    let identity = source.identity();
+    let begin = base(identity, start)?;
+    let mut restore = Restore::<Rules>::begin(folder, identity, begin.as_ref())?;
+    let (mut next, mut count) = (start.position.sequence + 1, 0);
+    loop {
+        let (mut failed, mut hole) = (None, None);
+        source.pass(next, &mut |passage| {
+            let record = match passage {
+                Passage::Record(record) => record,
+                Passage::Hole(met) => {
+                    hole = Some(met.clone());
+                    return ControlFlow::Break(());
+                }
+            };
             let stamp = record.stamp;
+            count += 1;
             match restore.push(stamp.at, stamp.entropy, record.kind, record.payload) {
-                Ok(_) => ControlFlow::Continue(()),
+                Ok(_) if stamp.sequence < last => ControlFlow::Continue(()),
+                Ok(_) => ControlFlow::Break(()),
                 Err(error) => {
                     failed = Some(error);
                     ControlFlow::Break(())
@@ -176,21 +265,23 @@ impl Import {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let end = restore.finish()?;
-        let text = format!(
-            "{} events are in the journal {}",
-            end.sequence + 1 - first,
-            self.folder.display()
-        );
-        setting.screen.line(&text)?;
-        setting.screen.note(Past::new(Box::new(source)).note())?;
-        Ok(Answer::Done)
+        let Some(hole) = hole.filter(|hole| hole.first <= last) else {
+            break;
+        };
+        let Some(kept) = source.state_from(hole.last)? else {
+            break;
+        };
+        next = kept.position.sequence + 1;
+        if let Some(base) = base(identity, &kept)? {
+            restore.resume(&base)?;
+        }
     }
+    restore.finish()?;
+    Ok(count)
 }
 
 /// What a new journal has to begin with to go on as this one does.
-pub(super) fn base(source: &dyn Source) -> Result<Option<Base>, InspectError> {
-    let start = source.start();
+fn base(identity: Uuid, start: &Start) -> Result<Option<Base>, InspectError> {
     if start.position.sequence == 0 {
         return Ok(None);
     }
@@ -201,6 +292,6 @@ pub(super) fn base(source: &dyn Source) -> Result<Option<Base>, InspectError> {
             (STEP_VERSION, json)
         }
     };
-    let base = Base::new::<Rules>(source.identity(), start.position, step, json.as_bytes())?;
+    let base = Base::new::<Rules>(identity, start.position, step, json.as_bytes())?;
     Ok(Some(base))
 }

@@ -38,11 +38,13 @@ impl Info {
         let mut past = place.open(setting)?;
         let mut census = Census::default();
         let health = past.replay(past.first()..=u64::MAX, &mut census);
-        let health = match health {
-            Ok(()) => None,
-            Err(error) if error.is_damage() => Some(error.to_string()),
+        let mut damage = past.hole_notes();
+        match health {
+            Ok(()) => {}
+            Err(error) if error.is_damage() => damage.push(error.to_string()),
             Err(error) => return Err(error),
-        };
+        }
+        let health = (!damage.is_empty()).then(|| damage.join("; "));
         let facts = Facts {
             disk: Disk::of(place.path(setting)),
             past: &past,
@@ -122,7 +124,7 @@ impl Disk {
         let checkpoint = journal.stored_checkpoint().ok()?;
         Some(Self {
             bytes: size(&folder),
-            sealed_files: entries(&folder.join("history")),
+            sealed_files: journal.span().map_or(0, |span| span.files()),
             sealed_through: journal.sealed_through(),
             unsealed_blocks: journal.extent().unsealed_blocks,
             acknowledged: journal.extent().acknowledged,
@@ -208,6 +210,7 @@ impl Facts<'_> {
             "disk": disk,
             "healthy": self.health.is_none(),
             "damage": self.health,
+            "holes": self.past.holes(),
         })
     }
 

@@ -79,13 +79,20 @@ impl Log {
             // Where nothing is filtered the last ones are known without reading the others.
             Some(last) if filter.is_empty() => {
                 let end = past.end()?.sequence.min(*range.end());
-                let first = (end + 1).saturating_sub(last as u64);
-                first.max(*range.start())..=end
+                let first = (end + 1).saturating_sub(last as u64).max(*range.start());
+                if past.has_hole_in(first, end) {
+                    range
+                } else {
+                    first..=end
+                }
             }
             Some(_) | None => range,
         };
         if !self.json && *range.start() <= past.first() {
             setting.screen.note(past.note())?;
+        }
+        if !self.json {
+            setting.screen.holes(&past)?;
         }
         let mut lines = Lines {
             filter,

@@ -1,22 +1,21 @@
 //! `journal repair`: what is good, in a new journal.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use allexmaster_journal::Restore;
 use clap::Args;
 
-use super::verify::survey;
+use super::copies::put_down;
+use super::verify::{Found, survey};
 use super::{Answer, Question, confirmed};
 use crate::error::InspectError;
 use crate::replay::Past;
-use crate::screen::Screen;
-use crate::source::Beginning;
-use allexmaster_state::Rules;
+use crate::screen::{Screen, Tone};
+use crate::source::{Beginning, Start};
 
 /// Put the records that are good into a new journal, and tell what is left behind.
 ///
-/// The damaged journal stays as it is. It tells first what it will do, and asks. To run a master on
+/// A journal cannot have a hole within, so the new one begins behind the last hole, with the state that
+/// was kept there. The damaged journal stays as it is. It tells first what it will do, and asks. To run a master on
 /// the new journal, move the folder .allexmaster/journal away, and the new one in its place.
 #[derive(Debug, Args)]
 pub(super) struct Repair {
@@ -35,57 +34,66 @@ impl Question for Repair {
                 "a stretch cannot be made a journal: it needs the events before it".to_owned(),
             ));
         }
-        let first = past.first();
-        let (last, damage) = survey(past)?;
-        let Some(why) = damage else {
+        let found = survey(past)?;
+        if found.holes.is_empty() {
             screen.line(&format!(
                 "nothing is to be repaired: {} records are good",
-                last + 1 - first
+                found.good
             ))?;
             screen.note(past.note())?;
             return Ok(Answer::Done);
-        };
-        if last < first {
+        }
+        let (start, last) = usable(past, &found)?;
+        let first = start.position.sequence + 1;
+        if last < first && start.position.sequence == 0 {
             return Err(InspectError::Refused(format!(
-                "no record can be used: {why}"
+                "no record can be used: {}",
+                found.damage()
             )));
         }
-        screen.line(&format!("good: #{first} to #{last}"))?;
-        screen.line(&format!("left behind: whatever follows, since {why}"))?;
+        let good = if last < first {
+            format!("good: the state after #{}", first - 1)
+        } else {
+            format!("good: #{first} to #{last}")
+        };
+        screen.line(&good)?;
+        for (from, to) in &found.stretches {
+            if *to < first || *from > last {
+                screen.line(&format!(
+                    "left behind: #{from} to #{to}, which are good, but on the other side of a hole"
+                ))?;
+            }
+        }
+        for hole in &found.holes {
+            screen.hanging(
+                "left behind: ",
+                "left behind: ",
+                Tone::Plain,
+                &hole.to_string(),
+            )?;
+        }
         screen.line(&format!("new journal: {}", self.into.display()))?;
         screen.output.flush()?;
         if !self.yes && !confirmed("write it?")? {
             screen.line("nothing was done")?;
             return Ok(Answer::Found);
         }
-        put_down(past, &self.into, last)?;
-        screen.line(&format!(
-            "{} events are in {}",
-            last + 1 - first,
-            self.into.display()
-        ))?;
+        let count = put_down(past.source(), &start, last, &self.into)?;
+        screen.line(&format!("{count} events are in {}", self.into.display()))?;
         screen.note(past.note())?;
         Ok(Answer::Done)
     }
 }
 
-fn put_down(past: &mut Past, folder: &std::path::Path, last: u64) -> Result<(), InspectError> {
-    let base = super::copies::base(past.source())?;
-    let first = past.first();
-    let mut restore = Restore::<Rules>::begin(folder, past.identity(), base.as_ref())?;
-    let mut failed = None;
-    past.source().visit(first, &mut |record| {
-        let stamp = record.stamp;
-        let pushed = restore.push(stamp.at, stamp.entropy, record.kind, record.payload);
-        failed = pushed.err();
-        if failed.is_some() || stamp.sequence >= last {
-            return ControlFlow::Break(());
+/// The newest part of the journal that has no hole: the state that it begins with, and its last event.
+fn usable(past: &mut Past, found: &Found) -> Result<(Start, u64), InspectError> {
+    let mut start = past.source().start().clone();
+    for hole in &found.holes {
+        match past.source().state_from(hole.last)? {
+            Some(kept) => start = kept,
+            // Nothing that follows can be used without a state.
+            None => return Ok((start, hole.first - 1)),
         }
-        ControlFlow::Continue(())
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
     }
-    restore.finish()?;
-    Ok(())
+    Ok((start, found.last))
 }

@@ -104,17 +104,20 @@ impl Replay {
             source,
         };
         let mut file = tempfile::NamedTempFile::new().map_err(failed)?;
+        // Of what is before a hole an older build could not know.
+        let first = past.first_behind_holes()?;
         export(
             past,
-            past.first()..=u64::MAX,
+            first..=u64::MAX,
             false,
             std::io::BufWriter::new(&mut file),
         )?;
-        let comparison = compare(past, other, file.path())?;
+        let comparison = compare(past, first, other, file.path())?;
         if self.json {
             screen.json(&comparison)?;
         } else {
             screen.note(past.note())?;
+            screen.holes(past)?;
             tell_comparison(&comparison, screen)?;
         }
         let same = comparison.effects.is_empty() && comparison.states.is_empty();
@@ -155,6 +158,7 @@ impl Replay {
         );
         screen.line(&heading)?;
         write_state(screen, state)?;
+        screen.holes(past)?;
         Ok(Answer::Done)
     }
 
@@ -179,6 +183,7 @@ impl Replay {
         }
         let heading = format!("from #{from} to #{to} it changed");
         write_changes(screen, &changes, &heading)?;
+        screen.holes(past)?;
         Ok(Answer::Done)
     }
 
@@ -200,6 +205,8 @@ impl Replay {
             check.look(step, checkpoint.as_ref())
         });
         bar.finish_and_clear();
+        let holes = past.hole_notes();
+        check.broken.extend(holes);
         match replayed {
             Ok(()) => {}
             Err(error) if error.is_damage() => check.broken.push(error.to_string()),

@@ -34,6 +34,7 @@ impl Question for Show {
             screen.json(&moment.document())?;
         } else {
             moment.write(screen)?;
+            screen.holes(past)?;
         }
         Ok(Answer::Done)
     }

@@ -42,6 +42,7 @@ impl Question for Timeline {
             screen.line(&format!("the picture is {}", path.display()))?;
         }
         screen.note(past.note())?;
+        screen.holes(past)?;
         Ok(Answer::Done)
     }
 }

@@ -50,6 +50,7 @@ impl Question for Why {
             screen.json(&document(&explanation))?;
         } else {
             self.write(&explanation, screen)?;
+            screen.holes(past)?;
         }
         Ok(Answer::Done)
     }
@@ -112,6 +113,14 @@ fn write_link(screen: &mut Screen<'_>, link: &Link) -> Result<(), InspectError> 
 /// That it had a life before the first event that there is.
 fn before(told: &Explanation, zone: &Zone) -> Option<String> {
     let before = told.before.as_ref()?;
+    if before.behind_hole {
+        return Some(format!(
+            "It was {} at {} (after #{}): what led to that is damaged, and not told.",
+            before.state,
+            zone.moment(before.at),
+            before.sequence
+        ));
+    }
     Some(format!(
         "It was {} already at {}, where this journal begins (after #{}): what led to that is not told.",
         before.state,
@@ -140,7 +149,8 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         | ServiceState::Checking
         | ServiceState::Running
         | ServiceState::Superseded
-        | ServiceState::Stopping => {
+        | ServiceState::Stopping
+        | ServiceState::Held => {
             let mut text = words::service_line(status);
             if let Some(since) = &told.since {
                 text.push_str(&format!(
@@ -154,6 +164,12 @@ fn headline(told: &Explanation, zone: &Zone) -> String {
         }
     };
     text.push('.');
+    if status.state == ServiceState::Held {
+        text.push_str(&format!(
+            " `allexmaster start {}` starts it.",
+            status.instance
+        ));
+    }
     if status.restarts > 0 && status.state == ServiceState::Running {
         let times = if status.restarts == 1 {
             "once".to_owned()
@@ -247,7 +263,8 @@ pub(crate) const fn tone_of(state: ServiceState) -> Tone {
         | ServiceState::Bidding
         | ServiceState::Starting
         | ServiceState::Checking
-        | ServiceState::Stopping => Tone::Waiting,
+        | ServiceState::Stopping
+        | ServiceState::Held => Tone::Waiting,
         ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed => Tone::Bad,
     }
 }

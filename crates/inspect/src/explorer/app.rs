@@ -72,7 +72,7 @@ pub struct Breakpoint {
 }
 
 /// The words for the states of a service, as they are typed.
-const STATES: [ServiceState; 9] = [
+const STATES: [ServiceState; 10] = [
     ServiceState::Waiting,
     ServiceState::Bidding,
     ServiceState::Starting,
@@ -82,6 +82,7 @@ const STATES: [ServiceState; 9] = [
     ServiceState::Stopping,
     ServiceState::BackingOff,
     ServiceState::Failed,
+    ServiceState::Held,
 ];
 
 impl Breakpoint {
@@ -153,7 +154,7 @@ impl App {
         let shown = Shown::at(&mut past, last, false)?;
         let first = past.first();
         let mut begin = end.at;
-        past.source().visit(first, &mut |record| {
+        past.visit_records(first, &mut |record| {
             begin = record.stamp.at;
             ControlFlow::Break(())
         })?;

@@ -192,6 +192,7 @@ fn read(past: &mut Past, sender: &Sender<Portion>) {
         known: BTreeMap::new(),
         fresh: Vec::new(),
         met: None,
+        next: past.first(),
     };
     let replayed = past.replay(past.first()..=u64::MAX, &mut reader);
     reader.hand_over();
@@ -213,6 +214,8 @@ struct Reader<'a> {
     known: BTreeMap<InstanceName, u32>,
     fresh: Vec<InstanceName>,
     met: Option<Met>,
+    /// The number of the next fact.
+    next: u64,
 }
 
 /// What an event met.
@@ -267,6 +270,21 @@ impl Watch for Reader<'_> {
             .as_ref()
             .and_then(|name| step.state.status_of(name));
         let is = status.map(|status| status.state);
+        // Events in a hole have a place too, about which nothing is known.
+        let missing = step.recorded.sequence.saturating_sub(self.next);
+        let nothing = Fact {
+            at: step.recorded.at.0,
+            kind: 0,
+            bad: false,
+            start: false,
+            service: 0,
+            became: None,
+        };
+        self.facts.extend(std::iter::repeat_n(
+            nothing,
+            usize::try_from(missing).unwrap_or(0),
+        ));
+        self.next = step.recorded.sequence + 1;
         let service = met.about.as_ref().map_or(0, |name| self.number(name));
         self.facts.push(Fact {
             at: step.recorded.at.0,

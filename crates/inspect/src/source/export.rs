@@ -8,21 +8,28 @@
 //! ```
 //!
 //! A stretch begins with the state before its first event in `start`. The last line tells a file that
-//! was cut off from one that is whole.
+//! was cut off from one that is whole. Where the journal has a hole, two more lines stand in its place: what
+//! is missing, and the state behind it, from which a replay goes on (that one later, where none was kept
+//! right behind the hole):
+//!
+//! ```text
+//! {"hole":{"first":1,"last":4096,"why":"…"}}
+//! {"kept":{…}}
+//! ```
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use allexmaster_journal::record::{Checksum, MAX_PAYLOAD, Record};
-use allexmaster_journal::{Machine as _, Position};
+use allexmaster_journal::record::{Checksum, Record};
+use allexmaster_journal::{Hole, Machine as _, Passage, Position};
 use allexmaster_state::{STEP_VERSION, State};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::line::{self, Line, parse_checksum};
-use super::{Beginning, OlderState, Source, Start, Visit};
+use super::{Beginning, OlderState, Pass, Source, Start};
 use crate::error::InspectError;
 use allexmaster_state::Rules;
 
@@ -35,10 +42,8 @@ const MARK: &str = "journal-export";
 /// Every so many records the place in the file is remembered: a jump reads no more than these.
 const INDEX_EVERY: u64 = 4096;
 
-/// The longest line: the largest event, and what stands around it. The first line has a state, which
-/// may be larger.
-const MAX_LINE_BYTES: usize = MAX_PAYLOAD + 4096;
-const MAX_HEADING_BYTES: usize = 256 * 1024 * 1024;
+/// The longest line: a state. An event is at most as long as the journal takes.
+const MAX_LINE_BYTES: usize = 256 * 1024 * 1024;
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,27 +94,24 @@ struct Trailer {
     checksum: String,
 }
 
+/// In the place of events that the journal does not have.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HoleLine {
+    hole: Hole,
+}
+
+/// The state after the event before, behind a hole.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptLine {
+    kept: HeadingStart,
+}
+
 impl Heading {
     fn new(identity: Uuid, redacted: bool, start: &Start) -> Result<Self, InspectError> {
-        let position = start.position;
-        let stretch = || -> Result<HeadingStart, serde_json::Error> {
-            let (step, state) = match &start.older {
-                Some(older) => (older.step, RawValue::from_string(older.json.clone())?),
-                None => (STEP_VERSION, serde_json::value::to_raw_value(&start.state)?),
-            };
-            let mut start = HeadingStart {
-                sequence: position.sequence,
-                at: position.at,
-                checksum: position.checksum.to_string(),
-                step,
-                state,
-                compacted: start.beginning == Beginning::Compacted,
-                hash: None,
-            };
-            start.hash = Some(start.own_hash());
-            Ok(start)
-        };
-        let start = (position.sequence > 0).then(stretch).transpose();
+        let stretch = || HeadingStart::new(start);
+        let start = (start.position.sequence > 0).then(stretch).transpose();
         Ok(Self {
             allexmaster: MARK.to_owned(),
             format: FORMAT,
@@ -136,9 +138,35 @@ impl Heading {
     }
 
     fn start(self) -> Result<Start, String> {
-        let Some(start) = self.start else {
-            return Ok(Start::whole(self.identity));
+        match self.start {
+            None => Ok(Start::whole(self.identity)),
+            Some(start) => start.read(),
+        }
+    }
+}
+
+impl HeadingStart {
+    fn new(start: &Start) -> Result<Self, serde_json::Error> {
+        let position = start.position;
+        let (step, state) = match &start.older {
+            Some(older) => (older.step, RawValue::from_string(older.json.clone())?),
+            None => (STEP_VERSION, serde_json::value::to_raw_value(&start.state)?),
         };
+        let mut start = Self {
+            sequence: position.sequence,
+            at: position.at,
+            checksum: position.checksum.to_string(),
+            step,
+            state,
+            compacted: start.beginning == Beginning::Compacted,
+            hash: None,
+        };
+        start.hash = Some(start.own_hash());
+        Ok(start)
+    }
+
+    fn read(self) -> Result<Start, String> {
+        let start = self;
         if start
             .hash
             .as_ref()
@@ -217,6 +245,25 @@ impl<Output: Write> ExportWriter<Output> {
         Ok(())
     }
 
+    /// Writes that a stretch is missing.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn hole(&mut self, hole: &Hole) -> Result<(), InspectError> {
+        self.last = hole.last;
+        write_line(&mut self.output, &HoleLine { hole: hole.clone() })
+    }
+
+    /// Writes the state behind a hole, after which a replay goes on.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn kept(&mut self, start: &Start) -> Result<(), InspectError> {
+        self.checksum = start.position.checksum;
+        let kept = HeadingStart::new(start).map_err(std::io::Error::from)?;
+        write_line(&mut self.output, &KeptLine { kept })
+    }
+
     /// Writes the last line.
     ///
     /// # Errors
@@ -247,6 +294,9 @@ pub struct ExportSource {
     end: Position,
     /// The places of some records: the byte where the next one begins, and its number of line.
     index: Vec<(Position, u64, u64)>,
+    holes: Vec<Hole>,
+    /// The states behind them.
+    kept: Vec<Start>,
     /// The first line that cannot be used.
     damage: Option<(u64, String)>,
 }
@@ -264,12 +314,11 @@ impl ExportSource {
         };
         let file = File::open(path).map_err(|source| io("open", source))?;
         let mut file = BufReader::new(file);
-        let first =
-            read_line(&mut file, MAX_HEADING_BYTES).map_err(|why| InspectError::Export {
-                path: path.to_owned(),
-                line: 1,
-                why,
-            })?;
+        let first = read_line(&mut file, MAX_LINE_BYTES).map_err(|why| InspectError::Export {
+            path: path.to_owned(),
+            line: 1,
+            why,
+        })?;
         let wrong = |why| InspectError::Export {
             path: path.to_owned(),
             line: 1,
@@ -288,6 +337,8 @@ impl ExportSource {
             identity,
             end: start.position,
             index: vec![(start.position, offset, 2)],
+            holes: Vec::new(),
+            kept: Vec::new(),
             start,
             damage: None,
         };
@@ -299,6 +350,7 @@ impl ExportSource {
     fn verify(&mut self, offset: u64) -> Result<Option<(u64, String)>, InspectError> {
         let (mut offset, mut line) = (offset, 2);
         let mut scratch = Vec::new();
+        let mut chained = true;
         loop {
             let text = match read_line(&mut self.file, MAX_LINE_BYTES) {
                 Ok(Some(text)) => text,
@@ -308,8 +360,25 @@ impl ExportSource {
             if let Some(trailer) = trailer(&text) {
                 return Ok(self.check_trailer(&trailer).map(|why| (line, why)));
             }
+            offset += text.len() as u64 + 1;
             let expected = self.end.sequence + 1;
-            let previous = Some(self.end.checksum);
+            let previous = chained.then_some(self.end.checksum);
+            match self.special(&text) {
+                Ok(Some(Special::Hole(hole))) => {
+                    (self.end.sequence, chained) = (hole.last, false);
+                    self.holes.push(hole);
+                    line += 1;
+                    continue;
+                }
+                Ok(Some(Special::Kept(start))) => {
+                    (self.end, chained) = (start.position, true);
+                    self.kept.push(*start);
+                    line += 1;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(why) => return Ok(Some((line, why))),
+            }
             match line::read(&text, expected, previous, &mut scratch, |_| ()) {
                 Ok(((), checksum, at)) => {
                     self.end = Position {
@@ -317,15 +386,36 @@ impl ExportSource {
                         checksum,
                         at,
                     };
+                    chained = true;
                 }
                 Err(why) => return Ok(Some((line, why))),
             }
-            offset += text.len() as u64 + 1;
             line += 1;
             if expected.is_multiple_of(INDEX_EVERY) {
                 self.index.push((self.end, offset, line));
             }
         }
+    }
+
+    /// What stands in the place of a hole that follows the record before.
+    fn special(&self, text: &str) -> Result<Option<Special>, String> {
+        let unreadable = |error: serde_json::Error| error.to_string();
+        if text.starts_with("{\"hole\":") {
+            let HoleLine { hole } = serde_json::from_str(text).map_err(unreadable)?;
+            if hole.first != self.end.sequence + 1 || hole.last < hole.first {
+                return Err("the hole is in another place".to_owned());
+            }
+            return Ok(Some(Special::Hole(hole)));
+        }
+        if text.starts_with("{\"kept\":") {
+            let KeptLine { kept } = serde_json::from_str(text).map_err(unreadable)?;
+            let start = kept.read()?;
+            if start.position.sequence != self.end.sequence {
+                return Err("the state is of another place".to_owned());
+            }
+            return Ok(Some(Special::Kept(Box::new(start))));
+        }
+        Ok(None)
     }
 
     fn check_trailer(&mut self, trailer: &Trailer) -> Option<String> {
@@ -383,7 +473,18 @@ impl Source for ExportSource {
         Ok(None)
     }
 
-    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
+    fn state_from(&mut self, sequence: u64) -> Result<Option<Start>, InspectError> {
+        let mut kept = self.kept.iter();
+        Ok(kept
+            .find(|start| start.position.sequence >= sequence)
+            .cloned())
+    }
+
+    fn holes(&mut self) -> Vec<Hole> {
+        self.holes.clone()
+    }
+
+    fn pass(&mut self, from: u64, pass: &mut Pass<'_>) -> Result<(), InspectError> {
         let from = from.max(self.start.position.sequence + 1);
         let place = self
             .index
@@ -391,21 +492,36 @@ impl Source for ExportSource {
         let (mut position, offset, mut line) = self.index[place.saturating_sub(1)];
         self.seek(offset)?;
         let mut scratch = Vec::new();
+        let mut chained = true;
         while position.sequence < self.end.sequence {
             let expected = position.sequence + 1;
             let text = read_line(&mut self.file, MAX_LINE_BYTES)
                 .and_then(|text| text.ok_or_else(|| "the file was cut off".to_owned()))
                 .map_err(|why| self.damaged(line, why))?;
-            let previous = Some(position.checksum);
+            let hole = self.holes.iter().find(|hole| hole.first == expected);
+            if let Some(hole) = hole.filter(|_| text.starts_with("{\"hole\":")) {
+                if hole.last >= from && pass(Passage::Hole(hole)).is_break() {
+                    return Ok(());
+                }
+                (position.sequence, chained) = (hole.last, false);
+                line += 1;
+                continue;
+            }
+            if text.starts_with("{\"kept\":") {
+                line += 1;
+                continue;
+            }
+            let previous = chained.then_some(position.checksum);
             let show = |record: &Record<'_>| {
                 if expected < from {
                     std::ops::ControlFlow::Continue(())
                 } else {
-                    visit(record)
+                    pass(Passage::Record(record))
                 }
             };
             let (flow, checksum, at) = line::read(&text, expected, previous, &mut scratch, show)
                 .map_err(|why| self.damaged(line, why))?;
+            chained = true;
             if flow.is_break() {
                 return Ok(());
             }
@@ -421,6 +537,12 @@ impl Source for ExportSource {
             Some((line, why)) => Err(self.damaged(line, why)),
         }
     }
+}
+
+/// A line that is no record.
+enum Special {
+    Hole(Hole),
+    Kept(Box<Start>),
 }
 
 fn trailer(text: &str) -> Option<Trailer> {

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::record::genesis;
-use allexmaster_journal::{Journal, Machine as _, Position};
+use allexmaster_journal::{Hole, Journal, Machine as _, Position, Survey};
 use allexmaster_state::State;
 use uuid::Uuid;
 
-use super::{Source, Start, Visit};
+use super::{Pass, Source, Start};
 use crate::error::InspectError;
 use allexmaster_state::Rules;
 
@@ -69,7 +69,7 @@ impl Source for FolderSource {
         let from = self.journal.sealed_through() + 1;
         let end = self
             .journal
-            .visit(from, |_| std::ops::ControlFlow::Continue(()))?;
+            .pass(from, |_| std::ops::ControlFlow::Continue(()))?;
         Ok(end)
     }
 
@@ -77,8 +77,20 @@ impl Source for FolderSource {
         Ok(self.journal.stored_checkpoint()?.and_then(Result::ok))
     }
 
-    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
-        self.journal.visit(from, visit)?;
+    fn pass(&mut self, from: u64, pass: &mut Pass<'_>) -> Result<(), InspectError> {
+        self.journal.pass(from, pass)?;
         Ok(())
+    }
+
+    fn state_from(&mut self, sequence: u64) -> Result<Option<Start>, InspectError> {
+        let identity = self.journal.identity();
+        let kept = self.journal.state_from(sequence)?;
+        kept.map(|base| Start::kept(identity, &base)).transpose()
+    }
+
+    fn holes(&mut self) -> Vec<Hole> {
+        // What cannot be looked at is told where it is read.
+        let span = self.journal.span();
+        span.map_or_else(|_| Vec::new(), |span| Survey::default().look(&span))
     }
 }

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use allexmaster_journal::record::Record;
-use allexmaster_journal::{Base, Position};
+use allexmaster_journal::{Base, Hole, Passage, Position};
 use allexmaster_state::{STEP_VERSION, State};
 use uuid::Uuid;
 
@@ -44,12 +44,45 @@ pub trait Source {
     /// The journal cannot be read.
     fn checkpoint(&mut self) -> Result<Option<(Position, State)>, InspectError>;
 
-    /// Shows the records from a number on, each verified, until `visit` breaks or they end.
+    /// The oldest state that is kept after this event or a later one: from there on the events behind a
+    /// hole can be replayed.
     ///
     /// # Errors
-    /// The journal cannot be read, or a record does not verify; those before it were shown.
-    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError>;
+    /// The journal cannot be read.
+    fn state_from(&mut self, sequence: u64) -> Result<Option<Start>, InspectError>;
+
+    /// The holes that are known without reading the events.
+    fn holes(&mut self) -> Vec<Hole>;
+
+    /// Shows the records from a number on, each verified, and the holes between them, until `pass`
+    /// breaks or they end. A hole at the end is shown, too.
+    ///
+    /// # Errors
+    /// The journal cannot be read.
+    fn pass(&mut self, from: u64, pass: &mut Pass<'_>) -> Result<(), InspectError>;
+
+    /// Shows the records from a number on, until `visit` breaks or they end.
+    ///
+    /// # Errors
+    /// As [`Source::pass`]; [`InspectError::InHole`] at the first hole.
+    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
+        let mut met = None;
+        self.pass(from, &mut |passage| match passage {
+            Passage::Record(record) => visit(record),
+            Passage::Hole(hole) => {
+                met = Some(hole.clone());
+                ControlFlow::Break(())
+            }
+        })?;
+        met.map_or(Ok(()), |hole| {
+            let asked = format!("what follows event {}", hole.first - 1);
+            Err(InspectError::InHole { asked, hole })
+        })
+    }
 }
+
+/// Takes one record, or hole, after the other.
+pub type Pass<'a> = dyn FnMut(Passage<'_>) -> ControlFlow<()> + 'a;
 
 /// Takes one record after the other.
 pub type Visit<'a> = dyn FnMut(&Record<'_>) -> ControlFlow<()> + 'a;
@@ -103,6 +136,18 @@ impl Start {
     /// # Errors
     /// The base cannot be used.
     pub fn compacted(identity: Uuid, base: &Base) -> Result<Self, InspectError> {
+        Self::at(identity, base, Beginning::Compacted)
+    }
+
+    /// The state that is kept behind a hole.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn kept(identity: Uuid, base: &Base) -> Result<Self, InspectError> {
+        Self::at(identity, base, Beginning::Stretch)
+    }
+
+    fn at(identity: Uuid, base: &Base, beginning: Beginning) -> Result<Self, InspectError> {
         let step = base.step_version();
         let older = if step == STEP_VERSION {
             None
@@ -114,7 +159,7 @@ impl Start {
         Ok(Self {
             position: base.position(),
             state: base.state::<Rules>(identity)?,
-            beginning: Beginning::Compacted,
+            beginning,
             older,
         })
     }

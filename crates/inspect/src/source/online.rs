@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use allexmaster_journal::record::Checksum;
-use allexmaster_journal::{Base, Journal, Position};
+use allexmaster_journal::record::{Checksum, Record};
+use allexmaster_journal::{Base, Hole, Journal, Passage, Position};
 use allexmaster_state::State;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::line::{self, Line};
-use super::{Source, Start, Visit};
+use super::{Pass, Source, Start};
 use crate::error::InspectError;
 use allexmaster_state::Rules;
 
@@ -33,6 +33,9 @@ pub struct PageWish {
     /// The bytes of the base from this one on, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u64>,
+    /// In place of the base: the oldest kept state after this event or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u64>,
 }
 
 /// Some records of a journal, as a master sends them.
@@ -52,6 +55,12 @@ pub struct Page {
     /// What is wrong with the record that should come next.
     #[serde(default)]
     pub damage: Option<String>,
+    /// The hole that comes next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hole: Option<Hole>,
+    /// The holes that are known; told with the first part of the base.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holes: Vec<Hole>,
 }
 
 impl Page {
@@ -63,18 +72,35 @@ impl Page {
             identity: journal.identity(),
             last,
             start: journal.start().sequence,
-            base: wish
-                .base
-                .map_or_else(String::new, |offset| base_from(journal, offset)),
+            base: String::new(),
             records: Vec::new(),
             damage: None,
+            hole: None,
+            holes: Vec::new(),
         };
+        if let Some(offset) = wish.base {
+            let state = match wish.state {
+                None => Ok(journal.base().cloned()),
+                Some(sequence) => journal.state_from(sequence),
+            };
+            match state {
+                Ok(state) => page.base = part_of(state.as_ref(), offset),
+                Err(error) => page.damage = Some(error.to_string()),
+            }
+        }
         if wish.from > last {
             return page;
         }
         let most = wish.most.clamp(1, MAX_PAGE_RECORDS);
         let mut bytes = 0;
-        let visited = journal.visit(wish.from.max(1), |record| {
+        let visited = journal.pass(wish.from.max(1), |passage| {
+            let record = match passage {
+                Passage::Record(record) => record,
+                Passage::Hole(hole) => {
+                    page.hole = Some(hole.clone());
+                    return ControlFlow::Break(());
+                }
+            };
             // What verifies is JSON, since it was written as such.
             let line = Line::write(record).unwrap_or_default();
             bytes += line.len();
@@ -89,8 +115,8 @@ impl Page {
     }
 }
 
-fn base_from(journal: &Journal<Rules>, offset: u64) -> String {
-    let bytes = journal.base().map_or(&[][..], Base::bytes);
+fn part_of(base: Option<&Base>, offset: u64) -> String {
+    let bytes = base.map_or(&[][..], Base::bytes);
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     let rest = bytes.get(offset..).unwrap_or_default();
     let part = &rest[..rest.len().min(MAX_BASE_BYTES)];
@@ -109,6 +135,7 @@ pub struct OnlineSource {
     ask: Box<Ask>,
     identity: Uuid,
     start: Start,
+    holes: Vec<Hole>,
     place: String,
 }
 
@@ -119,11 +146,12 @@ impl OnlineSource {
     /// It does not answer.
     pub fn open(mut ask: Box<Ask>, place: String) -> Result<Self, InspectError> {
         for _ in 0..ATTEMPTS {
-            if let Some((identity, start)) = begin(ask.as_mut())? {
+            if let Some((identity, start, holes)) = begin(ask.as_mut())? {
                 return Ok(Self {
                     ask,
                     identity,
                     start,
+                    holes,
                     place,
                 });
             }
@@ -137,6 +165,7 @@ impl OnlineSource {
             from,
             most,
             base: None,
+            state: None,
         };
         (self.ask)(wish).map_err(InspectError::Master)
     }
@@ -159,14 +188,18 @@ impl Source for OnlineSource {
         let last = self.page(u64::MAX, 1)?.last;
         let mut end = self.start.position;
         if last > end.sequence {
-            self.visit(last, &mut |record| {
-                end = Position {
-                    sequence: record.stamp.sequence,
-                    checksum: record.checksum,
-                    at: record.stamp.at,
-                };
-                ControlFlow::Break(())
+            self.pass(last, &mut |passage| {
+                if let Passage::Record(record) = passage {
+                    end = crate::replay::position_of(record);
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
             })?;
+            if end.sequence < last
+                && let Some(kept) = self.state_from(last)?
+            {
+                end = kept.position;
+            }
         }
         Ok(end)
     }
@@ -175,7 +208,7 @@ impl Source for OnlineSource {
         Ok(None)
     }
 
-    fn visit(&mut self, from: u64, visit: &mut Visit<'_>) -> Result<(), InspectError> {
+    fn pass(&mut self, from: u64, pass: &mut Pass<'_>) -> Result<(), InspectError> {
         let mut next = from.max(1);
         let Position {
             sequence, checksum, ..
@@ -185,15 +218,18 @@ impl Source for OnlineSource {
         let mut scratch = Vec::new();
         loop {
             let page = self.page(next, MAX_PAGE_RECORDS)?;
-            if page.records.is_empty() {
+            if page.records.is_empty() && page.hole.is_none() {
                 return page
                     .damage
-                    .map_or(Ok(()), |why| Err(InspectError::Master(why)));
+                    .map_or(Ok(()), |why| Err(InspectError::Damaged(why)));
             }
             for text in &page.records {
-                let shown = line::read(text, next, previous, &mut scratch, &mut *visit);
+                let show = |record: &Record<'_>| pass(Passage::Record(record));
+                let shown = line::read(text, next, previous, &mut scratch, show);
                 let (flow, checksum, _) = shown.map_err(|why| {
-                    InspectError::Master(format!("the master's event {next} cannot be used: {why}"))
+                    InspectError::Damaged(format!(
+                        "the master's event {next} cannot be used: {why}"
+                    ))
                 })?;
                 if flow.is_break() {
                     return Ok(());
@@ -201,36 +237,87 @@ impl Source for OnlineSource {
                 previous = Some(checksum);
                 next += 1;
             }
+            if let Some(hole) = page.hole {
+                if pass(Passage::Hole(&hole)).is_break() {
+                    return Ok(());
+                }
+                previous = None;
+                next = hole.last + 1;
+            }
         }
+    }
+
+    fn state_from(&mut self, sequence: u64) -> Result<Option<Start>, InspectError> {
+        let mut bytes = Vec::new();
+        loop {
+            let page = (self.ask)(PageWish {
+                from: u64::MAX,
+                most: 1,
+                base: Some(bytes.len() as u64),
+                state: Some(sequence),
+            });
+            let page = page.map_err(InspectError::Master)?;
+            if let Some(why) = page.damage {
+                return Err(InspectError::Damaged(why));
+            }
+            let part = bytes_of(&page.base)?;
+            if part.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&part);
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let base = Base::read::<Rules>(self.identity, &bytes)?;
+        if base.position().sequence < sequence {
+            // An older program, which knows of its base only.
+            return Ok(None);
+        }
+        Start::kept(self.identity, &base).map(Some)
+    }
+
+    fn holes(&mut self) -> Vec<Hole> {
+        self.holes.clone()
     }
 }
 
+fn bytes_of(digits: &str) -> Result<Vec<u8>, InspectError> {
+    line::parse_hexadecimal(digits)
+        .ok_or_else(|| InspectError::Master("the master's base is unreadable".to_owned()))
+}
+
 /// The identity and the beginning of a master's journal; nothing where it changed meanwhile.
-fn begin(ask: &mut Ask) -> Result<Option<(Uuid, Start)>, InspectError> {
+fn begin(ask: &mut Ask) -> Result<Option<(Uuid, Start, Vec<Hole>)>, InspectError> {
     let mut bytes = Vec::new();
     let mut through = None;
+    let mut holes = Vec::new();
     loop {
         let wish = PageWish {
             from: u64::MAX,
             most: 1,
             base: Some(bytes.len() as u64),
+            state: None,
         };
         let page = ask(wish).map_err(InspectError::Master)?;
         if through.is_some_and(|through| through != page.start) {
             return Ok(None);
         }
         through = Some(page.start);
-        let part = line::parse_hexadecimal(&page.base)
-            .ok_or_else(|| InspectError::Master("the master's base is unreadable".to_owned()))?;
+        let part = bytes_of(&page.base)?;
+        if bytes.is_empty() {
+            holes = page.holes;
+        }
         bytes.extend_from_slice(&part);
         if page.start == 0 {
-            return Ok(Some((page.identity, Start::whole(page.identity))));
+            return Ok(Some((page.identity, Start::whole(page.identity), holes)));
         }
         if part.is_empty() {
             let base = Base::read::<Rules>(page.identity, &bytes)?;
             return Ok(Some((
                 page.identity,
                 Start::compacted(page.identity, &base)?,
+                holes,
             )));
         }
     }

@@ -255,7 +255,8 @@ fn lan_now(state: &State) -> Option<(Sort, String)> {
 
 fn service_now(status: &ServiceStatus) -> (Sort, String) {
     let sort = match status.state {
-        ServiceState::Waiting => Sort::Waiting,
+        // It waits for somebody; the note says who stopped it.
+        ServiceState::Waiting | ServiceState::Held => Sort::Waiting,
         ServiceState::Bidding => Sort::Bidding,
         ServiceState::Starting => Sort::Starting,
         ServiceState::Checking => Sort::Checking,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use allexmaster_state::{
     BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Recorded,
-    ResponseAnswer, Settings, State, StopSource, Survivor,
+    ResponseAnswer, Sender, Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -88,15 +88,21 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
             };
             format!("{who} asked the master to stop{how}")
         }
-        Event::RestartRequested { instance, .. } => {
-            format!("somebody asked for a restart of {instance}")
+        Event::RestartRequested {
+            instance, sender, ..
+        } => format!("{} asked for a restart of {instance}", who(sender)),
+        Event::HoldRequested {
+            instance, sender, ..
+        } => format!("{} stopped {instance}", who(sender)),
+        Event::StartRequested {
+            instance, sender, ..
+        } => format!("{} started {instance}", who(sender)),
+        Event::AddNeedRequested { need, sender, .. } => {
+            format!("{} asked to add the need {}", who(sender), name_in(need))
         }
-        Event::AddNeedRequested { need, .. } => {
-            format!("somebody asked to add the need {}", name_in(need))
-        }
-        Event::RemoveNeedRequested { instance, .. } => {
-            format!("somebody asked to remove the need {instance}")
-        }
+        Event::RemoveNeedRequested {
+            instance, sender, ..
+        } => format!("{} asked to remove the need {instance}", who(sender)),
         Event::LanCallAnswered { answer, .. } => match answer {
             LanAnswer::Done(_) => "the LanManager did what somebody had asked for".to_owned(),
             LanAnswer::Refused { message, .. } => {
@@ -162,9 +168,19 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::RestartRequested { .. }
         | Event::AddNeedRequested { .. }
         | Event::RemoveNeedRequested { .. }
+        | Event::HoldRequested { .. }
+        | Event::StartRequested { .. }
         | Event::LanCallAnswered { .. }
         | Event::DeadlineReached
         | Event::ClockJumped { .. } => String::new(),
+    }
+}
+
+/// Who gave an order.
+fn who(sender: &Option<Sender>) -> String {
+    match sender {
+        Some(sender) => format!("{sender}, process {},", sender.pid),
+        None => "somebody".to_owned(),
     }
 }
 

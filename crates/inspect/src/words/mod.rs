@@ -18,27 +18,26 @@ pub(crate) const SHORT: Style = Style { boots: false };
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exited(code) => format!("exited with code {code}"),
-        Outcome::Signaled(signal) => format!("was ended by {}", signal_name(*signal)),
+        Outcome::Signaled(signal) => {
+            format!("was ended by {} (signal {signal})", signal_name(*signal))
+        }
         Outcome::Lost(why) => format!("ended unseen ({why})"),
     }
 }
 
-fn signal_name(signal: i32) -> String {
-    let name = match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        11 => "SIGSEGV",
-        13 => "SIGPIPE",
-        15 => "SIGTERM",
-        _ => return format!("signal {signal}"),
-    };
-    format!("{name} (signal {signal})")
+/// `SIGTERM`; a number where it has no name of its own.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+        "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+        "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let index = usize::try_from(signal).unwrap_or_default();
+    match index.checked_sub(1).and_then(|index| NAMES.get(index)) {
+        Some(name) => format!("SIG{name}"),
+        None => format!("signal {signal}"),
+    }
 }
 
 /// A child by the name of its service and its process, as far as the state knows them.

@@ -68,6 +68,7 @@ fn verb(state: ServiceState) -> &'static str {
         ServiceState::Stopping => "stopping",
         ServiceState::BackingOff => "backing off",
         ServiceState::Failed => "given up",
+        ServiceState::Held => "held",
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn compacted(folder: &Path, name: &str) -> PathBuf {
         keep: 0,
         most_bytes: None,
         dry_run: false,
+        cut: false,
     });
     assert_eq!(told.unwrap().through, THROUGH);
     place

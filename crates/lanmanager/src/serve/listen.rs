@@ -200,8 +200,7 @@ impl Welcome {
                 let peer = Peer {
                     listener: door.number(),
                     address: Some(self.guest.address),
-                    process: None,
-                    user: None,
+                    ..Peer::default()
                 };
                 let arrival = Arrival {
                     door,

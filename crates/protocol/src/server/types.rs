@@ -55,6 +55,9 @@ pub struct Peer {
     pub process: Option<u32>,
     /// The user, as the kernel says, for Unix sockets.
     pub user: Option<u32>,
+    /// The name of the user, where this machine knows one.
+    #[serde(default)]
+    pub user_name: Option<String>,
 }
 
 /// What a session is granted.

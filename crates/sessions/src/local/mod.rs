@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::server::{ConnectionId, Peer, ServerFull};
-use allexmaster_state::{Event, Reply, RequestId};
+use allexmaster_state::{Event, Reply, RequestId, Sender};
 use serde::{Deserialize, Serialize};
 
 use crate::input::ConnectionName;
@@ -114,7 +114,11 @@ impl Local {
                     name.map(|name| Output::Close(name, reason))
                 }
                 service::Output::ToChild(request) => Some(Output::ToChild(request)),
-                service::Output::Asked { request, asked } => self.asked(request, asked),
+                service::Output::Asked {
+                    request,
+                    asked,
+                    sender,
+                } => self.asked(request, asked, sender),
             };
             if output.is_some() {
                 return output;
@@ -122,13 +126,18 @@ impl Local {
         }
     }
 
-    fn asked(&mut self, request: RequestId, asked: LocalRequest) -> Option<Output> {
+    fn asked(
+        &mut self,
+        request: RequestId,
+        asked: LocalRequest,
+        sender: Option<Sender>,
+    ) -> Option<Output> {
         let outage = self.outage.as_ref();
         if let Some(refusal) = outage.and_then(|outage| asked.refused_in(outage)) {
             self.service.refuse(&request, refusal);
             return None;
         }
-        Some(match asked.into_event(request) {
+        Some(match asked.into_event(request, sender) {
             Ok(event) => Output::Emit(event),
             Err(query) => {
                 self.queries.insert(request, query.clone());

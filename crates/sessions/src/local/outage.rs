@@ -17,6 +17,8 @@ impl LocalRequest {
                  children, which the next start finds"
             }
             Self::Restart(_)
+            | Self::Hold(_)
+            | Self::Start(_)
             | Self::AddNeed(_)
             | Self::RemoveNeed(_)
             | Self::Compact(_)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use allexmaster_protocol::frame::RemoteError;
 use allexmaster_protocol::limits::{MAX_NAME_BYTES, MAX_NEED_BYTES, check_name};
 use allexmaster_protocol::vocabulary::method;
-use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, StopSource};
+use allexmaster_state::{Event, InstanceName, ModuleName, RequestId, Sender, StopSource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +28,10 @@ pub enum LocalRequest {
     StopNow,
     /// That a service is started anew.
     Restart(InstanceName),
+    /// That a service ends, and does not run here until it is started.
+    Hold(InstanceName),
+    /// That a service runs that was stopped, or that failed.
+    Start(InstanceName),
     /// That a child is ended: answered with true once that is recorded, also where there is none.
     Kill(InstanceName),
     /// That the LanManager gets a further need.
@@ -59,6 +63,8 @@ impl LocalRequest {
             method::RESTART => {
                 name_in(&argument).map(|name| Self::Restart(InstanceName::from(name)))
             }
+            method::HOLD => name_in(&argument).map(|name| Self::Hold(InstanceName::from(name))),
+            method::START => name_in(&argument).map(|name| Self::Start(InstanceName::from(name))),
             method::ADD_NEED => need(argument).map(Self::AddNeed),
             method::REMOVE_NEED => {
                 name_in(&argument).map(|name| Self::RemoveNeed(InstanceName::from(name)))
@@ -70,12 +76,12 @@ impl LocalRequest {
         }
     }
 
-    /// What the rules are told of it.
+    /// What the rules are told of it, and of who asks.
     ///
     /// # Errors
     ///
     /// It is a question about the state, and comes back.
-    pub fn into_event(self, request: RequestId) -> Result<Event, Self> {
+    pub fn into_event(self, request: RequestId, sender: Option<Sender>) -> Result<Event, Self> {
         Ok(match self {
             Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) | Self::Upgrade(_) => {
                 return Err(self);
@@ -85,11 +91,31 @@ impl LocalRequest {
                 source: StopSource::Operator,
                 urgent: self == Self::StopNow,
             },
-            Self::Restart(instance) | Self::Kill(instance) => {
-                Event::RestartRequested { request, instance }
-            }
-            Self::AddNeed(need) => Event::AddNeedRequested { request, need },
-            Self::RemoveNeed(instance) => Event::RemoveNeedRequested { request, instance },
+            Self::Restart(instance) | Self::Kill(instance) => Event::RestartRequested {
+                request,
+                instance,
+                sender,
+            },
+            Self::Hold(instance) => Event::HoldRequested {
+                request,
+                instance,
+                sender,
+            },
+            Self::Start(instance) => Event::StartRequested {
+                request,
+                instance,
+                sender,
+            },
+            Self::AddNeed(need) => Event::AddNeedRequested {
+                request,
+                need,
+                sender,
+            },
+            Self::RemoveNeed(instance) => Event::RemoveNeedRequested {
+                request,
+                instance,
+                sender,
+            },
             Self::ModuleEngaged(module) => Event::ModuleEngaged {
                 module,
                 request: Some(request),
@@ -108,6 +134,9 @@ pub struct PageRequest {
     /// The offset of the first byte of the base that is wanted; none: no bytes of the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u64>,
+    /// In place of the base: the oldest kept state after this event or a later one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u64>,
 }
 
 /// What a compaction may remove.
@@ -119,6 +148,9 @@ pub struct CompactionRequest {
     pub most_bytes: Option<u64>,
     /// Nothing is removed; the answer says what would be.
     pub dry_run: bool,
+    /// Whatever is damaged goes too, and all before it.
+    #[serde(default)]
+    pub cut: bool,
 }
 
 pub(super) fn name_in(argument: &Value) -> Result<&str, RemoteError> {

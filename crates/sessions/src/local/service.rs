@@ -7,9 +7,10 @@
 //! | `nat` | `allex_natservice` | a copy of the LanManager's address translations |
 //!
 //! The names, columns and methods are those of the JavaScript master; `status`,
-//! `needs`, `stop` and `restart` are ours, for the command line.
+//! `needs`, `stop`, `hold`, `start` and `restart` are ours, for the command line.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::{RemoteError, SessionId, Target};
@@ -19,7 +20,7 @@ use allexmaster_protocol::server::{
 };
 use allexmaster_protocol::table::{RowKey, TableDescription};
 use allexmaster_protocol::vocabulary::module;
-use allexmaster_state::{InstanceName, Pid, Reply, RequestId, ServiceRecord};
+use allexmaster_state::{InstanceName, Pid, Reply, RequestId, Sender, ServiceRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -55,6 +56,8 @@ pub enum Output {
         request: RequestId,
         /// For what.
         asked: LocalRequest,
+        /// Who asks, where the kernel could tell.
+        sender: Option<Sender>,
     },
 }
 
@@ -74,7 +77,7 @@ pub struct Service {
     #[serde(default)]
     always_true: BTreeSet<RequestId>,
     requests: u64,
-    asked: VecDeque<(RequestId, LocalRequest)>,
+    asked: VecDeque<(RequestId, LocalRequest, Option<Sender>)>,
 }
 
 const CHILD_FIELDS: [&str; 16] = [
@@ -270,8 +273,12 @@ impl Service {
     /// The next thing to do.
     pub fn poll(&mut self, now: u64) -> Option<Output> {
         loop {
-            if let Some((request, asked)) = self.asked.pop_front() {
-                return Some(Output::Asked { request, asked });
+            if let Some((request, asked, sender)) = self.asked.pop_front() {
+                return Some(Output::Asked {
+                    request,
+                    asked,
+                    sender,
+                });
             }
             if let Some(request) = self.relays.poll() {
                 return Some(Output::ToChild(request));
@@ -318,13 +325,15 @@ impl Service {
             }
             server::Event::Call {
                 token,
+                session,
                 service,
                 target: Target::User,
                 method,
                 arguments,
                 ..
             } if service == ServiceId(u64::from(Socket::MachineManager.number())) => {
-                self.call(token, &method, arguments);
+                let sender = self.sender(&session);
+                self.call(token, &method, arguments, sender);
             }
             server::Event::Call { token, method, .. } => {
                 self.server
@@ -402,7 +411,18 @@ impl Service {
         }
     }
 
-    fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>) {
+    /// Who is at the other end of a session, as the kernel says.
+    fn sender(&self, session: &SessionId) -> Option<Sender> {
+        let connection = self.server.connection_of(session)?;
+        let peer = self.server.peer(connection)?;
+        Some(Sender {
+            uid: peer.user?,
+            name: peer.user_name.as_deref().map(Arc::from),
+            pid: Pid(peer.process?),
+        })
+    }
+
+    fn call(&mut self, token: Token, method: &str, arguments: Vec<Value>, sender: Option<Sender>) {
         let asked = LocalRequest::parse(method, arguments);
         match asked {
             Ok(asked) => {
@@ -412,7 +432,7 @@ impl Service {
                     self.always_true.insert(request);
                 }
                 self.waiting.insert(request, token);
-                self.asked.push_back((request, asked));
+                self.asked.push_back((request, asked, sender));
             }
             Err(error) => self.server.refuse(token, error),
         }

@@ -32,6 +32,18 @@ pub fn is_trusted_user(user: u32) -> bool {
     user == 0 || user == rustix::process::getuid().as_raw()
 }
 
+/// The name of a user, where `/etc/passwd` has one.
+#[must_use]
+pub fn user_name(user: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _, number) = (fields.next()?, fields.next()?, fields.next()?);
+        (number.parse() == Ok(user)).then_some(name)
+    });
+    named.map(str::to_owned)
+}
+
 /// Who connected the other end of a local socket.
 ///
 /// # Errors

@@ -8,7 +8,8 @@ mod syscalls;
 
 pub use descriptors::{
     Peer, accept, block_size, cut_front, is_trusted_user, memory_file, monotonic, peer, pipe,
-    pipe_length, pipe_size, receive, send, set_nonblocking, shut_down, splice, write_pipe,
+    pipe_length, pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name,
+    write_pipe,
 };
 pub use listeners::foreign_listener;
 pub use process::{

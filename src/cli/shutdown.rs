@@ -1,4 +1,4 @@
-//! `allexmaster stop`.
+//! `allexmaster shutdown`.
 
 use std::process::ExitCode;
 use std::thread::sleep;
@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// each. The command returns when the master has gone. Asked again, it waits for the stop that is under
 /// way: only --now takes the grace away, also from a stop that has begun.
 #[derive(Debug, Args)]
-pub(super) struct Stop {
+pub(super) struct Shutdown {
     /// Kill the children at once, without a grace
     #[arg(long)]
     now: bool,
@@ -33,7 +33,7 @@ pub(super) struct Stop {
     json: bool,
 }
 
-impl Stop {
+impl Shutdown {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
         let urgency = self.now.then(|| json!({ "now": true }));
@@ -44,7 +44,7 @@ impl Stop {
         while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {
             if Instant::now() >= deadline {
                 complain(&format!(
-                    "the master is still stopping after {} s; `allexmaster stop --now` kills \
+                    "the master is still stopping after {} s; `allexmaster shutdown --now` kills \
                      what does not end",
                     self.timeout
                 ));
