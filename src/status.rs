@@ -12,6 +12,8 @@ use allexmaster_state::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::config::{Accepted, ConfigError, Entry, FileState, InForce};
+
 /// The answer to `status`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StatusDocument {
@@ -30,8 +32,44 @@ pub struct StatusDocument {
     /// The journal, without which nothing new is done.
     #[serde(default)]
     pub journal: JournalDocument,
+    /// The configuration in force, and what has become of its file; absent in the answer of an older
+    /// program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<ConfigurationDocument>,
     /// The services, by name.
     pub services: Vec<ServiceDocument>,
+}
+
+/// The configuration in force, compared with its file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ConfigurationDocument {
+    /// The file that what is in force was read from.
+    pub file: String,
+    /// When it was read.
+    pub loadedat: String,
+    /// `in-force`: the file says what is in force. `edited`: it says something else, and
+    /// `allexmaster reload` puts that in force. `mistaken`: it has a mistake, or is no text.
+    /// `unreadable`: it cannot be read. `gone`: there is none.
+    pub state: String,
+    /// When the file was last changed, where it is there and says something else.
+    pub since: Option<String>,
+    /// What is wrong with it; null where nothing is.
+    pub reason: Option<String>,
+    /// Where in the file that is; null where it has no place.
+    pub line: Option<usize>,
+    pub column: Option<usize>,
+}
+
+/// The answer to `config show` of a master that runs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct InForceDocument {
+    pub file: String,
+    /// When it was read.
+    pub loadedat: String,
+    /// What stood in the file.
+    pub text: String,
+    /// Every value, with where it comes from.
+    pub values: Vec<Entry>,
 }
 
 /// The connection to the LanManager.
@@ -114,6 +152,9 @@ pub struct ServiceDocument {
     pub restarts: u32,
     /// When it will be tried again; null where nothing is due.
     pub nexttry: Option<String>,
+    /// Whether its process was started by another command than the configuration has now.
+    #[serde(default)]
+    pub oldercommand: bool,
     /// Since when somebody has stopped it (`allexmaster stop`); null where nobody has.
     #[serde(default)]
     pub heldsince: Option<String>,
@@ -190,7 +231,58 @@ pub fn status(
         stopping: state.shutdown != allexmaster_state::Shutdown::No,
         lanmanager: lanmanager(state.lan_status(), endpoint),
         journal: outage.map(journal).unwrap_or_default(),
+        configuration: None,
         services: state.service_statuses().map(service).collect(),
+    }
+}
+
+/// Compares the configuration in force with its file. It blocks.
+#[must_use]
+pub fn configuration(config: &InForce) -> ConfigurationDocument {
+    let accepted = config.accepted();
+    let mut document = ConfigurationDocument {
+        file: accepted.file.display().to_string(),
+        loadedat: time(accepted.at),
+        state: "in-force".to_owned(),
+        since: None,
+        reason: None,
+        line: None,
+        column: None,
+    };
+    match config.look() {
+        FileState::Same => {}
+        FileState::Edited { since } => {
+            document.state = "edited".to_owned();
+            document.since = since.map(time);
+        }
+        FileState::Unusable { since, error } => {
+            document.state = match &error {
+                ConfigError::Missing { .. } => "gone",
+                ConfigError::Unreadable { .. } | ConfigError::Unwritable { .. } => "unreadable",
+                ConfigError::Mistakes(_)
+                | ConfigError::NotText { .. }
+                | ConfigError::TooLarge { .. } => "mistaken",
+            }
+            .to_owned();
+            document.since = since.map(time);
+            if let Some(report) = error.reports().into_iter().next() {
+                document.reason = Some(report.message);
+                (document.line, document.column) = (report.line, report.column);
+            }
+        }
+    }
+    document
+}
+
+/// Makes the answer to `config show`.
+#[must_use]
+pub fn in_force(accepted: &Accepted) -> InForceDocument {
+    let entries = accepted.config.entries.iter().cloned();
+    InForceDocument {
+        file: accepted.file.display().to_string(),
+        loadedat: time(accepted.at),
+        text: accepted.text.clone(),
+        values: entries.map(Entry::shown).collect(),
     }
 }
 
@@ -251,6 +343,7 @@ fn service(status: ServiceStatus) -> ServiceDocument {
         startedat: status.started.map(time),
         restarts: status.restarts,
         nexttry: status.next_try.map(time),
+        oldercommand: status.older_command,
         heldsince: status.hold.as_ref().map(|hold| time(hold.since)),
         heldby: status.hold.and_then(|hold| hold.sender).map(sender),
         lastends: status.ends.iter().map(end).collect(),

@@ -357,7 +357,8 @@ const CONFIGURATION_HEAD: &str = "\
 The master reads `allexmasterconfig.json` in its folder when it starts (`.allexmasterconfig.json`, the name of
 the JavaScript master, where only that exists), and writes a default where there is none. It is strict JSON. A
 file with a mistake is never changed: `allexmaster config check` shows every mistake with line and column, and
-a start is refused with exit code 3.
+a start is refused with exit code 3. While the master runs, an edited file comes into force with `allexmaster
+reload` or SIGHUP; `allexmaster config show` prints what is in force.
 
 Every key is optional. Flags and variables win over the file: `--lanmanager-address`
 (`ALLEXMASTER_LANMANAGER_ADDRESS`), `--lanmanager-port`, `--lanmanager-protocol`,

@@ -714,6 +714,11 @@ impl<M: Machine> Journal<M> {
         self.detached = true;
     }
 
+    /// Keeps its history within other bounds, from the next seal on.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.options.bounds = Some(bounds);
+    }
+
     pub(crate) fn options(&self) -> Options {
         self.options
     }

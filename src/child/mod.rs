@@ -42,13 +42,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
 use allexmaster_state::{
-    BootId, Event, Identity, Incarnation, InstanceName, MissingPackage, Outcome, Signal, SpawnOrder,
+    BootId, Event, Identity, Incarnation, InstanceName, Launcher, MissingPackage, Outcome, Signal,
+    SpawnOrder,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::channel::{Channel, ChannelEnd, Neighbours};
-use crate::launch::{ChannelKind, LaunchError, Launchers, MasterFacts};
+use crate::config::{Accepted, InForce};
+use crate::launch::{ChannelKind, LaunchError, MasterFacts};
 use crate::process::Zombie;
 use crate::sink::EventSink;
 use crate::{logs, process};
@@ -77,9 +79,10 @@ pub struct Children<Sink> {
 pub struct ChildOptions {
     /// The run of the machine.
     pub boot: BootId,
-    /// All that this machine may run.
-    pub launchers: Launchers,
-    /// What the children get to know of their master.
+    /// All that this machine may run, and how.
+    pub config: Arc<InForce>,
+    /// What the children get to know of their master; the runtime directory is that of the
+    /// configuration when they are started.
     pub master: MasterFacts,
     /// The folder of the children's log files.
     pub log_folder: PathBuf,
@@ -151,15 +154,22 @@ impl<Sink: EventSink> Children<Sink> {
     /// `ChildExited`, or only `ChildNotSpawned`.
     pub fn spawn(&self, order: SpawnOrder) {
         let shared = Arc::clone(&self.shared);
+        // What is in force when it is ordered, however long it waits for its turn.
+        let accepted = shared.options.config.accepted();
         self.shared.runtime.spawn(async move {
             let (incarnation, instance) = (order.incarnation, order.need.instance.clone());
-            match Arc::clone(&shared).fork(order).await {
-                Ok(forked) => shared.begin(incarnation, instance, forked).await,
+            let launcher = accepted
+                .config
+                .settings
+                .launcher(&order.need.module)
+                .copied();
+            match Arc::clone(&shared).fork(order, &accepted).await {
+                Ok(forked) => shared.begin(incarnation, instance, forked, launcher).await,
                 Err(error) => {
                     let event = Event::ChildNotSpawned {
                         incarnation,
                         reason: Arc::from(error.to_string()),
-                        missing: shared.missing(&error),
+                        missing: shared.missing(&error, &accepted),
                     };
                     shared.sink.send(event).await;
                 }
@@ -253,9 +263,17 @@ impl<Sink: EventSink> Children<Sink> {
 
 impl<Sink: EventSink> Shared<Sink> {
     /// Forks on a thread that may block: opening files and starting programs take a while.
-    async fn fork(self: Arc<Self>, order: SpawnOrder) -> Result<(Forked, ChannelKind), ForkError> {
-        let options = &self.options;
-        let command = options.launchers.command_line(&order, &options.master)?;
+    async fn fork(
+        self: Arc<Self>,
+        order: SpawnOrder,
+        accepted: &Accepted,
+    ) -> Result<(Forked, ChannelKind), ForkError> {
+        let (options, config) = (&self.options, &accepted.config);
+        let master = MasterFacts {
+            runtime_folder: config.runtime_directory.clone(),
+            ..options.master.clone()
+        };
+        let command = config.launchers.command_line(&order, &master)?;
         let log_file = logs::file_of(&options.log_folder, &order.need.instance);
         let boot = options.boot.clone();
         let keeper = options.keeper.clone();
@@ -283,13 +301,16 @@ impl<Sink: EventSink> Shared<Sink> {
     }
 
     /// The package whose absence is why a child could not be started.
-    fn missing(&self, error: &ForkError) -> Option<MissingPackage> {
+    fn missing(&self, error: &ForkError, accepted: &Accepted) -> Option<MissingPackage> {
         let ForkError::NoCommandLine(LaunchError::ModuleMissing { module, .. }) = error else {
             return None;
         };
-        let master = &self.options.master;
         // Without the "." that a runtime directory often is.
-        let folder = master.folder.join(&master.runtime_folder);
+        let folder = self
+            .options
+            .master
+            .folder
+            .join(&accepted.config.runtime_directory);
         let folder: PathBuf = folder.components().collect();
         Some(MissingPackage {
             package: Arc::from(module.as_str()),
@@ -302,6 +323,7 @@ impl<Sink: EventSink> Shared<Sink> {
         incarnation: Incarnation,
         instance: InstanceName,
         (forked, kind): (Forked, ChannelKind),
+        launcher: Option<Launcher>,
     ) {
         let Forked {
             identity,
@@ -327,6 +349,7 @@ impl<Sink: EventSink> Shared<Sink> {
         let event = Event::ChildSpawned {
             incarnation,
             identity,
+            launcher,
         };
         self.sink.send(event).await;
         if entered {

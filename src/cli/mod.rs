@@ -1,10 +1,11 @@
 //! The command line: what can be said, and which file does it.
 
-mod config_check;
+mod config;
 mod journal;
 mod names;
 mod needs;
 mod orders;
+mod reload;
 mod run;
 mod service;
 mod shutdown;
@@ -115,13 +116,14 @@ enum Command {
     Restart(orders::Restart),
     Wait(wait::Wait),
     Shutdown(shutdown::Shutdown),
+    Reload(reload::Reload),
     Upgrade(upgrade::Upgrade),
     /// What another build asks before it hands over
     #[command(hide = true)]
     Formats,
     /// Look at the configuration
     #[command(subcommand)]
-    Config(config_check::ConfigCommand),
+    Config(config::ConfigCommand),
     #[command(subcommand)]
     Service(service::Service),
     Journal(allexmaster_inspect::command::Journal),
@@ -172,6 +174,7 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Restart(command)) => command.run(&common),
         Some(Command::Wait(command)) => command.run(&common),
         Some(Command::Shutdown(command)) => command.run(&common),
+        Some(Command::Reload(command)) => command.run(&common),
         Some(Command::Upgrade(command)) => command.run(&common),
         Some(Command::Formats) => upgrade::print_formats(),
         Some(Command::Config(command)) => command.run(&common, &overrides),

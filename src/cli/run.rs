@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::config_check::{one_line, report};
+use super::config::report;
 use super::{Common, complain, runtime};
 use allexmaster_journal::{BadFailpoint, Failpoint};
 use allexmaster_keeper::keeper::{self, Role};
@@ -12,7 +12,7 @@ use allexmaster_keeper::link::Inheritance;
 use tracing::{info, warn};
 
 use crate::child::AbortAfterFork;
-use crate::config::{Config, Loaded, Overrides};
+use crate::config::{Accepted, Config, Loaded, Overrides};
 use crate::daemon::{self, Options, Time};
 use crate::exit_code;
 use crate::telemetry::{self, LogDestination, LogFormat};
@@ -49,13 +49,21 @@ pub(super) fn run(
             return ExitCode::from(exit_code::CONFIGURATION);
         }
     };
-    let loaded = match Config::load(&folder, overrides) {
-        Ok(loaded) => loaded,
+    let kept = inheritance.as_ref().and_then(|inherited| {
+        // Its file may be anything by now: an engine may die at any time.
+        Accepted::given_back(inherited.kept(), overrides)
+    });
+    let accepted = kept.unwrap_or_else(|| {
+        let loaded = Config::load(&folder, overrides)?;
+        if role != Some(Role::Engine) {
+            announce(&loaded);
+        }
+        Ok(Accepted::now(loaded))
+    });
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
         Err(error) => return report(error, false),
     };
-    if role != Some(Role::Engine) {
-        announce(&loaded);
-    }
     if role.is_none() {
         // From here on the keeper goes on; its engines come here again, each in its role.
         let error = keeper::become_keeper(common.log_format == LogFormat::Json);
@@ -63,7 +71,8 @@ pub(super) fn run(
     }
     let options = Options {
         folder,
-        config: loaded.config,
+        accepted,
+        overrides: overrides.clone(),
         socket_folder: common.socket_dir.clone(),
         failpoint,
         abort_after_fork,
@@ -109,6 +118,6 @@ fn announce(loaded: &Loaded) {
         info!(file = %loaded.file.display(), "there was no configuration: the default was written");
     }
     for warning in &loaded.warnings {
-        warn!("{}", one_line(warning));
+        warn!("{}", warning.one_line());
     }
 }

@@ -1,12 +1,21 @@
 //! Tables for people.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::SystemTime;
+
+use serde_json::Value;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, ContentArrangement, Table};
 
-use crate::status::{JournalDocument, NeedDocument, ServiceDocument, StatusDocument};
+use allexmaster_inspect::time::Zone;
+
+use crate::config::Origin;
+use crate::status::{
+    ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument,
+    StatusDocument,
+};
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
 const WIDE: u16 = 400;
@@ -59,6 +68,9 @@ pub(super) fn status(status: &StatusDocument) -> String {
         let _ = writeln!(text, "            yet to be told: {}", waiting.join(", "));
     }
     write_journal(&mut text, &status.journal);
+    if let Some(configuration) = &status.configuration {
+        write_configuration(&mut text, configuration);
+    }
     text.push('\n');
     if status.services.is_empty() {
         text.push_str("no services: the LanManager asks for none, or has not been heard yet\n");
@@ -105,6 +117,65 @@ fn write_journal(text: &mut String, journal: &JournalDocument) {
     );
 }
 
+/// Nothing where the file says what is in force.
+fn write_configuration(text: &mut String, configuration: &ConfigurationDocument) {
+    let since = configuration.since.as_deref().map(clock);
+    let in_force = format!("that of {} is in force", clock(&configuration.loadedat));
+    let place = match (configuration.line, configuration.column) {
+        (Some(line), Some(column)) => format!("line {line}:{column}: "),
+        (_, _) => String::new(),
+    };
+    let reason = configuration.reason.as_deref().unwrap_or_default();
+    let file = Path::new(&configuration.file).file_name();
+    let file = file.map_or(configuration.file.as_str().into(), |name| {
+        name.to_string_lossy()
+    });
+    let line = match configuration.state.as_str() {
+        "in-force" => return,
+        "edited" => {
+            let at = since
+                .map(|since| format!(" at {since}"))
+                .unwrap_or_default();
+            format!("edited{at}, not in force: `allexmaster reload` ({in_force})")
+        }
+        "gone" => {
+            format!("{file} is gone; {in_force}, and `allexmaster config show --text` prints it")
+        }
+        "mistaken" => {
+            let since = since
+                .map(|since| format!(" since {since}"))
+                .unwrap_or_default();
+            format!("{file} has a mistake{since} ({place}{reason}); {in_force}")
+        }
+        _ => format!("{reason}; {in_force}"),
+    };
+    let _ = writeln!(text, "configuration  {line}");
+}
+
+/// A time of day in the reader's zone, with the day where it is not today.
+fn clock(time: &str) -> String {
+    let Ok(at) = humantime::parse_rfc3339(time) else {
+        return "?".to_owned();
+    };
+    let milliseconds = |at: SystemTime| {
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    let (zone, at, now) = (
+        Zone::system(),
+        milliseconds(at),
+        milliseconds(SystemTime::now()),
+    );
+    let time_of_day: String = zone.seconds(at).chars().take("08:29".len()).collect();
+    if zone.day(at) == zone.day(now) {
+        time_of_day
+    } else {
+        format!("{} {time_of_day}", zone.day(at))
+    }
+}
+
 fn service_row(service: &ServiceDocument) -> Vec<Cell> {
     let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
     let port = |port: Option<u16>| number(port.map(u32::from));
@@ -128,6 +199,42 @@ fn reason(service: &ServiceDocument) -> String {
         Some(seconds) => format!("{reason}; next try in {seconds} s"),
         None => reason,
     }
+}
+
+/// A value of the configuration as people write it; none for null.
+pub(super) fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Some(value.to_string())
+        }
+    }
+}
+
+/// The answer to `config show`; it is that of a master where one runs.
+pub(super) fn configuration(shown: &InForceDocument, runs: bool) -> String {
+    let file = Path::new(&shown.file).file_name();
+    let file = file.map_or(shown.file.as_str().into(), |name| name.to_string_lossy());
+    let mut table = new_table();
+    table.set_header(["KEY", "VALUE", "FROM"]);
+    for entry in &shown.values {
+        let value = plain(&entry.value).unwrap_or_else(|| "-".to_owned());
+        let from = match &entry.origin {
+            Origin::Default => "default".to_owned(),
+            Origin::File { line } => format!("{file}:{line}"),
+            Origin::Flag { name } | Origin::Variable { name } => name.clone(),
+        };
+        let value = format!("{value} {}", entry.unit);
+        table.add_row([entry.key.as_str(), value.trim_end(), &from]);
+    }
+    let head = if runs {
+        let at = clock(&shown.loadedat);
+        format!("in force: {}, as it was read at {at}", shown.file)
+    } else {
+        format!("no master runs; a start would use {}", shown.file)
+    };
+    format!("{head}\n\n{}\n", table.trim_fmt())
 }
 
 /// The answer to `needs list`.

@@ -16,7 +16,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Common, complain, print, runtime, table};
-use crate::config::{Config, ConfigError, Overrides};
+use crate::config::{Accepted, Config, ConfigError, Overrides};
 use crate::daemon::{self, DaemonError, Place};
 use crate::exit_code;
 use crate::machine::EventInbox;
@@ -154,7 +154,8 @@ async fn run(common: &Common, folder: &Path, live: bool) -> Result<(), UpError> 
     let loaded = Config::load(folder, &overrides).map_err(Box::new)?;
     let options = daemon::Options {
         folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
-        config: loaded.config,
+        accepted: Accepted::now(loaded),
+        overrides,
         socket_folder: common.socket_dir.clone(),
         failpoint: None,
         abort_after_fork: None,

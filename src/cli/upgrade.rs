@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Common, ask, complain, print, print_json, report};
 use crate::client;
+use crate::config::{CONFIG_FILE, Report};
 use crate::exit_code;
 use crate::sessions::Upgraded;
 use crate::status::StatusDocument;
@@ -21,7 +22,8 @@ use allexmaster_sessions::SESSIONS_VERSION;
 ///
 /// Children, connections and open queries stay: nobody notices. Before it takes over, the other
 /// build has to replay the whole journal, and to agree with the running one on every state and
-/// every decision; where it does not, the difference is shown, and nothing is changed. A build that
+/// every decision; where it does not, the difference is shown, and nothing is changed. The
+/// configuration in force stays in force; a file with a mistake is refused first (exit code 3). A build that
 /// ends before it is ready is given up for the one before. To go back is the same command.
 #[derive(Debug, Args)]
 pub(super) struct Upgrade {
@@ -94,6 +96,7 @@ impl Upgrade {
         // The keeper runs it again whenever an engine ends.
         check_unchangeable(&program).map_err(failed)?;
         let running = PathBuf::from(format!("/proc/{}/exe", status.engine));
+        check_configuration(common, &program)?;
         if !self.accept_differences {
             self.check(common, &program, &running)?;
         }
@@ -168,6 +171,51 @@ fn check_unchangeable(program: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// What another build says of the configuration file.
+#[derive(Deserialize)]
+struct Checked {
+    valid: bool,
+    exists: Option<bool>,
+    file: Option<String>,
+    #[serde(default)]
+    errors: Vec<Report>,
+}
+
+/// Has the other build check the configuration file. It goes on with what is in force, but a file with
+/// a mistake would stop it where it is started anew.
+fn check_configuration(common: &Common, program: &Path) -> Result<(), (u8, String)> {
+    let shown = program.display();
+    let output = Command::new(program)
+        .args(["config", "check", "--json"])
+        .args([Path::new("--directory"), &common.directory])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| {
+            let why = format!("{shown} cannot be run: {error}");
+            (exit_code::FAILURE, why)
+        })?;
+    let checked: Checked = serde_json::from_slice(&output.stdout).map_err(|_| {
+        let why = format!("{shown} is no build of allexmaster that can be upgraded to");
+        (exit_code::FAILURE, why)
+    })?;
+    let reason = match (checked.valid, checked.exists) {
+        (true, Some(true)) => return Ok(()),
+        (true, _) => {
+            let file = checked.file.as_deref().unwrap_or(CONFIG_FILE);
+            format!("there is no {file}")
+        }
+        (false, _) => {
+            let lines: Vec<String> = checked.errors.iter().map(Report::one_line).collect();
+            lines.join("; ")
+        }
+    };
+    let why = format!(
+        "{reason}. What is in force goes on; mend the file first (`allexmaster config show --text` \
+         prints what is in force)"
+    );
+    Err((exit_code::CONFIGURATION, why))
 }
 
 fn formats(program: &Path) -> Result<Formats, (u8, String)> {

@@ -47,6 +47,7 @@ pub(super) fn check(values: Values, overrides: &Overrides, findings: &mut Findin
         settings,
         logs: values.logs,
         journal: values.journal,
+        entries: Vec::new(),
     }
 }
 

@@ -226,6 +226,23 @@ pub(super) fn place_of(value: &Value<'_>) -> Range<usize> {
     range.start..range.end
 }
 
+/// The value as plain JSON.
+pub(super) fn to_json(value: &Value<'_>) -> serde_json::Value {
+    match value {
+        Value::StringLit(literal) => literal.value.as_ref().into(),
+        Value::NumberLit(number) => serde_json::from_str(number.value).unwrap_or_default(),
+        Value::BooleanLit(truth) => truth.value.into(),
+        Value::Object(object) => {
+            let members = object.properties.iter();
+            let members = members
+                .map(|property| (property.name.as_str().to_owned(), to_json(&property.value)));
+            serde_json::Value::Object(members.collect())
+        }
+        Value::Array(array) => array.elements.iter().map(to_json).collect(),
+        Value::NullKeyword(_) => serde_json::Value::Null,
+    }
+}
+
 fn report_repeated(prefix: &str, object: &Object<'_>, findings: &mut Findings) {
     let mut seen = std::collections::BTreeSet::new();
     for property in &object.properties {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic, NamedSource, SourceSpan};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A configuration that cannot be used.
@@ -33,6 +33,10 @@ pub enum ConfigError {
         file: PathBuf,
         source: std::io::Error,
     },
+    /// There is none, and the master that asks for it runs with another one.
+    #[error("there is no {}", file.display())]
+    #[diagnostic(help("put it back; `allexmaster config show --text` prints the one in force"))]
+    Missing { file: PathBuf },
     /// There is no file, and the default cannot be written.
     #[error("there is no {}, and the default cannot be written", file.display())]
     #[diagnostic(help("start in a folder that exists and that this user may write to"))]
@@ -65,7 +69,7 @@ pub struct Mistake {
 }
 
 /// A mistake, for programs.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Report {
     pub file: PathBuf,
     /// The line, from 1; absent where the mistake is not in the file (but in a flag, say).
@@ -78,6 +82,12 @@ pub struct Report {
 }
 
 impl ConfigError {
+    /// All of it for people: each mistake with the line of the file, and a mark below it.
+    #[must_use]
+    pub fn for_people(self) -> String {
+        format!("{:?}", miette::Report::new(self))
+    }
+
     /// Every mistake for itself, in the order of their places.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
@@ -100,8 +110,25 @@ impl ConfigError {
             Self::NotText { file, .. }
             | Self::TooLarge { file, .. }
             | Self::Unreadable { file, .. }
+            | Self::Missing { file }
             | Self::Unwritable { file, .. } => whole_file(file),
         }
+    }
+}
+
+impl Report {
+    /// For the log, and where there is one line for it.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut text = self.file.display().to_string();
+        if let (Some(line), Some(column)) = (self.line, self.column) {
+            text.push_str(&format!(":{line}:{column}"));
+        }
+        text.push_str(&format!(": {}", self.message));
+        if let Some(help) = &self.help {
+            text.push_str(&format!("; {help}"));
+        }
+        text
     }
 }
 
@@ -165,7 +192,7 @@ fn counted(mistakes: usize) -> String {
     }
 }
 
-fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
+pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let line = before.matches('\n').count() + 1;

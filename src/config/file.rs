@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
@@ -33,11 +33,21 @@ pub(super) struct Found {
     pub(super) written: bool,
 }
 
-/// Reads the file of `folder`, or writes the default where there is none.
-pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
+/// The file of `folder` that is read; none where there is none.
+pub(super) fn find(folder: &Path) -> Option<PathBuf> {
+    let names = [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE];
+    let mut paths = names.iter().map(|name| folder.join(name));
+    paths.find(|path| path.exists())
+}
+
+/// Reads the file of `folder`.
+///
+/// # Errors
+/// There is none, or it is no text.
+pub(super) fn read(folder: &Path) -> Result<Found, ConfigError> {
     for name in [CONFIG_FILE, JAVASCRIPT_CONFIG_FILE] {
         let path = folder.join(name);
-        if let Some(text) = read(&path)? {
+        if let Some(text) = read_one(&path)? {
             return Ok(Found {
                 path,
                 text,
@@ -45,7 +55,17 @@ pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
             });
         }
     }
-    let path = folder.join(CONFIG_FILE);
+    Err(ConfigError::Missing {
+        file: folder.join(CONFIG_FILE),
+    })
+}
+
+/// Reads the file of `folder`, or writes the default where there is none.
+pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
+    let path = match read(folder) {
+        Err(ConfigError::Missing { file }) => file,
+        read => return read,
+    };
     match write_default(folder, &path) {
         Ok(()) => Ok(Found {
             path,
@@ -53,21 +73,23 @@ pub(super) fn read_or_write(folder: &Path) -> Result<Found, ConfigError> {
             written: true,
         }),
         // Another process was faster: its file is used.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Found {
-            text: read(&path)?.unwrap_or_else(|| DEFAULT_TEXT.to_owned()),
-            path,
-            written: false,
-        }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read(folder),
         Err(source) => Err(ConfigError::Unwritable { file: path, source }),
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+fn read_one(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable {
         file: path.to_owned(),
         source,
     };
-    let file = match File::open(path) {
+    // Not opened before it is known to be a file: a pipe in its place would keep everybody waiting.
+    let opened = fs::metadata(path).and_then(|found| match found.file_type() {
+        kind if kind.is_file() => File::open(path),
+        kind if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        _ => Err(io::Error::other("it is not a file")),
+    });
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),

@@ -9,7 +9,8 @@
 //!
 //! # Theory of operation
 //!
-//! The file is read once, and every mistake in it is found in one go: each carries its place, what
+//! The file is read at the start of a master and when somebody asks for it; what was accepted then is
+//! in force until the next time ([`InForce`]). Every mistake in it is found in one go: each carries its place, what
 //! was expected and, for a mistyped key, what was probably meant. A file with a mistake is never
 //! changed. Where there is none, the default is written, so that there is something to edit.
 //!
@@ -17,8 +18,10 @@
 
 mod check;
 mod document;
+mod entries;
 mod error;
 mod file;
+mod in_force;
 mod launchers;
 mod schema;
 
@@ -30,8 +33,10 @@ use allexmaster_sessions::Endpoint;
 use allexmaster_state::Settings;
 
 pub(crate) use document::did_you_mean;
+pub use entries::{Difference, Entry, Origin};
 pub use error::{ConfigError, Mistake, Mistakes, Report};
 pub use file::{CONFIG_FILE, DEFAULT_TEXT, JAVASCRIPT_CONFIG_FILE};
+pub use in_force::{Accepted, FileState, InForce, is_kept_configuration};
 
 use crate::launch::Launchers;
 use crate::logs::LogLimits;
@@ -63,7 +68,7 @@ pub fn key_list() -> serde_json::Value {
     schema::list()
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Config {
     /// Where the LanManager is dialed, in this order. Never empty.
     pub lan_endpoints: Vec<Endpoint>,
@@ -77,13 +82,17 @@ pub struct Config {
     pub logs: LogLimits,
     /// How much of its history the journal keeps.
     pub journal: Bounds,
+    /// Every value by its key, with where it comes from.
+    pub entries: Vec<Entry>,
 }
 
 /// A configuration, and where it came from.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Loaded {
     pub config: Config,
     pub file: PathBuf,
+    /// What stands in it.
+    pub text: String,
     /// Whether there was none, and the default was written.
     pub written: bool,
     /// What is allowed, but probably not meant.
@@ -105,17 +114,41 @@ pub struct Overrides {
     pub runtime_directory: Option<String>,
 }
 
+/// The configuration without a file.
+impl Default for Config {
+    fn default() -> Self {
+        let values = schema::Values::default();
+        check::check(
+            values,
+            &Overrides::default(),
+            &mut document::Findings::default(),
+        )
+    }
+}
+
 impl Config {
     /// Reads the configuration of `folder`, or writes the default where there is none.
     ///
     /// # Errors
     /// The file cannot be read or has mistakes, or an override has; nothing was changed.
     pub fn load(folder: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
-        let found = file::read_or_write(folder)?;
-        let (config, warnings) = Self::parse(&found.path, found.text, overrides)?;
+        Self::loaded(file::read_or_write(folder)?, overrides)
+    }
+
+    /// Reads the configuration of `folder`.
+    ///
+    /// # Errors
+    /// There is none, or as with [`Config::load`].
+    pub fn read(folder: &Path, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+        Self::loaded(file::read(folder)?, overrides)
+    }
+
+    fn loaded(found: file::Found, overrides: &Overrides) -> Result<Loaded, ConfigError> {
+        let (config, warnings) = Self::parse(&found.path, found.text.clone(), overrides)?;
         Ok(Loaded {
             config,
             file: found.path,
+            text: found.text,
             written: found.written,
             warnings,
         })
@@ -132,7 +165,9 @@ impl Config {
         overrides: &Overrides,
     ) -> Result<(Self, Vec<Report>), ConfigError> {
         let (values, mut findings) = schema::read(&text);
-        let config = check::check(values, overrides, &mut findings);
+        let entries = entries::entries(&text, &values, overrides, &findings);
+        let mut config = check::check(values, overrides, &mut findings);
+        config.entries = entries;
         let document::Findings {
             mistakes, warnings, ..
         } = findings;
@@ -144,10 +179,10 @@ impl Config {
         let mistakes = Mistakes::new(file, text, mistakes);
         Err(ConfigError::Mistakes(Box::new(mistakes)))
     }
+}
 
-    /// The folder of the children's log files, for a master that runs in `folder`.
-    #[must_use]
-    pub fn log_folder(&self, folder: &Path) -> PathBuf {
-        folder.join(OWN_FOLDER).join(LOG_FOLDER)
-    }
+/// The folder of the children's log files, for a master that runs in `folder`.
+#[must_use]
+pub fn log_folder(folder: &Path) -> PathBuf {
+    folder.join(OWN_FOLDER).join(LOG_FOLDER)
 }

@@ -218,6 +218,8 @@ pub(super) struct Values {
     pub(super) settings: Settings,
     pub(super) logs: LogLimits,
     pub(super) journal: Bounds,
+    /// The whole file, as it stands there.
+    pub(super) written: Value,
 }
 
 impl Default for Values {
@@ -233,6 +235,7 @@ impl Default for Values {
             settings: Settings::default(),
             logs: LogLimits::default(),
             journal: JOURNAL_BOUNDS,
+            written: Value::Null,
         }
     }
 }
@@ -294,6 +297,33 @@ fn read_section(mut section: Section<'_, '_>, prefix: &str, values: &mut Values)
     section.finish();
 }
 
+/// Each key that has one value, with that value where it is a number, else with its default; and
+/// what a number counts.
+pub(super) fn plain_values(
+    values: &Values,
+) -> impl Iterator<Item = (&'static str, Value, &'static str)> {
+    KEYS.iter().filter_map(|key| {
+        let (value, unit) = match &key.kind {
+            Kind::Number {
+                range, get, unit, ..
+            } => {
+                let number = get(values);
+                (range.contains(&number).then_some(number).into(), *unit)
+            }
+            Kind::Other {
+                default,
+                what,
+                read: Some(_),
+            } if *what != "object" => match *default {
+                "none" => (Value::Null, ""),
+                default => (default.into(), ""),
+            },
+            Kind::Section | Kind::Other { .. } => return None,
+        };
+        Some((key.path, value, unit))
+    })
+}
+
 /// All keys as a table in Markdown.
 pub(super) fn table() -> String {
     let mut table =
@@ -349,11 +379,13 @@ pub(super) fn read(text: &str) -> (Values, Findings) {
             return (values, findings);
         }
     };
-    let object = root.as_ref().and_then(|value| value.as_object());
+    let root_value = root.as_ref();
+    let object = root_value.and_then(|value| value.as_object());
     match object {
         Some(object) => {
             let root = Section::new(String::new(), object, &mut findings);
             read_section(root, "", &mut values);
+            values.written = root_value.map(super::document::to_json).unwrap_or_default();
         }
         None => {
             let place = root.as_ref().map(super::document::place_of).or(Some(0..0));

@@ -2,6 +2,7 @@
 //! becomes the first events.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use allexmaster_journal::store::keep_private;
 use allexmaster_journal::{Error, JournaledMachine, Opened, Options as JournalOptions};
@@ -12,6 +13,7 @@ use tracing::{info, warn};
 
 use super::{DaemonError, Options, read_pid};
 use crate::child::{ChildOptions, end_of};
+use crate::config::{InForce, log_folder};
 use crate::launch::MasterFacts;
 use crate::process::{Found, Zombie};
 use crate::sessions::{Beginning, Restored};
@@ -49,18 +51,17 @@ pub(super) struct Facts {
 
 impl Facts {
     /// What the child driver needs to know.
-    pub(super) fn child_options(&self, options: &Options) -> ChildOptions {
-        let config = &options.config;
+    pub(super) fn child_options(&self, options: &Options, config: Arc<InForce>) -> ChildOptions {
         ChildOptions {
             boot: self.boot.clone(),
-            launchers: config.launchers.clone(),
             master: MasterFacts {
                 journal: self.journal.clone(),
                 pid: self.pid,
                 folder: options.folder.clone(),
-                runtime_folder: config.runtime_directory.clone(),
+                runtime_folder: config.accepted().config.runtime_directory.clone(),
             },
-            log_folder: config.log_folder(&options.folder),
+            log_folder: log_folder(&options.folder),
+            config,
             keeper: self.keeper.clone(),
             abort_after_fork: options.abort_after_fork,
         }
@@ -111,7 +112,7 @@ pub(super) fn look_around(
         keeper,
     };
     let mut first_events = Vec::new();
-    let settings = options.config.settings.clone();
+    let settings = options.accepted.config.settings.clone();
     if opened.created || live.state().settings != settings {
         first_events.push(Event::SettingsLoaded { settings });
     }
@@ -190,7 +191,7 @@ fn open_journal(
     let folder = journal_folder(&options.folder);
     let journal_options = JournalOptions {
         failpoint: options.failpoint,
-        bounds: Some(options.config.journal),
+        bounds: Some(options.accepted.config.journal),
     };
     let opened = match replayed {
         None => JournaledMachine::open(&folder, journal_options),

@@ -58,7 +58,7 @@ impl KeeperConnection {
                 last = totals;
             }
         };
-        let alive = tokio::spawn(link.keep_alive(proof));
+        let alive = tokio::spawn(link.clone().keep_alive(proof));
         loop {
             match messages.next().await {
                 FromKeeper::Accepted { name, connection } => {
@@ -70,9 +70,16 @@ impl KeeperConnection {
                     let (name, source) = match signal {
                         StopSignal::Terminate => ("SIGTERM", StopSource::Signal),
                         StopSignal::Interrupt => ("SIGINT", interrupt_source()),
-                        StopSignal::HangUp => ("SIGHUP", StopSource::Signal),
                     };
                     running.stops.signal(name, source).await;
+                }
+                FromKeeper::Reload => {
+                    let (link, sessions) = (link.clone(), running.sessions.clone());
+                    tokio::spawn(async move {
+                        warn_unsent(link.reloading());
+                        sessions.reload().await;
+                        warn_unsent(link.ready());
+                    });
                 }
                 FromKeeper::Gone => {
                     warn!("the keeper was killed: this process is the master by itself now");

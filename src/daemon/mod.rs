@@ -23,7 +23,7 @@ use tracing::{error, info};
 
 use crate::channel::Neighbours;
 use crate::child::{AbortAfterFork, Children};
-use crate::config::Config;
+use crate::config::{Accepted, InForce, Overrides, log_folder};
 use crate::exit_code;
 use crate::install::Installer;
 use crate::local::sockets::{self, Listener, Name};
@@ -37,7 +37,7 @@ use keeper::{KeeperConnection, Served};
 use performer::{EffectPerformer, FailureLog, ForSessions};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
 pub use stops::interrupt_source;
-use stops::{Stops, stop_on_signals};
+use stops::{Stops, obey_signals};
 pub use time::Time;
 
 /// How many events may wait for the loop; then the drivers wait.
@@ -48,8 +48,10 @@ const MAX_EVENTS: usize = 16_384;
 pub struct Options {
     /// The folder of the master: its configuration, pid file, journal and logs.
     pub folder: PathBuf,
-    /// The configuration.
-    pub config: Config,
+    /// The configuration to begin with.
+    pub accepted: Accepted,
+    /// What flags and variables of the start say instead of its file.
+    pub overrides: Overrides,
     /// Where the sockets are.
     pub socket_folder: PathBuf,
     /// Where in the loop to abort, in tests.
@@ -162,6 +164,11 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         options.abort_after_fork = None;
     }
     // The journal first: its lock is the proof that no other master runs here.
+    let config = Arc::new(InForce::new(
+        options.folder.clone(),
+        options.overrides.clone(),
+        options.accepted.clone(),
+    ));
     let Boot {
         live,
         first_events,
@@ -175,12 +182,13 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         // The inbox is empty, and has room for more than these.
         let _ = inbox.try_send(event);
     }
+    let limits = Arc::clone(&config);
     let rotation = tokio::spawn(crate::logs::rotate_all(
-        options.config.log_folder(&options.folder),
-        options.config.logs,
+        log_folder(&options.folder),
+        move || limits.accepted().config.logs,
     ));
     let runtime_options = RuntimeOptions {
-        endpoints: options.config.lan_endpoints.clone(),
+        config: Arc::clone(&config),
         socket_folder: options.socket_folder.clone(),
         inbox: inbox.clone(),
         store: store.clone(),
@@ -196,7 +204,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     } else {
         Vec::new()
     };
-    let performer = performer(&options, &facts, &sessions, &inbox, store, ack);
+    let performer = performer(&options, config, &facts, &sessions, &inbox, store, ack);
     performer.children.ended_before(zombies);
     let leave = Arc::clone(&performer.leave);
     let clock = SteadyClock::new(options.time.clone());
@@ -279,6 +287,7 @@ fn listen(
 /// The performer of effects for the loop.
 fn performer(
     options: &Options,
+    config: Arc<InForce>,
     facts: &boot::Facts,
     sessions: &Runtime,
     inbox: &EventInbox,
@@ -292,15 +301,11 @@ fn performer(
         children: Children::with_neighbours(
             runtime.clone(),
             inbox.clone(),
-            facts.child_options(options),
+            facts.child_options(options, Arc::clone(&config)),
             neighbours(sessions, store),
         ),
         probe: Probe::new(runtime.clone(), inbox.clone()),
-        installer: Installer::new(
-            runtime,
-            inbox.clone(),
-            options.folder.join(&options.config.runtime_directory),
-        ),
+        installer: Installer::new(runtime, inbox.clone(), options.folder.clone(), config),
         failures: FailureLog::default(),
         leave: Arc::new(AtomicBool::new(false)),
         urgency_reported: false,
@@ -432,7 +437,7 @@ async fn run_to_the_end(
     let pid = place.pid;
     let running = start(options, place)?;
     info!(folder = %folder.display(), pid, "the master runs");
-    let signals = tokio::spawn(stop_on_signals(Stops::of(&running)));
+    let signals = tokio::spawn(obey_signals(Stops::of(&running), running.sessions.clone()));
     let link = engine.as_ref().map(|engine| engine.link.clone());
     let serving = match engine {
         Some(engine) => {

@@ -88,6 +88,9 @@ impl Performer<Rules> for EffectPerformer {
 
     fn recorded(&mut self, stamp: Stamp, event: &Event) {
         self.for_sessions.ack.record(stamp.sequence, event);
+        if matches!(event, Event::SettingsLoaded { .. }) {
+            self.sessions.settings_recorded();
+        }
     }
 
     fn perform(&mut self, effect: Effect) -> ControlFlow<()> {

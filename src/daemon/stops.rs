@@ -1,4 +1,4 @@
-//! Signals that ask the master to stop.
+//! Signals that ask the master to stop, or to read its configuration again.
 
 use std::io::{IsTerminal as _, stderr, stdin};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::Running;
 use crate::machine::EventInbox;
+use crate::sessions::Runtime;
 
 /// Reports signals as `StopRequested`. The rules decide what one means: all stop in order, but a second
 /// Ctrl-C after a while.
@@ -77,10 +78,12 @@ impl Stops {
     }
 }
 
-pub(super) async fn stop_on_signals(mut stops: Stops) {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (
+/// Obeys signals: to stop, and to read the configuration again (SIGHUP).
+pub(super) async fn obey_signals(mut stops: Stops, sessions: Runtime) {
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = (
         signal(SignalKind::terminate()),
         signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
     ) else {
         warn!("signals cannot be received; use `allexmaster shutdown`");
         return;
@@ -89,6 +92,7 @@ pub(super) async fn stop_on_signals(mut stops: Stops) {
         tokio::select! {
             _ = terminate.recv() => stops.signal("SIGTERM", StopSource::Signal).await,
             _ = interrupt.recv() => stops.signal("SIGINT", interrupt_source()).await,
+            _ = hang_up.recv() => sessions.reload().await,
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
+use crate::config::InForce;
 use crate::sink::EventSink;
 
 /// How long npm may take: slow networks and packages that compile included.
@@ -31,24 +32,28 @@ const ARGUMENTS: [&str; 5] = [
 pub struct Installer<Sink> {
     runtime: Handle,
     sink: Sink,
-    /// The runtime directory: its `node_modules` is filled.
+    /// The master's folder, which the runtime directory is seen from: its `node_modules` is filled.
     folder: PathBuf,
+    config: Arc<InForce>,
 }
 
 impl<Sink: EventSink> Installer<Sink> {
-    /// A driver whose tasks run on `runtime`, install into `folder` and report to `sink`.
+    /// A driver whose tasks run on `runtime`, install for the master in `folder` and report to `sink`.
     #[must_use]
-    pub const fn new(runtime: Handle, sink: Sink, folder: PathBuf) -> Self {
+    pub const fn new(runtime: Handle, sink: Sink, folder: PathBuf, config: Arc<InForce>) -> Self {
         Self {
             runtime,
             sink,
             folder,
+            config,
         }
     }
 
     /// Has npm install a package and reports `InstallEnded`. Returns at once.
     pub fn install(&self, package: Arc<str>) {
-        let (sink, folder) = (self.sink.clone(), self.folder.clone());
+        let sink = self.sink.clone();
+        let accepted = self.config.accepted();
+        let folder = self.folder.join(&accepted.config.runtime_directory);
         self.runtime.spawn(async move {
             info!(%package, folder = %folder.display(), "installing with npm");
             let begun = Instant::now();

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use allexmaster_state::{
-    self as state, JournalId, ModuleName, PerProtocol, Pid, Protocol, SpawnOrder,
+    self as state, CommandHash, JournalId, ModuleName, PerProtocol, Pid, Protocol, SpawnOrder,
 };
 use thiserror::Error;
 
@@ -96,7 +96,42 @@ impl Launcher {
             serves
         }
     }
+
+    /// Differs when anything differs in how the program is started. The same in every build: it
+    /// stands in the journal.
+    fn command_hash(&self) -> CommandHash {
+        let mut hasher = blake3::Hasher::new();
+        // Each text with a zero byte behind it, which no text has inside.
+        let mut text = |text: &str| {
+            hasher.update(text.as_bytes());
+            hasher.update(&[0]);
+        };
+        text(&self.program.to_string_lossy());
+        for argument in &self.arguments {
+            text(&argument.to_string());
+        }
+        text("");
+        text(
+            &self
+                .folder
+                .as_deref()
+                .unwrap_or(Path::new(""))
+                .to_string_lossy(),
+        );
+        for (name, value) in &self.environment {
+            text(name);
+            text(&value.to_string());
+        }
+        for (protocol, serves) in self.serves().iter() {
+            text(&format!("{protocol} {serves}"));
+        }
+        let [one, two, three, four, ..] = *hasher.finalize().as_bytes();
+        CommandHash(u32::from_le_bytes([one, two, three, four]))
+    }
 }
+
+/// Stands for the command of a service of AllexJS for which no launcher is configured.
+const BUILT_IN: CommandHash = CommandHash(0);
 
 const ALL_PROTOCOLS: PerProtocol<bool> = PerProtocol {
     tcp: true,
@@ -151,8 +186,13 @@ impl Launchers {
         self.by_module
             .iter()
             .map(|(module, launcher)| {
-                let serves = launcher.serves();
-                (module.clone(), state::Launcher { serves })
+                // The sample is part of this program: no configuration changes it.
+                let configured = module.domain() == EXEC_DOMAIN;
+                let launcher = state::Launcher {
+                    serves: launcher.serves(),
+                    command: configured.then(|| launcher.command_hash()),
+                };
+                (module.clone(), launcher)
             })
             .collect()
     }
@@ -164,6 +204,7 @@ impl Launchers {
             let named = launcher.as_ref().and_then(|launcher| launcher.ready);
             state::Launcher {
                 serves: named.unwrap_or(allexjs::SERVES),
+                command: Some(launcher.as_ref().map_or(BUILT_IN, Launcher::command_hash)),
             }
         };
         BTreeMap::from([

@@ -1,5 +1,7 @@
 //! Texts with placeholders, read once from the configuration and filled in for each child.
 
+use std::fmt;
+
 use allexmaster_state::{Protocol, SpawnOrder};
 use serde_json::Value;
 use thiserror::Error;
@@ -130,6 +132,23 @@ impl Template {
             }
         }
         Ok(text)
+    }
+}
+
+/// As it stands in the configuration.
+impl fmt::Display for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(literal) => {
+                    formatter.write_str(&literal.replace('{', "{{").replace('}', "}}"))?;
+                }
+                Piece::InstanceName => formatter.write_str("{instancename}")?,
+                Piece::Port(protocol) => write!(formatter, "{{{protocol}port}}")?,
+                Piece::Property(name) => write!(formatter, "{{{PROPERTY_PREFIX}{name}}}")?,
+            }
+        }
+        Ok(())
     }
 }
 

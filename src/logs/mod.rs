@@ -39,13 +39,13 @@ pub fn file_of(folder: &Path, instance: &InstanceName) -> PathBuf {
     folder.join(file_name::of(instance.as_str()))
 }
 
-/// Keeps all log files of a folder within their limits, for ever. Drop the future to end it.
-pub async fn rotate_all(folder: PathBuf, limits: LogLimits) {
+/// Keeps all log files of a folder within the limits of the time, for ever. Drop the future to end it.
+pub async fn rotate_all(folder: PathBuf, limits: impl Fn() -> LogLimits) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         looks.tick().await;
-        let folder = folder.clone();
+        let (folder, limits) = (folder.clone(), limits());
         // A copy may take a while; it may not hold up anything else.
         let rotating = tokio::task::spawn_blocking(move || rotate_folder(&folder, limits));
         if let Err(error) = rotating.await {

@@ -35,7 +35,7 @@ pub(super) fn begin(shared: &Arc<Shared>, inner: &mut Inner) {
 
 async fn dial(shared: Arc<Shared>, connection: Connection, failures: u32) {
     let name = ConnectionName(format!("{LAN}{connection}"));
-    match dial::dial_any(&shared.endpoints).await {
+    match dial::dial_any(&shared.config.accepted().config.lan_endpoints).await {
         Ok(Dialed { endpoint, reached }) => {
             info!(%endpoint, "connected to the LanManager");
             let mut seed = [0; SEED_BYTES];

@@ -28,6 +28,7 @@ mod dialer;
 mod log_events;
 mod pump;
 mod register;
+mod reload;
 mod resume;
 mod runtime;
 mod session_log;
@@ -37,6 +38,7 @@ mod upgrade;
 
 pub use accept::listener_name;
 pub use descriptors::{DescriptorStore, Inherited};
+pub use reload::{Reload, Reloaded};
 pub use resume::{Restored, restore};
 pub use runtime::{Beginning, Runtime, RuntimeOptions, channel_name};
 pub use session_log::{SessionLog, SessionLogError};

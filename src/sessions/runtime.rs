@@ -10,7 +10,7 @@ use allexmaster_journal::{Outage, Survey};
 use allexmaster_machine::Mono;
 use allexmaster_protocol::pump::Outgoing;
 use allexmaster_sessions::{
-    ChildWire, ConnectionName, Endpoint, Input, OutboxAck, Output, ReplayedEffects, Sessions,
+    ChildWire, ConnectionName, Input, OutboxAck, Output, ReplayedEffects, Sessions,
 };
 use allexmaster_state::{Identity, Incarnation, InstanceName, SessionEffect};
 use tokio::runtime::Handle;
@@ -24,6 +24,7 @@ use super::resume::Restored;
 use super::session_log::{SessionLog, SessionLogError};
 use super::{accept, dialer, log_events, status_queries};
 use crate::channel::{Channel, ChannelEnd};
+use crate::config::InForce;
 use crate::machine::EventInbox;
 use crate::node;
 
@@ -32,8 +33,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the runtime needs.
 pub struct RuntimeOptions {
-    /// What is dialed, in this order.
-    pub endpoints: Vec<Endpoint>,
+    /// The configuration in force: what is dialed.
+    pub config: Arc<InForce>,
     /// Where children open their sockets.
     pub socket_folder: std::path::PathBuf,
     /// Where events go.
@@ -73,7 +74,9 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     pub(super) runtime: Handle,
     pub(super) inbox: EventInbox,
-    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) config: Arc<InForce>,
+    /// Held while the configuration is read again.
+    pub(super) reloading: tokio::sync::Mutex<()>,
     pub(super) socket_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
     /// What is known of damage in the journal's files.
@@ -107,10 +110,10 @@ impl Runtime {
     pub fn start(
         options: RuntimeOptions,
         beginning: Beginning,
-        inherited: Inherited,
+        mut inherited: Inherited,
     ) -> Result<Self, SessionLogError> {
         let RuntimeOptions {
-            endpoints,
+            config,
             socket_folder,
             inbox,
             store,
@@ -139,7 +142,8 @@ impl Runtime {
             inner: Mutex::new(inner),
             runtime: Handle::current(),
             inbox,
-            endpoints,
+            config,
+            reloading: tokio::sync::Mutex::new(()),
             socket_folder,
             store,
             survey: Arc::default(),
@@ -148,6 +152,7 @@ impl Runtime {
             room: Notify::new(),
             empty: Notify::new(),
         });
+        shared.keep_first_configuration(&mut inherited);
         {
             let mut inner = shared.lock();
             match (&shared.store, inner.generation) {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::runtime::Shared;
-use super::upgrade;
+use super::{reload, upgrade};
 use crate::machine::EventInbox;
 use crate::status;
 use allexmaster_sessions::{CompactionRequest, Input, LocalRequest};
@@ -21,7 +21,19 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
         let inbox = &answering.inbox;
         let answer = match asked {
             LocalRequest::Status => {
-                let endpoint = answering.endpoints.first().map(ToString::to_string);
+                let config = Arc::clone(&answering.config);
+                let file = answering
+                    .runtime
+                    .spawn_blocking(move || status::configuration(&config));
+                let Ok(file) = file.await else {
+                    return; // the program ends
+                };
+                let accepted = answering.config.accepted();
+                let endpoint = accepted
+                    .config
+                    .lan_endpoints
+                    .first()
+                    .map(ToString::to_string);
                 let endpoint = endpoint.unwrap_or_default();
                 let keeper = answering.keeper();
                 let outage = inbox.outage();
@@ -29,6 +41,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                     .look(move |state| status::status(state, &endpoint, keeper, outage.as_ref()));
                 match look.await {
                     Ok(mut status) => {
+                        status.configuration = Some(file);
                         status.journal.holes = holes(&answering).await;
                         Ok(json(&status))
                     }
@@ -61,6 +74,13 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                 }
             }
             LocalRequest::Compact(request) => compact(inbox, request).await.map(|done| json(&done)),
+            LocalRequest::Configuration => {
+                Ok(json(&status::in_force(&answering.config.accepted())))
+            }
+            LocalRequest::Reload { dry_run } => {
+                let reloaded = reload::reload(&answering, dry_run).await;
+                reloaded.map(|reloaded| json(&reloaded))
+            }
             LocalRequest::Upgrade(program) => return upgrade::begin(&answering, request, program),
             // Those are events.
             LocalRequest::Stop

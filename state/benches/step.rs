@@ -230,6 +230,7 @@ impl Life {
                 self.waiting.push_back(Event::ChildSpawned {
                     incarnation: order.incarnation,
                     identity,
+                    launcher: None,
                 });
             }
             ChildEffect::AwaitReady { incarnation, .. } => {
@@ -283,7 +284,13 @@ fn settings() -> Settings {
     // A service's turn to die comes again after some seconds of the recorded life.
     settings.restart.stable_after = 1_000;
     let module = ModuleName::from("sample:clock");
-    settings.launchers.insert(module, Launcher { serves });
+    settings.launchers.insert(
+        module,
+        Launcher {
+            serves,
+            command: None,
+        },
+    );
     settings
 }
 

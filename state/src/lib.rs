@@ -87,7 +87,7 @@ pub use service::{
     Activity, End, Failure, History, Hold, Next, Process, Service, StopReason, Wait,
 };
 pub use services::Services;
-pub use settings::{Launcher, OnDuplicate, Settings};
+pub use settings::{CommandHash, Launcher, OnDuplicate, Settings};
 pub use shutdown::{Haste, Shutdown};
 pub use state::{Master, State};
 pub use status::{LanStatus, ServiceState, ServiceStatus, SupersededStatus};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use allexmaster::channel::Neighbours;
 use allexmaster::child::{ChildOptions, Children};
+use allexmaster::config::{Config, InForce};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, Template};
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::node::{child_socket, remove_left_behind};
@@ -83,12 +84,17 @@ impl Bench {
         };
         let journal = folder.path().display().to_string().replace('/', "-");
         let master = Pid(std::process::id());
-        let options = ChildOptions {
-            boot: process::boot_id().unwrap(),
+        let config = Config {
             launchers: Launchers::new(
                 BTreeMap::from([("node".to_owned(), node)]),
                 Path::new(env!("CARGO_BIN_EXE_allexmaster")),
             ),
+            ..Config::default()
+        };
+        let config = Arc::new(InForce::from(config));
+        let options = ChildOptions {
+            boot: process::boot_id().unwrap(),
+            config: Arc::clone(&config),
             master: MasterFacts {
                 journal: journal.as_str().into(),
                 pid: master,
@@ -105,7 +111,7 @@ impl Bench {
             prefix: "m".to_owned(),
         };
         let runtime_options = RuntimeOptions {
-            endpoints: Vec::new(),
+            config,
             socket_folder: folder.path().to_owned(),
             inbox: inbox.clone(),
             store: None,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use allexmaster::child::{AbortAfterFork, ChildOptions, Children};
+use allexmaster::config::{Config, InForce};
 use allexmaster::launch::{Launcher, Launchers, MasterFacts, SAMPLE_CLOCK, Template};
 use allexmaster::{logs, process};
 use allexmaster_state::{
@@ -93,9 +94,13 @@ pub(crate) fn options(
     configured: BTreeMap<String, Launcher>,
     abort_after_fork: Option<AbortAfterFork>,
 ) -> ChildOptions {
+    let config = Config {
+        launchers: Launchers::new(configured, Path::new(env!("CARGO_BIN_EXE_allexmaster"))),
+        ..Config::default()
+    };
     ChildOptions {
         boot: process::boot_id().unwrap(),
-        launchers: Launchers::new(configured, Path::new(env!("CARGO_BIN_EXE_allexmaster"))),
+        config: Arc::new(InForce::from(config)),
         master: MasterFacts {
             journal: journal.clone(),
             pid: Pid(std::process::id()),

@@ -5,6 +5,7 @@
 mod bad_peers;
 mod clock;
 mod command_line;
+mod configuration;
 mod copies;
 mod crashes;
 mod damage;

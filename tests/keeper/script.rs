@@ -118,6 +118,7 @@ impl Engine {
         if let Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } = &event
         {
             return format!("spawned {incarnation} {}", identity.pid);

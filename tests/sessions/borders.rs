@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use allexmaster::config::Config;
 use allexmaster::machine::{EventInbox, Rules};
 use allexmaster::sessions::{
     Beginning, DescriptorStore, Inherited, Runtime, RuntimeOptions, SessionLog, restore,
@@ -123,7 +124,7 @@ impl Tool {
 
 fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
     RuntimeOptions {
-        endpoints: Vec::new(),
+        config: Arc::new(Config::default().into()),
         socket_folder: "/nonexistent".into(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),

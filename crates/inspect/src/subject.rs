@@ -102,6 +102,7 @@ impl Subjects {
             Event::ChildSpawned {
                 incarnation,
                 identity,
+                ..
             } => {
                 self.add_attempt(state, *incarnation);
                 self.pids.insert(identity.pid);

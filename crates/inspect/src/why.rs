@@ -227,6 +227,7 @@ impl Watch for Register {
         if let Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } = &recorded.event
             && let Some(owner) = state.services.owner(*incarnation)
         {

@@ -78,6 +78,9 @@ pub enum CloseReason {
         /// What went wrong.
         reason: String,
     },
+    /// The configuration names another peer now.
+    #[error("the configuration names another LanManager")]
+    Reconfigured,
     /// The operating system reports an error.
     #[error("the connection failed: {reason}")]
     Io {

@@ -56,9 +56,13 @@ pub mod method {
     /// Ours: a service is to end, and not to run here until it is started.
     pub const HOLD: &str = "hold";
     /// Ours.
+    pub const CONFIGURATION: &str = "configuration";
+    /// Ours.
     pub const JOURNAL: &str = "journal";
     /// Ours.
     pub const NEEDS: &str = "needs";
+    /// Ours.
+    pub const RELOAD: &str = "reload";
     /// Ours.
     pub const RESTART: &str = "restart";
     /// Ours: a service that was stopped, or has failed, is to run.

@@ -134,6 +134,7 @@ impl Master {
         let spawned = Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         };
         self.report_at(env, told_at, spawned);
         Ok(())

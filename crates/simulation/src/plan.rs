@@ -144,6 +144,7 @@ impl Fate {
 fn settings(chance: &mut Chance, names: u64) -> Settings {
     let serves = |tcp, http, ws| Launcher {
         serves: PerProtocol { tcp, http, ws },
+        command: None,
     };
     let mut settings = Settings::default();
     let size = chance.between(names + 2, names + 30);

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Need, Pid,
-    Port, RequestId, Settings, Timestamp,
+    BootId, Connection, Identity, Incarnation, InstanceName, JournalId, Launcher, ModuleName, Need,
+    Pid, Port, RequestId, Settings, Timestamp,
 };
 
 /// An event as the journal holds it: with its place, its time and its entropy.
@@ -141,6 +141,10 @@ pub enum Event {
     ChildSpawned {
         incarnation: Incarnation,
         identity: Identity,
+        /// What the configuration said of its module then; absent where it said nothing, and in
+        /// events that were recorded before it could be changed while the master runs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        launcher: Option<Launcher>,
     },
     /// A child could not be started.
     ChildNotSpawned {

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Claim, Identity, Incarnation, Need, Outcome, PerProtocol, Pid, Port, Protocol, Sender,
-    Timestamp,
+    Claim, Identity, Incarnation, Launcher, Need, Outcome, PerProtocol, Pid, Port, Protocol,
+    Sender, Timestamp,
 };
 
 /// A service that the LanManager has asked this machine for, or that runs here.
@@ -133,6 +133,9 @@ pub struct Process {
     pub ports: PerProtocol<Port>,
     /// Since when it runs.
     pub spawned: Timestamp,
+    /// What the configuration said of its module when it was started, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Launcher>,
 }
 
 /// What a service without a process waits for.

@@ -15,7 +15,15 @@ pub struct Launcher {
     /// The protocols whose ports answer when the child is ready. These, and no
     /// others, are tested, told to the LanManager and shown.
     pub serves: PerProtocol<bool>,
+    /// Which command it is; absent for programs that no configuration names, and in events that
+    /// were recorded before it existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandHash>,
 }
+
+/// A hash of how a program is started (arguments, folder, variables): it differs when they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CommandHash(pub u32);
 
 /// The part of the configuration that decisions depend on. Times are milliseconds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use crate::claim::served;
 use crate::service::{Activity, Failure, StopReason, Wait};
 use crate::{
     Claim, End, Hold, InstanceName, Lan, ModuleName, Outcome, PerProtocol, Pid, Port, Service,
-    State, Timestamp,
+    Settings, State, Timestamp,
 };
 
 /// What a service does, in one word.
@@ -86,6 +86,8 @@ pub struct ServiceStatus {
     pub restarts: u32,
     /// When it will be tried again, where that is known.
     pub next_try: Option<Timestamp>,
+    /// Whether its process was started by another command than the configuration has now.
+    pub older_command: bool,
     /// Since when it is stopped, and by whom, where it is.
     pub hold: Option<Hold>,
     /// The last ends of its children, the newest last.
@@ -150,8 +152,17 @@ impl State {
     fn service_status(&self, instance: &InstanceName, service: &Service) -> ServiceStatus {
         let (state, reason) = self.describe(service);
         let process = service.activity.process();
+        let older_command = runs_older_command(&self.settings, service);
+        let older = || {
+            older_command.then(|| {
+                alloc::format!(
+                    "runs an older command than the configuration has; `allexmaster restart {instance}`"
+                )
+            })
+        };
+        let reason = reason.or_else(older);
         let ports = process
-            .map(|process| served(self, service, &process.ports))
+            .map(|process| served(self, service, process))
             .unwrap_or_default();
         ServiceStatus {
             instance: instance.clone(),
@@ -174,6 +185,7 @@ impl State {
                 | Activity::Up { .. }
                 | Activity::Stopping { .. } => None,
             },
+            older_command,
             superseded: match &service.claim {
                 Claim::Superseded { by, since, until } => Some(SupersededStatus {
                     by: Arc::clone(by),
@@ -189,6 +201,17 @@ impl State {
                 | Claim::CutOff { .. } => None,
             },
         }
+    }
+
+    /// The services whose process was started by another command than these settings have for it.
+    pub fn older_commands<'state>(
+        &'state self,
+        settings: &'state Settings,
+    ) -> impl Iterator<Item = &'state InstanceName> {
+        let older = |(instance, service): (&'state InstanceName, &Service)| {
+            runs_older_command(settings, service).then_some(instance)
+        };
+        self.services.iter().filter_map(older)
     }
 
     fn describe(&self, service: &Service) -> (ServiceState, Option<String>) {
@@ -362,6 +385,15 @@ impl State {
         let services = self.services.iter();
         services.filter(|(_, service)| untold(service)).count()
     }
+}
+
+/// Whether there is another command for a service than its process was started by, or none any more.
+/// False where that is not known.
+fn runs_older_command(settings: &Settings, service: &Service) -> bool {
+    let process = service.activity.process();
+    let started_by = process.and_then(|process| process.launcher?.command);
+    let present = settings.launcher(&service.need.module);
+    started_by.is_some() && started_by != present.and_then(|launcher| launcher.command)
 }
 
 fn failure_text(failure: &Failure, service: &Service) -> String {

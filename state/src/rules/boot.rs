@@ -99,6 +99,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
         }
@@ -112,6 +113,7 @@ pub(crate) fn adopt(
                 identity,
                 ports,
                 spawned: turn.at,
+                launcher: None,
             };
             child::begin(state, turn, instance, process);
             child::stop(state, turn, instance, why, next);

@@ -8,8 +8,8 @@ use crate::claim::{record, served};
 use crate::service::{Activity, Failure, Process};
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Claim, Identity, Incarnation, InstanceName, MissingPackage, PerProtocol, Port,
-    Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
+    ChildEffect, Claim, Identity, Incarnation, InstanceName, Launcher, MissingPackage, PerProtocol,
+    Port, Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
 pub(crate) use crate::ending::{back_off, deadline, exited, failed, hurry, kill, rest, stop};
@@ -169,6 +169,7 @@ pub(crate) fn spawned(
     turn: &mut Turn,
     incarnation: Incarnation,
     identity: Identity,
+    launcher: Option<Launcher>,
 ) {
     let Some(instance) = state.services.owner(incarnation).cloned() else {
         // Nobody waits for it: it would be lost.
@@ -194,6 +195,7 @@ pub(crate) fn spawned(
         identity,
         ports,
         spawned: turn.at,
+        launcher,
     };
     begin(state, turn, &instance, process);
     if let Some((why, next)) = cancelled {
@@ -226,7 +228,7 @@ pub(crate) fn await_ready(
     let Some(service) = state.services.get(instance) else {
         return;
     };
-    let ports = served(state, service, &process.ports);
+    let ports = served(state, service, process);
     turn.effect(ChildEffect::AwaitReady {
         incarnation: process.incarnation,
         ports: ports.iter().filter_map(|(_, port)| *port).collect(),

@@ -498,19 +498,23 @@ pub(crate) fn record(state: &State, service: &Service, process: &Process) -> Ser
     ServiceRecord {
         need: Arc::clone(&service.need),
         pid: process.identity.pid,
-        ports: served(state, service, &process.ports),
+        ports: served(state, service, process),
         address,
     }
 }
 
-/// The ports that the module of a service serves.
+/// The ports that a process serves, by what the configuration said when it was started: a later
+/// change of it is for later processes.
 pub(crate) fn served(
     state: &State,
     service: &Service,
-    ports: &PerProtocol<Port>,
+    process: &Process,
 ) -> PerProtocol<Option<Port>> {
+    let ports = &process.ports;
+    let launcher = process.launcher.as_ref();
+    let launcher = launcher.or_else(|| state.settings.launcher(&service.need.module));
     // A launcher that was taken out of the configuration while its child runs: as if it served all.
-    let serves = state.settings.launcher(&service.need.module).map_or(
+    let serves = launcher.map_or(
         PerProtocol {
             tcp: true,
             http: true,

@@ -112,8 +112,9 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
         Event::ChildSpawned {
             incarnation,
             identity,
+            launcher,
         } => {
-            child::spawned(state, turn, incarnation, identity);
+            child::spawned(state, turn, incarnation, identity, launcher);
         }
         Event::ChildNotSpawned {
             incarnation,

@@ -281,9 +281,13 @@ pub(crate) fn roomy() -> Settings {
         ..Settings::default()
     };
     for module in ["sample:clock", "exec:web"] {
-        settings
-            .launchers
-            .insert(ModuleName::from(module), Launcher { serves });
+        settings.launchers.insert(
+            ModuleName::from(module),
+            Launcher {
+                serves,
+                command: None,
+            },
+        );
     }
     settings
 }

@@ -192,6 +192,7 @@ impl World {
                     Event::ChildSpawned {
                         incarnation,
                         identity,
+                        launcher: None,
                     },
                 );
             }

@@ -101,6 +101,7 @@ fn an_old_attempt_says_nothing_and_an_unknown_child_is_killed() {
     story.happens(Event::ChildSpawned {
         incarnation: OLD,
         identity,
+        launcher: None,
     });
     story.end("stale_attempt");
 }

@@ -372,6 +372,7 @@ impl Story {
         self.happens(Event::ChildSpawned {
             incarnation,
             identity,
+            launcher: None,
         })
     }
 
@@ -525,6 +526,7 @@ pub(crate) fn launcher(http_only: bool) -> Launcher {
             http: true,
             ws: !http_only,
         },
+        command: None,
     }
 }
 

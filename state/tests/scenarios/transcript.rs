@@ -119,6 +119,7 @@ fn event(event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } => format!("child {incarnation} runs as pid {}", identity.pid),
         Event::ChildNotSpawned {
             incarnation,

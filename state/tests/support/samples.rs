@@ -24,9 +24,13 @@ pub(crate) fn first() -> Event {
         ws: false,
     };
     let mut settings = Settings::default();
-    settings
-        .launchers
-        .insert(ModuleName::from("exec:web"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("exec:web"),
+        Launcher {
+            serves,
+            command: None,
+        },
+    );
     Event::SettingsLoaded { settings }
 }
 
@@ -91,6 +95,7 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
         Event::PortsProbed { .. } => Event::ChildSpawned {
             incarnation: BID,
             identity: identity(),
+            launcher: None,
         },
         Event::ChildSpawned { .. } => Event::ChildNotSpawned {
             incarnation: BID,

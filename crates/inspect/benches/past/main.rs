@@ -237,6 +237,7 @@ fn next(state: &State, instance: &InstanceName, turn: u64) -> Option<Event> {
             Some(Event::ChildSpawned {
                 incarnation: *incarnation,
                 identity,
+                launcher: None,
             })
         }
         Activity::Starting { process, .. } => Some(Event::ChildReady {
@@ -264,9 +265,13 @@ fn settings() -> Settings {
         http: true,
         ws: true,
     };
-    settings
-        .launchers
-        .insert(ModuleName::from("sample:clock"), Launcher { serves });
+    settings.launchers.insert(
+        ModuleName::from("sample:clock"),
+        Launcher {
+            serves,
+            command: None,
+        },
+    );
     settings
 }
 

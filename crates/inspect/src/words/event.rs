@@ -122,6 +122,7 @@ fn of_child(state: &State, event: &Event) -> String {
         Event::ChildSpawned {
             incarnation,
             identity,
+            ..
         } => format!(
             "{}'s child runs as process {}",
             owner(state, *incarnation),

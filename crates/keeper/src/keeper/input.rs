@@ -39,8 +39,10 @@ impl Keeper {
             if number == Signal::CHILD.as_raw() {
                 let child = field(offset_of!(libc::signalfd_siginfo, ssi_pid));
                 self.child_ended(child, field(offset_of!(libc::signalfd_siginfo, ssi_code)));
+            } else if number == Signal::HUP.as_raw() {
+                self.reload();
             } else if let Some(signal) = Signal::from_named_raw(number)
-                && matches!(signal, Signal::TERM | Signal::INT | Signal::HUP)
+                && matches!(signal, Signal::TERM | Signal::INT)
                 && let Some(code) = self.stop(signal)
             {
                 return Some(code);
@@ -83,6 +85,17 @@ impl Keeper {
         let orphans = orphans.filter_map(|child| Pid::from_raw(i32::try_from(child).ok()?));
         for orphan in orphans.filter(|child| Some(*child) != engine) {
             let _ = waitpid(Some(orphan), WaitOptions::NOHANG);
+        }
+    }
+
+    /// Passes the wish on that the configuration is read again: to the next engine where none is ready.
+    fn reload(&mut self) {
+        match &mut self.engine {
+            // One that is full of messages is told when it has read them: it is not lost.
+            Some(engine) if engine.ready.is_some() => {
+                self.pending_reload = !engine.send(RELOAD_TEXT.to_owned(), None);
+            }
+            Some(_) | None => self.pending_reload = true,
         }
     }
 
@@ -166,6 +179,9 @@ impl Keeper {
                 self.program.confirm();
             }
             self.ever_ready = true;
+            if std::mem::take(&mut self.pending_reload) {
+                engine.send(RELOAD_TEXT.to_owned(), None);
+            }
             self.service_manager.ready();
         }
         if message.reloading {
@@ -314,11 +330,13 @@ impl Keeper {
     }
 }
 
+/// The message for the signal that asks for the configuration to be read again.
+const RELOAD_TEXT: &str = "SIGNAL=HUP";
+
 /// The message for a stop signal.
 pub(super) fn stop_text(signal: Signal) -> String {
     let name = match signal {
         Signal::INT => "INT",
-        Signal::HUP => "HUP",
         _ => "TERM",
     };
     format!("SIGNAL={name}")

@@ -27,7 +27,8 @@
 //! - **From the keeper, over the link**: `ACCEPTED=<name>` with a connection that is already stored
 //!   under that name (the listener's, a point and a number that is never used again);
 //!   `EXITED=<pid>`, a hint that a child has ended (simultaneous ends may be reported as one);
-//!   `SIGNAL=TERM`, `INT` or `HUP`, which the keeper received.
+//!   `SIGNAL=TERM`, `INT` or `HUP`, which the keeper received: the first two ask for the end, `HUP` for
+//!   the configuration to be read again.
 //!
 //! The link has no address, so no other process can write to it: only what inherits it can.
 //!
@@ -138,6 +139,8 @@ struct Keeper {
     watchdog: Duration,
     /// Stop signals that no engine has answered with `STOPPING=1` yet.
     pending_stops: Vec<Signal>,
+    /// The next engine that is ready is to read the configuration again.
+    pending_reload: bool,
     /// When the first of them came.
     first_stop: Option<Instant>,
     reported_full: bool,
@@ -168,6 +171,7 @@ impl Keeper {
             ever_ready: false,
             watchdog: WATCHDOG,
             pending_stops: Vec::new(),
+            pending_reload: false,
             first_stop: None,
             reported_full: false,
             accept_paused_until: None,

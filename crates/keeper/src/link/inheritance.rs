@@ -62,6 +62,11 @@ impl Inheritance {
         taken
     }
 
+    /// What earlier engines stored, by name.
+    pub fn kept(&self) -> impl Iterator<Item = (&str, &OwnedFd)> {
+        self.kept.iter().map(|(name, kept)| (name.as_str(), kept))
+    }
+
     fn read() -> Result<Option<Self>, BadInheritance> {
         let Some(descriptors) = os::handed_over().map_err(io::Error::from)? else {
             return Ok(None);

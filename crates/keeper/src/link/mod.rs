@@ -73,6 +73,8 @@ pub enum FromKeeper {
     Exited(u32),
     /// The keeper received a stop signal.
     Signal(StopSignal),
+    /// The keeper received `SIGHUP`: the configuration is to be read again.
+    Reload,
     /// The keeper was killed. It is the last message.
     Gone,
 }
@@ -84,8 +86,6 @@ pub enum StopSignal {
     Terminate,
     /// `SIGINT`: Ctrl-C.
     Interrupt,
-    /// `SIGHUP`: the terminal is gone.
-    HangUp,
 }
 
 /// Why a message could not be sent to the keeper.
@@ -354,7 +354,7 @@ fn read(text: &str, descriptor: Option<OwnedFd>) -> Option<FromKeeper> {
         ("EXITED", child) => Some(FromKeeper::Exited(child.parse().ok()?)),
         ("SIGNAL", "TERM") => Some(FromKeeper::Signal(StopSignal::Terminate)),
         ("SIGNAL", "INT") => Some(FromKeeper::Signal(StopSignal::Interrupt)),
-        ("SIGNAL", "HUP") => Some(FromKeeper::Signal(StopSignal::HangUp)),
+        ("SIGNAL", "HUP") => Some(FromKeeper::Reload),
         _ => None,
     }
 }

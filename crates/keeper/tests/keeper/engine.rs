@@ -150,6 +150,7 @@ impl Engine {
             }
             FromKeeper::Exited(pid) => format!("exited {pid}"),
             FromKeeper::Signal(signal) => format!("signal {signal:?}"),
+            FromKeeper::Reload => "reload".to_owned(),
             FromKeeper::Gone => "gone".to_owned(),
         }
     }

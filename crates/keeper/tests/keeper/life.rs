@@ -62,13 +62,26 @@ pub(crate) fn stop_signals_are_told_and_do_not_end_the_keeper() {
     let mut keeper = Keeper::start();
     let mut engine = keeper.ready_engine();
     for (number, name) in [
-        (Signal::TERM, "Terminate"),
-        (Signal::INT, "Interrupt"),
-        (Signal::HUP, "HangUp"),
+        (Signal::TERM, "signal Terminate"),
+        (Signal::INT, "signal Interrupt"),
+        (Signal::HUP, "reload"),
     ] {
         signal(keeper.pid(), number);
-        assert_eq!(engine.tell("next"), format!("signal {name}"));
+        assert_eq!(engine.tell("next"), name);
     }
+    assert!(keeper.runs());
+}
+
+pub(crate) fn a_reload_that_is_asked_for_while_no_engine_is_ready_is_told_to_the_next_one() {
+    let mut keeper = Keeper::start();
+    let engine = keeper.engine();
+    signal(keeper.pid(), Signal::HUP);
+    signal(keeper.pid(), Signal::HUP);
+    engine.kill();
+    let mut engine = keeper.ready_engine();
+    assert_eq!(engine.tell("next"), "reload");
+    signal(keeper.pid(), Signal::TERM);
+    assert_eq!(engine.tell("next"), "signal Terminate", "it was told once");
     assert!(keeper.runs());
 }
 

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
             life::an_engine_that_was_killed_while_it_was_stopping_is_started_to_end_its_stop,
             life::engines_that_die_before_they_are_ready_are_started_again_after_growing_pauses,
             life::stop_signals_are_told_and_do_not_end_the_keeper,
+            life::a_reload_that_is_asked_for_while_no_engine_is_ready_is_told_to_the_next_one,
             life::signals_without_a_meaning_do_not_end_the_keeper,
             life::a_stop_signal_that_no_engine_has_answered_is_told_to_the_next_one,
             life::a_stop_signal_a_second_after_the_first_ends_both_before_the_engine_is_ready,

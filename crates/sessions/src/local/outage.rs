@@ -10,7 +10,12 @@ impl LocalRequest {
     #[must_use]
     pub fn refused_in(&self, outage: &str) -> Option<RemoteError> {
         let way_out = match self {
-            Self::Status | Self::Needs | Self::Kill(_) | Self::ModuleEngaged(_) => return None,
+            Self::Status
+            | Self::Needs
+            | Self::Configuration
+            | Self::Reload { dry_run: true }
+            | Self::Kill(_)
+            | Self::ModuleEngaged(_) => return None,
             Self::Journal { .. } => "--offline reads its files meanwhile",
             Self::Stop | Self::StopNow => {
                 "make room and ask again; or send SIGTERM twice to end the master without its \
@@ -22,6 +27,7 @@ impl LocalRequest {
             | Self::AddNeed(_)
             | Self::RemoveNeed(_)
             | Self::Compact(_)
+            | Self::Reload { dry_run: false }
             | Self::Upgrade(_) => "make room and ask again",
         };
         let text = format!(

@@ -20,6 +20,10 @@ pub enum LocalRequest {
     Journal(PageRequest),
     /// That old history is removed from the journal.
     Compact(CompactionRequest),
+    /// The configuration in force.
+    Configuration,
+    /// That the configuration is read again and put in force; with `dry_run`, what that would change.
+    Reload { dry_run: bool },
     /// That the engine is replaced by another build of the program.
     Upgrade(PathBuf),
     /// That the master stops.
@@ -54,6 +58,10 @@ impl LocalRequest {
             method::STATUS => Ok(Self::Status),
             method::JOURNAL => page(argument),
             method::COMPACT => compact(argument),
+            method::CONFIGURATION => Ok(Self::Configuration),
+            method::RELOAD => Ok(Self::Reload {
+                dry_run: argument == Value::Bool(true),
+            }),
             method::NEEDS => Ok(Self::Needs),
             method::UPGRADE => program(&argument).map(Self::Upgrade),
             method::STOP if argument["now"] == true => Ok(Self::StopNow),
@@ -83,7 +91,13 @@ impl LocalRequest {
     /// It is a question about the state, and comes back.
     pub fn into_event(self, request: RequestId, sender: Option<Sender>) -> Result<Event, Self> {
         Ok(match self {
-            Self::Status | Self::Needs | Self::Journal(_) | Self::Compact(_) | Self::Upgrade(_) => {
+            Self::Status
+            | Self::Needs
+            | Self::Journal(_)
+            | Self::Compact(_)
+            | Self::Configuration
+            | Self::Reload { .. }
+            | Self::Upgrade(_) => {
                 return Err(self);
             }
             Self::Stop | Self::StopNow => Event::StopRequested {
