@@ -1,5 +1,6 @@
 //! A disk that is full: the master says so, changes nothing, and goes on by itself.
 
+use allexmaster_testkit::disk::SmallDisk;
 use allexmaster_testkit::lan::{Lan, need};
 use allexmaster_testkit::master::{Master, text};
 use allexmaster_testkit::processes::{Signal, lives, signal};
@@ -129,4 +130,37 @@ pub(crate) fn a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_child
         (after.state.as_str() == "running" && after.reason.is_none()).then_some(after)
     });
     assert_eq!(after.pid, Some(clock));
+}
+
+pub(crate) fn a_lan_manager_on_a_full_disk_waits_and_goes_on_when_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = SmallDisk::mount(folder.path(), 8).unwrap();
+    let mut lan = Lan::start_in(folder.path(), &[need("Clock", "sample:clock", json!({}))]);
+    let mut master = Master::new(lan.port, json!({ "limits": { "requesttimeout": 1000 } }));
+    master.start();
+    let clock = master.wait_for("Clock", "running").pid.unwrap();
+    disk.fill().unwrap();
+    let mut added = 0;
+    let silent = wait_for("the LanManager's journal to fail", || {
+        let more = json!({ "text": "x".repeat(20_000) });
+        let more = need(&format!("N{added}"), "exec:nowhere", more);
+        let answer = master.ask("addNeed", vec![more]);
+        added += usize::from(answer.is_ok());
+        answer.err()
+    });
+    assert_eq!(silent.code(), "LANMANAGER_SILENT");
+    signal(clock, Signal::KILL);
+    assert_eq!(master.status().unwrap().lanmanager.state, "connected");
+    disk.make_room().unwrap();
+    master.wait_for_other("Clock", clock);
+    // What was acknowledged before is there, and what waited was recorded in its order.
+    lan.stop();
+    lan.start_again();
+    wait_for("the needs", || {
+        let status = master.status()?;
+        let known = status.services.iter();
+        let known = known.filter(|service| service.modulename == "exec:nowhere");
+        (status.lanmanager.state == "connected" && known.count() >= added).then_some(())
+    });
+    lan.stop();
 }

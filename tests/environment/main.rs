@@ -25,6 +25,11 @@ fn main() -> ExitCode {
             full_disk::a_master_that_is_told_twice_to_end_on_a_full_disk_leaves_its_children_to_the_next_one,
         ),
         test(
+            "a_lan_manager_on_a_full_disk_waits_and_goes_on_when_there_is_room",
+            Mount,
+            full_disk::a_lan_manager_on_a_full_disk_waits_and_goes_on_when_there_is_room,
+        ),
+        test(
             "a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name",
             Program("python3"),
             python::a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name,

@@ -1,9 +1,11 @@
 //! The program `allexlanmanager`: the LanManager of the folder it runs in.
 
+mod tools;
+
 use std::error::Error;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,18 +47,21 @@ Exit codes:
   2  wrong use of the command line
   3  a file in .allexlanmanager cannot be used; nothing was overwritten
   4  another allexlanmanager runs in this folder
-  6  the journal cannot be opened or written
+  6  the journal cannot be opened, read or written, or is damaged
 
 Log levels: ALLEXLANMANAGER_LOG=debug, or wire::receive=trace,wire::send=trace for frames.";
 
-/// The LanManager of AllexJS: keeps the list of needs and the list of services of a
+/// Without a command it runs. The LanManager of AllexJS: keeps the list of needs and the list of services of a
 /// network, and lets masters bid for the needs.
 #[derive(Debug, Parser)]
 #[command(version, after_help = AFTER_HELP)]
 struct Arguments {
+    #[command(subcommand)]
+    tool: Option<tools::Tool>,
     /// The folder with .allexlanmanager
     #[arg(
         long,
+        global = true,
         env = "ALLEXLANMANAGER_DIRECTORY",
         default_value = ".",
         value_name = "FOLDER"
@@ -109,6 +114,9 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(tool) = &arguments.tool {
+        return answer(tool, &arguments.directory);
+    }
     begin_log(arguments.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -128,6 +136,22 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Answers a question about the network or its past.
+fn answer(tool: &tools::Tool, directory: &Path) -> ExitCode {
+    let (code, words) = match tools::run(tool, directory) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::from(JOURNAL),
+        Err(error @ tools::ToolError::Journal(_)) => (JOURNAL, chain(&error)),
+        // Whoever read the output has enough.
+        Err(tools::ToolError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => (FAILURE, chain(&error)),
+    };
+    drop(writeln!(io::stderr(), "allexlanmanager: {words}"));
+    ExitCode::from(code)
 }
 
 /// Why the program ends with another exit code than 0.

@@ -215,3 +215,57 @@ fn the_help_teaches() {
     output.stdout.as_slice().read_to_string(&mut help).unwrap();
     assert_words("help", &help, Path::new("/nowhere"));
 }
+
+/// What a tool prints, and how it ends.
+fn tool(folder: &Path, arguments: &[&str]) -> (String, Option<i32>) {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_allexlanmanager"));
+    let output = tool.args(arguments).arg("--directory").arg(folder);
+    let output = output.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (String::from_utf8(text).unwrap(), output.status.code())
+}
+
+#[test]
+fn the_network_and_its_past_are_told_while_it_runs_and_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let needs = r#"[{"instancename": "Time", "modulename": "allex_timeservice"}]"#;
+    write(folder.path(), "needs", needs);
+    let (running, _) = Running::start(folder.path());
+    let tell = || {
+        let (needs, code) = tool(folder.path(), &["needs", "--json"]);
+        assert_eq!(code, Some(0));
+        let needs: Value = serde_json::from_str(&needs).unwrap();
+        assert_eq!(needs[0]["instancename"], "Time");
+        assert_eq!(needs[0]["state"], "open");
+        let (why, code) = tool(folder.path(), &["journal", "why", "Time"]);
+        assert!(why.starts_with("Time is open.") && code == Some(0), "{why}");
+        assert!(
+            why.contains("the LanManager started: Time is needed"),
+            "{why}"
+        );
+        for arguments in [
+            &["status"][..],
+            &["masters"],
+            &["services", "--json"],
+            &["journal", "info"],
+            &["journal", "log", "--last", "3"],
+            &["journal", "verify"],
+            &["journal", "export"],
+            &["replay"],
+        ] {
+            let (text, code) = tool(folder.path(), arguments);
+            assert_eq!(code, Some(0), "{arguments:?}: {text}");
+        }
+    };
+    tell();
+    drop(running);
+    tell();
+    let (unknown, code) = tool(folder.path(), &["journal", "why", "Clock"]);
+    assert!(
+        unknown.contains("it has Time") && code == Some(1),
+        "{unknown}"
+    );
+    let nowhere = tempfile::tempdir().unwrap();
+    let (text, code) = tool(nowhere.path(), &["status"]);
+    assert_eq!(code, Some(6), "{text}");
+}

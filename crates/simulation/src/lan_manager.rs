@@ -101,7 +101,7 @@ impl LanManager {
         let settings = Settings {
             ip_strategies: Vec::new(),
             reconnect_grace: RECONNECT_GRACE,
-            catches_up: true,
+            edition: rules::EDITION,
         };
         self.tell(env, Event::Started { settings });
         let (run, chore) = (self.run, Chore::CatchUp);

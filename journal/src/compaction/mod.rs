@@ -67,6 +67,15 @@ pub struct Bounds {
     pub most_bytes: u64,
 }
 
+impl Bounds {
+    /// Where nothing else is configured: two weeks, in which somebody asks why; and no more than a
+    /// disk is likely to have to spare.
+    pub const USUAL: Self = Self {
+        keep: 14 * 24 * 60 * 60 * 1000,
+        most_bytes: 256 * 1024 * 1024,
+    };
+}
+
 /// What a compaction removed, or would.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compaction {

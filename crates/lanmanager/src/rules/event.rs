@@ -137,10 +137,23 @@ pub struct Settings {
     /// How long a master that is gone has for a reconnect until its services
     /// become needs, in milliseconds.
     pub reconnect_grace: u64,
-    /// Whether the grace of those who were connected before a start begins with
-    /// `CaughtUp` only; it began with the start in journals of before that event.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub catches_up: bool,
+    /// The edition of the rules that the run follows, so that a journal of an earlier
+    /// one is replayed as it was lived. 1: the grace of those who were connected before
+    /// the start begins with `CaughtUp`, and removals of needs outlast the run. 0: it
+    /// begins with the start, and the files bring removed needs back.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub edition: u32,
+}
+
+/// The present edition of the rules.
+pub const EDITION: u32 = 1;
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_first(edition: &u32) -> bool {
+    *edition == 0
 }
 
 /// Addresses that are let in, and as what.

@@ -58,7 +58,7 @@ fn drafts() -> impl Strategy<Value = Draft> {
     let settings = || Settings {
         ip_strategies: Vec::new(),
         reconnect_grace: 50,
-        catches_up: true,
+        edition: EDITION,
     };
     prop_oneof![
         1 => (any::<bool>(), files()).prop_map(|(first, files)| Draft::Ready(Event::FilesRead { first, files })),

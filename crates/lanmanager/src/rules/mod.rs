@@ -27,16 +27,18 @@ mod need;
 mod needs;
 mod state;
 mod step;
+mod view;
 
 pub use effect::{Effect, Refusal, Reply};
-pub use event::{Event, Files, IpStrategy, PortsCheck, Settings};
+pub use event::{EDITION, Event, Files, IpStrategy, PortsCheck, Settings};
 pub use invariants::Broken;
-pub use layers::merge_layers;
+pub use layers::{Remark, merge_layers, remarks};
 pub use machine::Rules;
 pub use names::{Address, InstanceName, MasterId, MasterIdentity, ModuleName, SessionId, Ticket};
 pub use need::{Descriptor, DescriptorError, Endpoint, Need, NeedError, Row};
 pub use state::{DeadlineReason, Opening, RequestId, State};
 pub use step::{kind, step};
+pub use view::{MasterView, NeedView, ServiceView};
 
 #[cfg(test)]
 mod laws;

@@ -99,6 +99,14 @@ impl Need {
         &self.fields
     }
 
+    /// A number that differs where the fields differ: FNV-1a of their JSON.
+    pub(super) fn digest(&self) -> u64 {
+        let text = serde_json::to_vec(&self.fields).unwrap_or_default();
+        text.iter().fold(0xcbf2_9ce4_8422_2325, |digest, byte| {
+            (digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
+    }
+
     /// Takes over the fields of a later layer of the same name (shallow, as
     /// AllexJS does it).
     pub(super) fn extend(&mut self, later: Self) {

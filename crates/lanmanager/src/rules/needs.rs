@@ -1,5 +1,7 @@
 //! What is needed, and what becomes of it: the files, requests, services that end.
 
+use std::collections::BTreeMap;
+
 use allexmaster_protocol::limits::{MAX_ENGAGED_MODULES, MAX_NEEDS};
 use serde_json::Value;
 
@@ -41,8 +43,9 @@ pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
     } else {
         files.runtime
     };
+    let needs = without_removed(change.state, files.needs, &files.overlay);
     let list = strategies(change.state);
-    let merged = merge_layers(files.needs, files.overlay, runtime);
+    let merged = merge_layers(needs, files.overlay, runtime);
     let named = merged.into_iter().map(|mut need| {
         need.set_ip_strategies(&list, true);
         (need.name().clone(), need)
@@ -53,9 +56,31 @@ pub(super) fn started(change: &mut Change<'_>, settings: Settings) {
             change.state.engaged.insert(module);
         }
     }
-    change.state.catching_up = change.state.settings.catches_up;
+    change.state.catching_up = change.state.settings.edition > 0;
     masters::all_gone(change);
     tell_everything(change);
+}
+
+/// The entries of the file `needs` but for those that were removed at run time and have
+/// not been changed since. What the file no longer has is no longer removed from it.
+fn without_removed(state: &mut State, needs: Vec<Need>, overlay: &[Need]) -> Vec<Need> {
+    if state.settings.edition == 0 {
+        return needs;
+    }
+    let merged = merge_layers(needs.clone(), overlay.to_vec(), Vec::new());
+    let digests = merged
+        .iter()
+        .map(|need| (need.name().clone(), need.digest()));
+    let in_files: BTreeMap<InstanceName, u64> = digests.collect();
+    state
+        .removed
+        .retain(|name, digest| in_files.get(name) == Some(digest));
+    state.in_files = in_files;
+    let removed = &state.removed;
+    let needs = needs.into_iter();
+    needs
+        .filter(|need| !removed.contains_key(need.name()))
+        .collect()
 }
 
 /// A need is added. Where a service of that name runs, the need is satisfied: it is
@@ -75,6 +100,7 @@ pub(super) fn added(change: &mut Change<'_>, request: RequestId, mut need: Need)
         }
         None => {}
     }
+    change.state.removed.remove(&name);
     change.state.configured.insert(name.clone(), need);
     write_runtime_needs(change);
     if !running {
@@ -86,6 +112,10 @@ pub(super) fn added(change: &mut Change<'_>, request: RequestId, mut need: Need)
 /// A need is removed. A service that runs for it goes on, but does not come back.
 pub(super) fn removed(change: &mut Change<'_>, request: RequestId, name: &InstanceName) {
     if change.state.configured.remove(name).is_some() {
+        // The files would bring it back with the next start.
+        if let Some(digest) = change.state.in_files.get(name) {
+            change.state.removed.insert(name.clone(), *digest);
+        }
         write_runtime_needs(change);
         close(change, name);
     }

@@ -34,7 +34,7 @@ fn start_with(scenario: &mut Scenario, at: u64, files: Files) {
             role: "user".to_owned(),
         }],
         reconnect_grace: 3_000,
-        catches_up: false,
+        edition: 0,
     };
     scenario.event(at, Event::Started { settings });
 }
@@ -440,7 +440,7 @@ fn after_a_start_the_grace_counts_from_when_all_are_in() {
     let settings = Settings {
         ip_strategies: Vec::new(),
         reconnect_grace: 3_000,
-        catches_up: true,
+        edition: EDITION,
     };
     let wanted = json!({"instancename": "Time", "modulename": "allex_timeservice"});
     let files = Files {
@@ -466,6 +466,40 @@ fn the_end_of_a_copy_that_is_not_the_listed_one_ends_nothing() {
     scenario.event(50, down(3, "Time", "m2"));
     scenario.event(60, down(4, "Time", "m1"));
     assert_transcript("down_of_a_copy", scenario);
+}
+
+#[test]
+fn a_removed_need_of_the_files_stays_removed_until_its_entry_is_changed() {
+    let mut scenario = Scenario::new(
+        "A need of the file is removed. It does not come back with the next start, but does \
+         when its entry is changed.",
+    );
+    let start = |scenario: &mut Scenario, at, module: &str| {
+        let needs = vec![need(json!({"instancename": "Web", "modulename": module}))];
+        let files = Files {
+            needs,
+            ..Files::default()
+        };
+        scenario.event(at, Event::FilesRead { first: true, files });
+        let settings = Settings {
+            edition: EDITION,
+            ..Settings::default()
+        };
+        scenario.event(at, Event::Started { settings });
+        scenario.event(at, Event::RuntimeNeedsWritten { revision: 1 });
+    };
+    start(&mut scenario, 0, "exec:web");
+    let removed = Event::NeedRemoved {
+        request: RequestId(1),
+        name: name("Web"),
+    };
+    scenario.event(10, removed);
+    scenario.event(11, Event::RuntimeNeedsWritten { revision: 1 });
+    start(&mut scenario, 20, "exec:web");
+    assert_eq!(scenario.state.counts(), (0, 0));
+    start(&mut scenario, 30, "exec:other");
+    assert_eq!(scenario.state.counts(), (1, 0));
+    assert_transcript("removed_for_good", scenario);
 }
 
 #[test]
@@ -576,7 +610,7 @@ fn events_keep_their_recorded_form() {
             role: "user".to_owned(),
         }],
         reconnect_grace: 3_000,
-        catches_up: false,
+        edition: 0,
     };
     let request = RequestId(1);
     let events = [

@@ -37,6 +37,13 @@ pub struct State {
     pub(super) nat: Vec<Row>,
     pub(super) engaged: BTreeSet<ModuleName>,
     pub(super) runtime_file: RuntimeFile,
+    /// The needs of the files at the last start, with the digests of their entries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) in_files: BTreeMap<InstanceName, u64>,
+    /// Those of them that were removed since, with the digests of the entries that do
+    /// not count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) removed: BTreeMap<InstanceName, u64>,
 }
 
 /// A need that masters may bid for.
@@ -204,6 +211,11 @@ impl State {
     pub fn services(&self) -> impl Iterator<Item = (&InstanceName, &Row)> {
         let services = self.services.iter();
         services.map(|(name, service)| (name, &service.row))
+    }
+
+    /// The needs that stand in the files and were removed at run time.
+    pub fn removed(&self) -> impl Iterator<Item = &InstanceName> {
+        self.removed.keys()
     }
 
     /// How many needs are open and how many services stand.

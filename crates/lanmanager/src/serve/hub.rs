@@ -3,9 +3,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use allexmaster_journal::{self as journal, Inbox as JournalInbox, Performer};
+use allexmaster_journal::runner::{Refused, Stopped};
+use allexmaster_journal::{
+    self as journal, CompactionEnd, Inbox as JournalInbox, Outage, Performer, Recovery,
+};
 use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::wire::WireItem;
 use allexmaster_protocol::pump::{Delivery, Inbox, Outgoing};
@@ -37,6 +42,10 @@ const GOODBYE: Duration = Duration::from_millis(500);
 /// only move the waiting from the sockets into memory.
 pub(super) const DELIVERY_CAPACITY: usize = 1_024;
 
+/// When so many events wait for the journal, which may be unwritable, nothing more is read
+/// from connections.
+const MAX_PENDING: usize = 8_192;
+
 /// What the engine sends to the hub. The channel is unbounded, because the engine
 /// must never wait; what is in it is bounded by what the hub has asked for.
 pub(super) enum Decided {
@@ -48,12 +57,21 @@ pub(super) enum Decided {
 pub(super) struct Courier {
     batch: Vec<Effect>,
     hub: mpsc::UnboundedSender<Decided>,
+    /// Whether the LanManager has started: then it waits until the journal can be
+    /// written again; one that starts ends instead.
+    has_started: Arc<AtomicBool>,
+    /// What was said of the outage last.
+    reported_outage: Option<String>,
 }
 
 impl Courier {
-    pub(super) fn new(hub: mpsc::UnboundedSender<Decided>) -> Self {
-        let batch = Vec::new();
-        Self { batch, hub }
+    pub(super) fn new(hub: mpsc::UnboundedSender<Decided>, has_started: Arc<AtomicBool>) -> Self {
+        Self {
+            batch: Vec::new(),
+            hub,
+            has_started,
+            reported_outage: None,
+        }
     }
 }
 
@@ -70,6 +88,47 @@ impl Performer<Rules> for Courier {
             let batch = std::mem::take(&mut self.batch);
             // The hub ends before the engine; what it would have done does not matter.
             drop(self.hub.send(Decided::Effects(batch)));
+        }
+    }
+
+    fn degraded(&mut self, outage: &Outage) -> ControlFlow<()> {
+        if !self.has_started.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        if self.reported_outage.as_ref() != Some(&outage.reason) {
+            tracing::error!(
+                reason = outage.reason,
+                "the journal cannot be written: nothing is decided or answered until it can be; \
+                 services that run go on"
+            );
+            self.reported_outage = Some(outage.reason.clone());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn recovered(&mut self, outage: &Outage, repairs: &[Recovery]) {
+        self.reported_outage = None;
+        for recovery in repairs {
+            tracing::warn!(%recovery, "the journal was repaired");
+        }
+        tracing::info!(
+            waited = outage.waiting,
+            "the journal can be written again; all that waited is recorded"
+        );
+    }
+
+    fn compacted(&mut self, end: &CompactionEnd) {
+        match end {
+            Ok(told) => tracing::info!(
+                events = told.events(),
+                through = told.through,
+                freed_bytes = told.freed_bytes,
+                kept_bytes = told.kept_bytes,
+                "the journal was compacted"
+            ),
+            Err(error) => {
+                tracing::warn!(%error, "the journal was not compacted, and keeps all of its history");
+            }
         }
     }
 
@@ -95,6 +154,8 @@ pub(super) struct Hub {
     pub(super) runtime_revision: watch::Sender<u64>,
     pub(super) checker: Checker,
     open: HashMap<ConnectionId, Open>,
+    /// What the journal has no room for yet.
+    pending: VecDeque<Event>,
     checks: JoinSet<Event>,
     began: Instant,
     /// Whether the rules were told that everybody is in.
@@ -117,6 +178,7 @@ impl Hub {
             runtime_revision,
             checker: Checker::new(),
             open: HashMap::new(),
+            pending: VecDeque::new(),
             checks: JoinSet::new(),
             began: Instant::now(),
             caught_up: false,
@@ -128,14 +190,12 @@ impl Hub {
         let (sender, mut deliveries) = mpsc::channel(DELIVERY_CAPACITY);
         let mut batch = Vec::with_capacity(MAX_DELIVERIES);
         let end = loop {
-            if self.settle().await.is_break() {
-                break HubEnd::JournalFailed;
-            }
             if self.has_caught_up(&deliveries) {
                 self.caught_up = true;
-                if self.inbox.send(Event::CaughtUp).await.is_err() {
-                    break HubEnd::JournalFailed;
-                }
+                self.pending.push_back(Event::CaughtUp);
+            }
+            if self.settle().is_break() {
+                break HubEnd::JournalFailed;
             }
             let timeout = self.sessions.server.poll_timeout();
             let timeout = timeout.map(|at| self.began + Duration::from_millis(at));
@@ -144,7 +204,15 @@ impl Hub {
             let timeout = timeout.into_iter().chain(catch_up).min();
             tokio::select! {
                 _ = &mut stop => break HubEnd::Asked,
-                _ = deliveries.recv_many(&mut batch, MAX_DELIVERIES) => {
+                sent = hand_in(&self.inbox, self.pending.front()) => {
+                    if sent.is_err() {
+                        break HubEnd::JournalFailed;
+                    }
+                    self.pending.pop_front();
+                }
+                _ = deliveries.recv_many(&mut batch, MAX_DELIVERIES),
+                    if self.pending.len() < MAX_PENDING =>
+                {
                     batch.drain(..).for_each(|delivery| self.deliver(delivery));
                 }
                 Some(decided) = self.decided.recv() => match decided {
@@ -153,9 +221,7 @@ impl Hub {
                 },
                 Some(arrival) = self.arrivals.recv() => self.welcome(arrival, &sender),
                 Some(checked) = self.checks.join_next() => {
-                    if let Ok(event) = checked && self.inbox.send(event).await.is_err() {
-                        break HubEnd::JournalFailed;
-                    }
+                    self.pending.extend(checked);
                 }
                 () = sleep_until(timeout) => self.sessions.server.handle_timeout(self.now()),
             }
@@ -229,9 +295,8 @@ impl Hub {
 
     /// Does everything that follows from what came in: events of the server become
     /// tasks, texts go out, tasks begin.
-    async fn settle(&mut self) -> ControlFlow<()> {
+    fn settle(&mut self) -> ControlFlow<()> {
         let now = self.now();
-        let mut events = VecDeque::new();
         loop {
             while let Some(output) = self.sessions.server.poll_output() {
                 match output {
@@ -249,7 +314,7 @@ impl Hub {
                 break;
             };
             match task {
-                Task::Event(event) => events.push_back(event),
+                Task::Event(event) => self.pending.push_back(event),
                 Task::WriteRuntimeNeeds { revision } => {
                     self.runtime_revision.send_replace(revision);
                 }
@@ -266,9 +331,14 @@ impl Hub {
                 }
             }
         }
-        for event in events {
-            if self.inbox.send(event).await.is_err() {
-                return ControlFlow::Break(());
+        while let Some(event) = self.pending.pop_front() {
+            match self.inbox.try_send(event) {
+                Ok(()) => {}
+                Err(Refused::Full(event)) => {
+                    self.pending.push_front(event);
+                    break;
+                }
+                Err(Refused::Stopped(_)) => return ControlFlow::Break(()),
             }
         }
         ControlFlow::Continue(())
@@ -301,6 +371,15 @@ impl Hub {
         };
         // Whoever does not close by then is cut when the runtime drops it.
         drop(tokio::time::timeout(GOODBYE, all_closed).await);
+    }
+}
+
+/// Hands the first of the events that wait to the journal, when it has room; never done
+/// where none waits.
+async fn hand_in(inbox: &JournalInbox<Rules>, event: Option<&Event>) -> Result<(), Stopped> {
+    match event {
+        Some(event) => inbox.send(event.clone()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -19,12 +19,13 @@ mod sessions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use allexmaster_journal::runner::Ended;
 use allexmaster_journal::{
-    self as journal, Failpoint, JournaledMachine, MachineTime, SteadyClock, runner,
+    self as journal, Bounds, Failpoint, JournaledMachine, MachineTime, SteadyClock, runner,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -37,7 +38,7 @@ use self::guests::Guests;
 use self::hub::{Courier, Decided, Hub, HubEnd};
 use self::listen::BoundDoor;
 use crate::files::{self, FileError, Subnet};
-use crate::rules::{Event, Settings};
+use crate::rules::{self, EDITION, Event, Settings};
 
 /// How many events may wait for the journal; the hub waits beyond it.
 const INBOX_CAPACITY: usize = 1_024;
@@ -205,6 +206,10 @@ impl LanManager {
             tracing::warn!(key, "this key of .allexlanmanager/boot means nothing here");
         }
         tell_who_gets_in(&options.directory, &configuration.subnets);
+        let files = &configuration.files;
+        for remark in rules::remarks(&files.needs, &files.runtime) {
+            tracing::warn!("{remark}");
+        }
         let addresses = bound
             .iter()
             .map(|bound| (bound.door, bound.address))
@@ -214,7 +219,8 @@ impl LanManager {
         let guests = Arc::new(Guests::new(&configuration));
         let (inbox, mailbox) = runner::inbox(INBOX_CAPACITY);
         let (decided_sender, mut decided) = mpsc::unbounded_channel();
-        let courier = Courier::new(decided_sender);
+        let has_started = Arc::<AtomicBool>::default();
+        let courier = Courier::new(decided_sender, Arc::clone(&has_started));
         let engine = runner::start(
             live,
             mailbox,
@@ -230,6 +236,15 @@ impl LanManager {
             settings,
         )
         .await?;
+        has_started.store(true, Ordering::Relaxed);
+        let removed = inbox.look(|state| state.removed().cloned().collect::<Vec<_>>());
+        for need in removed.await.map_err(|_| StartError::Stillborn)? {
+            tracing::warn!(
+                %need,
+                "an entry of the file needs does not count, because the need was removed while running; \
+                 it counts again when it is added, or when its entry is changed"
+            );
+        }
         let (runtime_sender, runtime_receiver) = watch::channel(0);
         let writer = runtime_file::keep(options.directory, inbox.clone(), runtime_receiver);
         let writer = tokio::spawn(writer);
@@ -345,8 +360,7 @@ async fn open_journal(options: &Options) -> Result<JournaledMachine<Rules>, Star
     let folder = files::folder(&options.directory).join(files::JOURNAL);
     let journal_options = journal::Options {
         failpoint: options.failpoint,
-        // Its history is small: a need and its end are a few events.
-        bounds: None,
+        bounds: Some(Bounds::USUAL),
     };
     let opening = {
         let folder = folder.clone();
@@ -418,7 +432,7 @@ fn settings(options: &Options, configuration: &files::Configuration) -> Settings
     Settings {
         ip_strategies: access::ip_strategies(&configuration.subnets),
         reconnect_grace: grace,
-        catches_up: true,
+        edition: EDITION,
     }
 }
 

@@ -40,7 +40,7 @@ impl Simulation {
         let settings = Settings {
             ip_strategies: Vec::new(),
             reconnect_grace: 3_000,
-            catches_up: false,
+            edition: 0,
         };
         simulation.event(rules::Event::FilesRead { first: true, files });
         simulation.event(rules::Event::Started { settings });
