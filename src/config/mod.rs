@@ -49,13 +49,6 @@ pub const SIGNALR_PORTS: [u16; 1] = [22_451];
 /// The folder of the children's log files, inside that.
 const LOG_FOLDER: &str = "logs";
 
-/// How much of its history the journal keeps where nothing else is configured: two weeks, in which
-/// somebody asks why; and no more than a disk is likely to have to spare.
-const JOURNAL_BOUNDS: Bounds = Bounds {
-    keep: 14 * 24 * 60 * 60 * 1000,
-    most_bytes: 256 * 1024 * 1024,
-};
-
 /// All keys with their ranges, units and defaults: a table in Markdown.
 #[must_use]
 pub fn key_table() -> String {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::document::{Findings, Located, Section, elements, text, unexpected};
 use super::error::Mistake;
-use super::{JOURNAL_BOUNDS, file, launchers};
+use super::{file, launchers};
 use crate::launch::Launcher;
 use crate::logs::LogLimits;
 
@@ -234,7 +234,7 @@ impl Default for Values {
             install_modules: Vec::new(),
             settings: Settings::default(),
             logs: LogLimits::default(),
-            journal: JOURNAL_BOUNDS,
+            journal: Bounds::USUAL,
             written: Value::Null,
         }
     }
