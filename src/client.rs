@@ -17,13 +17,18 @@ use tokio::net::UnixStream;
 use crate::daemon::{PID_FILE, read_pid};
 use crate::exit_code;
 use crate::local::dial::{DialError, Meant, dial};
+use crate::status::time;
+use allexmaster_keeper::keeper::{EngineTrouble, engine_trouble};
 use allexmaster_sessions::Socket;
+use allexmaster_state::Timestamp;
 
 /// How long the master may take: a call that it relays waits 30 s for the LanManager.
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a master may be too busy to take a connection, and the pause between two tries.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked whether there is an engine at all, while no answer comes.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How many texts may wait; there is one answer.
 const MAX_TEXTS: usize = 64;
 
@@ -41,6 +46,12 @@ pub enum AskError {
     },
     #[error("{0}")]
     UnknownService(String),
+    #[error(
+        "a master (process {pid}) runs here, but its engine cannot start: {} (tried {} times since {}, and \
+         tried again by itself). Its services go on meanwhile; `allexmaster shutdown` ends them and the master",
+        trouble.reason, trouble.tries, time(Timestamp(trouble.since))
+    )]
+    EngineFails { pid: u32, trouble: EngineTrouble },
     #[error("the master refused: {message}")]
     Refused { code: String, message: String },
     #[error("the master did not answer: {0}")]
@@ -53,6 +64,10 @@ impl AskError {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => exit_code::NOT_RUNNING,
             Self::UnknownService(_) | Self::Refused { .. } => exit_code::REFUSED,
+            Self::EngineFails { trouble, .. } => match trouble.code {
+                Some(code) if code != exit_code::OK => code,
+                Some(_) | None => exit_code::FAILURE,
+            },
             Self::Broken(_) => exit_code::FAILURE,
         }
     }
@@ -64,6 +79,7 @@ impl AskError {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => "NOT_RUNNING",
             Self::UnknownService(_) => "UNKNOWN_INSTANCE",
             Self::Refused { code, .. } => code,
+            Self::EngineFails { .. } => "ENGINE_FAILS",
             Self::Broken(_) => "NO_ANSWER",
         }
     }
@@ -86,15 +102,28 @@ pub fn ask(
         .map_err(|error| AskError::Broken(error.to_string()))?;
     runtime.block_on(async {
         let stream = connect(folder, socket_folder).await?;
-        tokio::time::timeout(TIMEOUT, talk(stream, method, arguments))
-            .await
-            .unwrap_or_else(|_| {
-                Err(AskError::Broken(format!(
-                    "nothing came within {} s",
-                    TIMEOUT.as_secs()
-                )))
-            })
+        tokio::select! {
+            biased;
+            answer = talk(stream, method, arguments) => answer,
+            failing = engine_fails(folder) => Err(failing),
+            () = tokio::time::sleep(TIMEOUT) => Err(AskError::Broken(format!(
+                "nothing came within {} s",
+                TIMEOUT.as_secs()
+            ))),
+        }
     })
+}
+
+/// Completes when the master has no engine that could answer, and its keeper tells why.
+async fn engine_fails(folder: &Path) -> AskError {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Some(pid) = read_pid(folder)
+            && let Some(trouble) = engine_trouble(pid)
+        {
+            return AskError::EngineFails { pid, trouble };
+        }
+    }
 }
 
 async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskError> {

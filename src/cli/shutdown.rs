@@ -9,8 +9,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, ask, complain, print, print_json, report};
+use crate::client::AskError;
 use crate::daemon::read_pid;
 use crate::exit_code;
+use allexmaster_keeper::os;
 
 /// How often it is looked whether the master has gone.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,11 +39,30 @@ impl Shutdown {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
         let pid = read_pid(&common.directory);
         let urgency = self.now.then(|| json!({ "now": true }));
-        if let Err(error) = ask(common, method::STOP, Vec::from_iter(urgency)) {
-            return report(&error, self.json);
+        match ask(common, method::STOP, Vec::from_iter(urgency)) {
+            Ok(_) => {}
+            // Without an engine the keeper obeys, and it hears signals.
+            Err(AskError::EngineFails { pid, trouble }) => {
+                let told = os::open_process(pid).and_then(|master| {
+                    os::signal_process(&master, os::Signal::TERM).map_err(std::io::Error::from)
+                });
+                if let Err(error) = told {
+                    complain(&format!("process {pid} cannot be told to stop: {error}"));
+                    return ExitCode::from(exit_code::FAILURE);
+                }
+                complain(&format!(
+                    "its engine cannot start ({}), so process {pid} ends its services by itself",
+                    trouble.reason
+                ));
+            }
+            Err(error) => return report(&error, self.json),
         }
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
-        while read_pid(&common.directory).is_some_and(|present| Some(present) == pid) {
+        // A keeper that ends without an engine leaves its pid file to the next start.
+        let is_there = |present: u32| {
+            Some(present) == pid && os::stat(present).is_some_and(|stat| !stat.zombie)
+        };
+        while read_pid(&common.directory).is_some_and(is_there) {
             if Instant::now() >= deadline {
                 complain(&format!(
                     "the master is still stopping after {} s; `allexmaster shutdown --now` kills \

@@ -47,6 +47,7 @@ impl KeeperConnection {
     pub(super) async fn serve(self, mut running: Served) {
         let Self { link, mut messages } = self;
         let looks = running.stops.inbox.clone();
+        warn_unsent(link.stop_grace(running.sessions.stop_grace()));
         warn_unsent(link.ready());
         let (told, mut last) = (link.clone(), String::new());
         let proof = async move || {
@@ -78,6 +79,7 @@ impl KeeperConnection {
                     tokio::spawn(async move {
                         warn_unsent(link.reloading());
                         sessions.reload().await;
+                        warn_unsent(link.stop_grace(sessions.stop_grace()));
                         warn_unsent(link.ready());
                     });
                 }

@@ -435,10 +435,14 @@ async fn run_to_the_end(
         Err(source) => return Err(no_room(source)),
     };
     let pid = place.pid;
-    let running = start(options, place)?;
+    let link = engine.as_ref().map(|engine| engine.link.clone());
+    let running = start(options, place).inspect_err(|error| {
+        if let Some(link) = &link {
+            keeper::warn_unsent(link.status(&in_one_line(error)));
+        }
+    })?;
     info!(folder = %folder.display(), pid, "the master runs");
     let signals = tokio::spawn(obey_signals(Stops::of(&running), running.sessions.clone()));
-    let link = engine.as_ref().map(|engine| engine.link.clone());
     let serving = match engine {
         Some(engine) => {
             let served = Served::of(&running).map_err(no_room)?;
@@ -454,8 +458,12 @@ async fn run_to_the_end(
     result
 }
 
-/// An error with all its reasons, in one line.
+/// Logs an error with all its reasons.
 pub fn report(error: &DaemonError) {
+    error!("{}", in_one_line(error));
+}
+
+fn in_one_line(error: &DaemonError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(reason) = source {
@@ -463,5 +471,5 @@ pub fn report(error: &DaemonError) {
         text.push_str(&reason.to_string());
         source = reason.source();
     }
-    error!("{text}");
+    text
 }

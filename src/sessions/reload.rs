@@ -1,6 +1,7 @@
 //! The configuration is read again and put in force, without touching what runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use allexmaster_journal::Stopped;
 use allexmaster_protocol::close::CloseReason;
@@ -53,6 +54,12 @@ impl Runtime {
             // Where the loop has ended, the program ends.
             None => drop(reload(&self.shared, false).await),
         }
+    }
+
+    /// How long children have to end, by the configuration in force.
+    #[must_use]
+    pub fn stop_grace(&self) -> Duration {
+        Duration::from_millis(self.shared.config.accepted().config.settings.stop_grace)
     }
 
     /// An event says that the configuration was read: what was proposed with it is in force. Called

@@ -14,6 +14,7 @@ mod holes;
 mod journal;
 mod lan_manager;
 mod needs;
+mod no_engine;
 mod orders;
 mod service_manager;
 mod stopping;

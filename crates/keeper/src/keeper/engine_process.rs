@@ -159,6 +159,8 @@ pub(super) struct EngineProcess {
     pub(super) ready: Option<Instant>,
     /// It reported that it is about to end.
     pub(super) stopping: bool,
+    /// The last line for people that it has sent.
+    pub(super) last_words: Option<String>,
     /// When its silence has been too long.
     pub(super) deadline: Option<Instant>,
     /// `None` once it has closed its end.
@@ -178,6 +180,7 @@ impl EngineProcess {
             pid,
             ready: None,
             stopping: false,
+            last_words: None,
             deadline: None,
             link: Some(link),
             outgoing: VecDeque::new(),

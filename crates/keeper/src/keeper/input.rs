@@ -106,6 +106,9 @@ impl Keeper {
             .engine
             .as_ref()
             .is_some_and(|engine| engine.ready.is_some());
+        if self.leaving.is_some() {
+            return None;
+        }
         let first = *self.first_stop.get_or_insert_with(Instant::now);
         if !ready && first.elapsed() >= SAME_STOP {
             if let Some(engine) = &self.engine {
@@ -120,7 +123,9 @@ impl Keeper {
         if self.pending_stops.len() < MAX_PENDING_STOPS {
             self.pending_stops.push(signal);
         }
-        if let Some(engine) = &mut self.engine {
+        if self.trouble.is_some() {
+            self.leave();
+        } else if let Some(engine) = &mut self.engine {
             engine.send(stop_text(signal), None);
         }
         None
@@ -168,11 +173,15 @@ impl Keeper {
     }
 
     fn handle_message(&mut self, message: Message, descriptors: Vec<OwnedFd>) {
+        if message.ready {
+            self.forget_trouble();
+        }
         let Some(engine) = &mut self.engine else {
             return;
         };
         let now = Instant::now();
         self.watchdog = message.watchdog.unwrap_or(self.watchdog);
+        self.grace = message.grace.unwrap_or(self.grace);
         if message.ready {
             if engine.ready.is_none() {
                 engine.ready = Some(now);
@@ -187,8 +196,9 @@ impl Keeper {
         if message.reloading {
             self.service_manager.reloading();
         }
-        if let Some(status) = &message.status {
-            self.service_manager.status(status);
+        if let Some(status) = message.status {
+            self.service_manager.status(&status);
+            engine.last_words = Some(status);
         }
         if engine.ready.is_some() && (message.ready || message.alive || message.watchdog.is_some())
         {
@@ -279,6 +289,9 @@ impl Keeper {
 
     fn engine_ended(&mut self, status: WaitStatus) -> Option<u8> {
         let engine = self.engine.take()?;
+        if self.leaving.is_some() {
+            return None;
+        }
         let exited = status.exit_status();
         if let Some(code) = exited
             && (engine.stopping || !self.ever_ready)
@@ -299,7 +312,11 @@ impl Keeper {
         ));
         let killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
         match engine.ready {
-            None => self.never_ready(),
+            None => {
+                let words = engine.last_words.map(|words| format!(": {words}"));
+                let reason = format!("it {how}{}", words.unwrap_or_default());
+                self.never_ready(exited.map(exit_code_of), reason);
+            }
             // It may have ended so that another program is started.
             Some(_) if killed || self.program.changes() => self.failures = 0,
             Some(since) if since.elapsed() < QUICK_END => self.failed(),
@@ -309,13 +326,14 @@ impl Keeper {
     }
 
     /// An engine could not be started, or died before it was ready.
-    pub(super) fn never_ready(&mut self) {
+    pub(super) fn never_ready(&mut self, code: Option<u8>, reason: String) {
         if self.program.go_back() {
             self.log.error(format_args!(
                 "the new program was never ready: back to the one before"
             ));
         } else {
             self.failed();
+            self.tell_trouble(code, reason);
         }
     }
 

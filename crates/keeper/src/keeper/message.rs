@@ -21,6 +21,8 @@ pub(super) struct Message {
     pub(super) reloading: bool,
     /// `STATUS=`: one line for people.
     pub(super) status: Option<String>,
+    /// `X_ALLEX_GRACE=`: how long children have to end where the keeper has to end them.
+    pub(super) grace: Option<Duration>,
     /// `STOPPING=1`.
     pub(super) stopping: bool,
     /// `WATCHDOG=1`.
@@ -62,6 +64,7 @@ impl Message {
             "READY" => self.ready |= yes,
             "RELOADING" => self.reloading |= yes,
             "STATUS" => self.status = Some(value.to_owned()),
+            "X_ALLEX_GRACE" => self.grace = value.parse().ok().map(Duration::from_millis),
             "STOPPING" => self.stopping |= yes,
             "WATCHDOG" => self.alive |= yes,
             "WATCHDOG_USEC" => self.watchdog = value.parse().ok().map(Duration::from_micros),

@@ -38,6 +38,10 @@
 //! pause if it keeps dying. A stop signal that no engine has answered with `STOPPING=1` is sent to the
 //! next one. A new program (`X_ALLEX_ENGINE`) that dies before it is ready is replaced by the one before.
 //!
+//! **While no engine gets ready** after one was (the journal cannot be opened, say), the keeper tells why
+//! to whoever asks ([`engine_trouble`]), and obeys a stop signal by itself: it ends the children, each with
+//! the grace that the last engine told (`X_ALLEX_GRACE=`, in milliseconds), and exits with 0.
+//!
 //! **When the keeper is killed**, the engine sees the end of the link and continues alone.
 //!
 //! **Children** are started as the keeper's (`CLONE_PARENT`), and stay zombies until the engine has
@@ -51,6 +55,7 @@
 //! Signals without a meaning for it (all but `TERM`, `INT`, `HUP` and `CHLD`: `USR1`, `QUIT`, `ALRM`, the
 //! real-time ones …) are ignored: they would end a process by default.
 
+mod alone;
 mod engine_process;
 mod input;
 mod log;
@@ -69,6 +74,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::Signal;
 
 use crate::{FAILURE, os};
+use alone::{Board, DEFAULT_GRACE};
 use engine_process::{EngineProcess, EngineProgram};
 use input::stop_text;
 use log::Log;
@@ -76,6 +82,7 @@ use name::DescriptorName;
 use service_manager::ServiceManager;
 use store::DescriptorStore;
 
+pub use alone::{EngineTrouble, engine_trouble};
 pub(crate) use engine_process::{KEEPER_NAME, NAMES_NAME};
 pub(crate) use message::MAX_MESSAGE;
 pub(crate) use name::is_name;
@@ -139,6 +146,13 @@ struct Keeper {
     watchdog: Duration,
     /// Stop signals that no engine has answered with `STOPPING=1` yet.
     pending_stops: Vec<Signal>,
+    /// Why no engine is ready, while engines end before they are.
+    trouble: Option<EngineTrouble>,
+    board: Board,
+    /// How long children have to end where no engine can be asked.
+    grace: Duration,
+    /// The end of the children's grace, in a stop without an engine.
+    leaving: Option<Instant>,
     /// The next engine that is ready is to read the configuration again.
     pending_reload: bool,
     /// When the first of them came.
@@ -171,6 +185,10 @@ impl Keeper {
             ever_ready: false,
             watchdog: WATCHDOG,
             pending_stops: Vec::new(),
+            trouble: None,
+            board: Board::new(),
+            grace: DEFAULT_GRACE,
+            leaving: None,
             pending_reload: false,
             first_stop: None,
             reported_full: false,
@@ -199,11 +217,14 @@ impl Keeper {
             if let Some(code) = self.check_engine() {
                 return Ok(code);
             }
+            if self.has_left() {
+                return Ok(0);
+            }
         }
     }
 
     fn start_engine(&mut self) {
-        if self.engine.is_some() || Instant::now() < self.start_at {
+        if self.engine.is_some() || self.leaving.is_some() || Instant::now() < self.start_at {
             return;
         }
         match self.program.start(&self.store, self.watchdog) {
@@ -216,7 +237,7 @@ impl Keeper {
             Err(error) => {
                 self.log
                     .error(format_args!("the engine cannot be started: {error}"));
-                self.never_ready();
+                self.never_ready(None, format!("it cannot be started: {error}"));
             }
         }
     }

@@ -171,6 +171,16 @@ impl KeeperLink {
         self.notifications.send(&format!("STATUS={text}"), &[])
     }
 
+    /// Tells how long children have to end, should the keeper have to end them without an engine.
+    ///
+    /// # Errors
+    /// The message could not be sent.
+    pub fn stop_grace(&self, grace: Duration) -> Result<(), LinkError> {
+        let milliseconds = grace.as_millis();
+        self.notifications
+            .send(&format!("X_ALLEX_GRACE={milliseconds}"), &[])
+    }
+
     /// Reports that the engine is about to end for good: when it exits, the keeper exits with the same
     /// code. An engine that is killed after this is started again, to complete the stop.
     ///
