@@ -190,6 +190,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     let runtime_options = RuntimeOptions {
         config: Arc::clone(&config),
         socket_folder: options.socket_folder.clone(),
+        log_folder: log_folder(&options.folder),
         inbox: inbox.clone(),
         store: store.clone(),
     };

@@ -38,6 +38,8 @@ pub struct RuntimeOptions {
     /// Where children open their sockets.
     pub socket_folder: std::path::PathBuf,
     /// Where events go.
+    /// Where the children's logs are.
+    pub log_folder: std::path::PathBuf,
     pub inbox: EventInbox,
     /// Who keeps descriptors.
     pub store: Option<Arc<dyn DescriptorStore>>,
@@ -78,6 +80,7 @@ pub(super) struct Shared {
     /// Held while the configuration is read again.
     pub(super) reloading: tokio::sync::Mutex<()>,
     pub(super) socket_folder: std::path::PathBuf,
+    pub(super) log_folder: std::path::PathBuf,
     pub(super) store: Option<Arc<dyn DescriptorStore>>,
     /// What is known of damage in the journal's files.
     pub(super) survey: Arc<Mutex<Survey>>,
@@ -115,6 +118,7 @@ impl Runtime {
         let RuntimeOptions {
             config,
             socket_folder,
+            log_folder,
             inbox,
             store,
         } = options;
@@ -145,6 +149,7 @@ impl Runtime {
             config,
             reloading: tokio::sync::Mutex::new(()),
             socket_folder,
+            log_folder,
             store,
             survey: Arc::default(),
             emit: Notify::new(),

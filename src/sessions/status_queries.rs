@@ -1,5 +1,6 @@
 //! Questions about the state, answered from it. They are no events: nothing is decided.
 
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use allexmaster_inspect::source::{Page, PageWish};
@@ -10,8 +11,9 @@ use serde_json::Value;
 
 use super::runtime::Shared;
 use super::{reload, upgrade};
+use crate::logs;
 use crate::machine::EventInbox;
-use crate::status;
+use crate::status::{self, JournalDocument};
 use allexmaster_sessions::{CompactionRequest, Input, LocalRequest};
 
 /// Has a question answered, on the loop's thread.
@@ -43,6 +45,7 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
                     Ok(mut status) => {
                         status.configuration = Some(file);
                         status.journal.holes = holes(&answering).await;
+                        name_largest_log(&mut status.journal, &answering.log_folder);
                         Ok(json(&status))
                     }
                     Err(stopped) => Err(stopped),
@@ -99,6 +102,20 @@ pub(super) fn answer(shared: &Arc<Shared>, request: RequestId, asked: LocalReque
             answering.enter(Input::Answered { request, reply });
         }
     });
+}
+
+/// Where the journal cannot be written, the log that takes the most room of the disk is a part of the reason.
+fn name_largest_log(journal: &mut JournalDocument, logs: &Path) {
+    let Some(reason) = &mut journal.reason else {
+        return;
+    };
+    if let Some((file, bytes)) = logs::largest(logs) {
+        reason.push_str(&format!(
+            "; the largest log is {} with {} kB",
+            file.display(),
+            bytes.div_ceil(1000)
+        ));
+    }
 }
 
 /// Writes into the log which events of the journal are damaged.

@@ -113,6 +113,7 @@ impl Bench {
         let runtime_options = RuntimeOptions {
             config,
             socket_folder: folder.path().to_owned(),
+            log_folder: std::path::PathBuf::new(),
             inbox: inbox.clone(),
             store: None,
         };

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use allexmaster::logs::{LogLimits, file_of, rotate, rotate_folder};
+use allexmaster::logs::{LogLimits, file_of, rotate, rotate_all, rotate_folder};
 use proptest::prelude::*;
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -141,4 +141,104 @@ proptest! {
         prop_assert!(name.len() <= 220 && !name.starts_with('.') && name.ends_with(".log"));
         prop_assert_eq!(one == other, file == file_of(folder, &other.as_str().into()));
     }
+}
+
+#[test]
+fn on_a_full_disk_the_oldest_output_makes_room() {
+    let folder = tempfile::tempdir().unwrap();
+    // Not every user may mount, and not every machine has an ext4.
+    let Some(_disk) = Ext4::mount(folder.path()) else {
+        return;
+    };
+    let path = folder.path().join("service.log");
+    let limits = LogLimits {
+        file_size: 1024 * 1024,
+        old_files: 2,
+    };
+    fs::write(numbered(&path, 1), vec![b'a'; 500_000]).unwrap();
+    fs::write(numbered(&path, 2), vec![b'b'; 500_000]).unwrap();
+    let mut log = appending(&path);
+    while log.write_all(&[b'x'; 4096]).is_ok() {}
+    rotate_folder(folder.path(), limits);
+    assert!(fs::metadata(&path).unwrap().len() <= limits.file_size);
+    assert!(total(folder.path()) <= 4 * 1024 * 1024);
+    log.write_all(b"and there is room again\n").unwrap();
+    assert!(whole(&path).ends_with("room again\n"));
+}
+
+/// A small file system of its own, which can cut files at their front.
+struct Ext4(PathBuf);
+
+impl Ext4 {
+    fn mount(folder: &Path) -> Option<Self> {
+        let image = tempfile::NamedTempFile::new().ok()?;
+        image.as_file().set_len(16 * 1024 * 1024).ok()?;
+        let done = |program: &str, words: &[&std::ffi::OsStr]| {
+            let output = std::process::Command::new(program).args(words).output();
+            output
+                .is_ok_and(|output| output.status.success())
+                .then_some(())
+        };
+        let (image, at) = (image.path().as_os_str(), folder.as_os_str());
+        done("mkfs.ext4", &["-q".as_ref(), "-F".as_ref(), image])?;
+        done("mount", &["-o".as_ref(), "loop".as_ref(), image, at])?;
+        Some(Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Ext4 {
+    fn drop(&mut self) {
+        let mut umount = std::process::Command::new("umount");
+        let _ = umount.arg("-l").arg(&self.0).status();
+    }
+}
+
+/// The length of all files of a log together.
+fn total(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len()))
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_grows_by_20_mb_a_second_keeps_its_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    if !can_cut(folder.path()) {
+        return;
+    }
+    let limits = LogLimits {
+        file_size: 1024 * 1024,
+        old_files: 3,
+    };
+    fs::write(folder.path().join("other.log.partial"), b"left by 0.2.0").unwrap();
+    let rotating = tokio::spawn(rotate_all(folder.path().to_owned(), move || limits));
+    let path = folder.path().join("service.log");
+    let writing = tokio::task::spawn_blocking(move || {
+        let (mut writer, line) = (appending(&path), [b'x'; 20_000]);
+        let began = std::time::Instant::now();
+        let mut most = 0;
+        // 40 MB in two seconds.
+        for number in 0..2_000 {
+            writer.write_all(&line).unwrap();
+            let due = std::time::Duration::from_millis(number);
+            std::thread::sleep(due.saturating_sub(began.elapsed()));
+            if number % 10 == 0 {
+                most = most.max(total(path.parent().unwrap()));
+            }
+        }
+        most
+    });
+    let most = writing.await.unwrap();
+    rotating.abort();
+    // The sum of the files, a tenth, and 1 MiB; and 2 MiB where the machine that tests is busy.
+    let limit = 4 * limits.file_size;
+    assert!(most <= limit + limit / 10 + 3 * 1024 * 1024, "{most}");
+    for number in 1..=3 {
+        let old = numbered(&folder.path().join("service.log"), number);
+        // One may just be on its way to the next number.
+        let length = fs::metadata(old).map_or(0, |facts| facts.len());
+        assert!(length <= limits.file_size, "{number}: {length}");
+    }
+    assert!(!folder.path().join("other.log.partial").exists());
 }

@@ -126,6 +126,7 @@ fn options(keeper: &Arc<Keeper>, inbox: EventInbox) -> RuntimeOptions {
     RuntimeOptions {
         config: Arc::new(Config::default().into()),
         socket_folder: "/nonexistent".into(),
+        log_folder: std::path::PathBuf::new(),
         inbox,
         store: Some(Arc::<Keeper>::clone(keeper)),
     }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use allexmaster_journal::Failpoint;
-use allexmaster_lanmanager::{LanManager, Options, Ports, RunError, StartError};
+use allexmaster_lanmanager::{LanManager, Options, Ports, RunError, StartError, files};
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -165,10 +165,16 @@ async fn run(options: Options) -> Result<(), Failure> {
         code: FAILURE,
         words: format!("cannot listen for signals: {error}"),
     })?;
+    let directory = options.directory.clone();
     let mut running = LanManager::start(options).await.map_err(not_started)?;
-    tokio::select! {
-        ended = running.ended() => return ended.map_err(not_well),
-        () = stop.received() => {}
+    loop {
+        tokio::select! {
+            ended = running.ended() => return ended.map_err(not_well),
+            signal = stop.received() => match signal {
+                Received::Stop => break,
+                Received::HangUp => check_files(directory.clone()).await,
+            },
+        }
     }
     tracing::info!("ending");
     running.shutdown().await.map_err(not_well)
@@ -235,11 +241,36 @@ fn chain(error: &dyn Error) -> String {
     words
 }
 
-/// The signals that end the program.
+/// Tells whether the files could be put in force, which a new start does: SIGHUP, of a terminal that
+/// closes or of a service manager, ends nobody's connections.
+async fn check_files(directory: PathBuf) {
+    let read = tokio::task::spawn_blocking(move || files::read(&directory)).await;
+    match read {
+        Ok(Ok(_)) => tracing::warn!(
+            "the files of .allexlanmanager have no mistake; they are put in force by a restart of \
+             allexlanmanager, and by nothing else"
+        ),
+        Ok(Err(error)) => tracing::error!(
+            error = chain(&error),
+            "nothing has changed, and a restart would be refused"
+        ),
+        // The program ends.
+        Err(_) => {}
+    }
+}
+
+/// What a signal asks for.
+enum Received {
+    Stop,
+    HangUp,
+}
+
+/// The signals that the program obeys.
 #[cfg(unix)]
 struct StopSignals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -249,13 +280,15 @@ impl StopSignals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Received {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Received::Stop,
+            _ = self.interrupt.recv() => Received::Stop,
+            _ = self.hang_up.recv() => Received::HangUp,
         }
     }
 }
@@ -270,9 +303,10 @@ impl StopSignals {
         Ok(Self)
     }
 
-    async fn received(&mut self) {
+    async fn received(&mut self) -> Received {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Received::Stop
     }
 }

@@ -28,6 +28,7 @@
 //! | `receive`, `send`, `shut_down`, `set_nonblocking` | on a socket, never waiting | required |
 //! | `pipe`, `pipe_size`, `pipe_length`, `write_pipe`, `splice` | a pipe that another process can hold too, moved to a socket without a copy | unsupported: a killed engine loses its connections |
 //! | `cut_front`, `block_size` | removes the beginning of a file in place | `OPNOTSUPP`: the file is copied |
+//! | `watch_folder`, `folder_changes` | which files of a folder were written, renamed or removed | unsupported: all are looked at every few seconds |
 //! | `accept` | a connection of a listener, non-blocking and close-on-exec | required |
 //! | `memory_file` | a file without a name in memory | an unlinked temporary file |
 //! | `monotonic` | milliseconds of a clock that is never set, the same for all processes of a boot | required |

@@ -1,6 +1,7 @@
 //! The operating system seam for Linux; [`super`] says what each function promises.
 
 mod descriptors;
+mod folder;
 mod listeners;
 mod process;
 mod stat;
@@ -11,6 +12,7 @@ pub use descriptors::{
     pipe_length, pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name,
     write_pipe,
 };
+pub use folder::{FolderChanges, folder_changes, watch_folder};
 pub use listeners::foreign_listener;
 pub use process::{
     become_subreaper, boot_id, children_of, environment, has_ended, is_marked, mark, open_process,
