@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Why the file could not be written.
 #[derive(Debug, Error)]
 pub enum PidFileError {
-    /// The process that it names answers as a master: a JavaScript one, since the journal is free.
+    /// The process that it names answers as a master of this user or root: a JavaScript one, since the
+    /// journal is free.
     #[error("another master (process {pid}) runs here, as {} says; stop it first", path.display())]
     Held {
         /// Its process.
@@ -68,7 +69,7 @@ impl PidFile {
         let path = folder.join(PID_FILE);
         if let Some(other) = read_pid(folder)
             && other != pid
-            && sockets::somebody_listens(&Socket::MachineManager.path(socket_folder, other))
+            && sockets::one_of_ours_listens(&Socket::MachineManager.path(socket_folder, other))
         {
             return Err(PidFileError::Held { pid: other, path });
         }

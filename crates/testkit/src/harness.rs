@@ -22,6 +22,8 @@ pub enum Requirement {
     Program(&'static str),
     /// The right to mount a file system.
     Mount,
+    /// The right to run a program as another user.
+    OtherUser,
     /// The right to start a systemd in namespaces of its own.
     Systemd,
 }
@@ -39,6 +41,10 @@ impl Requirement {
                 let ended = command.status();
                 ended.map(drop).map_err(|_| format!("{name} is missing"))
             }
+            Self::OtherUser => rustix::process::geteuid()
+                .is_root()
+                .then_some(())
+                .ok_or_else(|| "only root can be a second user".to_owned()),
             Self::Mount => {
                 let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
                 SmallDisk::mount(folder.path(), 1).map(drop)

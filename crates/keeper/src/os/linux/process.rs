@@ -48,11 +48,17 @@ pub fn user(pid: u32) -> Option<u32> {
     Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
+/// The effective user of this process.
+#[must_use]
+pub fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// The wait status of a process that has ended and was not reaped yet, and that started at `started`.
 /// `None` if it was reaped, or belongs to another user (the kernel then shows 0).
 #[must_use]
 pub fn status_of_zombie(pid: u32, started: u64) -> Option<i32> {
-    let same_user = user(pid) == Some(rustix::process::geteuid().as_raw());
+    let same_user = user(pid) == Some(own_user());
     let stat = stat(pid)?;
     (stat.zombie && stat.started == started && same_user).then_some(stat.status)
 }
