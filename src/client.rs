@@ -10,14 +10,13 @@ use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::frame::Target;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::pump::{Inbox, Opened};
-use interprocess::local_socket::tokio::Stream;
-use interprocess::local_socket::traits::tokio::Stream as _;
-use interprocess::local_socket::{GenericFilePath, ToFsName as _};
 use serde_json::Value;
 use thiserror::Error;
+use tokio::net::UnixStream;
 
 use crate::daemon::{PID_FILE, read_pid};
 use crate::exit_code;
+use crate::local::dial::{DialError, Meant, dial};
 use crate::status::time;
 use allexmaster_keeper::keeper::{EngineTrouble, engine_trouble};
 use allexmaster_sessions::Socket;
@@ -25,6 +24,9 @@ use allexmaster_state::Timestamp;
 
 /// How long the master may take: a call that it relays waits 30 s for the LanManager.
 const TIMEOUT: Duration = Duration::from_secs(40);
+/// How long a master may be too busy to take a connection, and the pause between two tries.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
+const DIAL_PAUSE: Duration = Duration::from_millis(20);
 /// How often it is looked whether there is an engine at all, while no answer comes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How many texts may wait; there is one answer.
@@ -124,23 +126,38 @@ async fn engine_fails(folder: &Path) -> AskError {
     }
 }
 
-async fn connect(folder: &Path, socket_folder: &Path) -> Result<Stream, AskError> {
+async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskError> {
     let shown = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let pid = read_pid(folder).ok_or_else(|| AskError::NoPidFile { folder: shown() })?;
     let path = Socket::MachineManager.path(socket_folder, pid);
-    let connected = match path.as_path().to_fs_name::<GenericFilePath>() {
-        Ok(name) => Stream::connect(name).await,
-        Err(error) => Err(error),
+    // Whoever owns the folder could replace the master in it, so he may be the one who answers.
+    let owner = std::fs::metadata(folder).ok();
+    let meant = Meant {
+        user: owner.map(|owner| std::os::unix::fs::MetadataExt::uid(&owner)),
+        pid: None,
     };
-    connected.map_err(|error| AskError::NobodyAnswers {
+    let deadline = Instant::now() + DIAL_TIMEOUT;
+    let connected = loop {
+        match dial(&path, meant) {
+            // A master that is about to take connections does it soon.
+            Err(DialError::Busy) if Instant::now() < deadline => {
+                tokio::time::sleep(DIAL_PAUSE).await;
+            }
+            other => break other,
+        }
+    };
+    let stream = connected.map_err(|error| error.to_string());
+    let stream =
+        stream.and_then(|stream| UnixStream::from_std(stream).map_err(|error| error.to_string()));
+    stream.map_err(|reason| AskError::NobodyAnswers {
         folder: shown(),
         pid,
         path,
-        reason: error.to_string(),
+        reason,
     })
 }
 
-async fn talk(stream: Stream, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
+async fn talk(stream: UnixStream, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
     let clock = Instant::now();
     let now = || u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
     let (inbox, mut deliveries) = Inbox::alone(MAX_TEXTS);

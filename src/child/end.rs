@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use allexmaster_keeper::os::{self, has_ended};
-use allexmaster_state::{BootId, Ended, Identity, Outcome};
+use allexmaster_state::{Ended, Identity, Outcome};
 use tokio::io::Interest;
 use tokio::time::{Instant, sleep};
 
-use super::group;
 use crate::process::Zombie;
 
 /// How long init may take to reap a child of an earlier run. Measured: up to two seconds with a
@@ -20,21 +19,16 @@ const REAPED_PAUSE: Duration = Duration::from_millis(10);
 /// Where the system cannot tell us that a child ended (it is out of watches), we ask so often.
 const ASKING_PAUSE: Duration = Duration::from_millis(500);
 
-/// Waits until the process ends, kills what is left of its group, and tells how it ended.
-pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Identity) -> Outcome {
-    ended(&pidfd).await;
-    // Looked at, not reaped: as long as it is a zombie, its number, which is that of its group,
-    // belongs to nobody else.
-    let seen = os::peek_status(&pidfd);
-    group::end(&pidfd, boot, identity);
-    let Some(status) = seen else {
+/// Waits until the process ends, and tells how it ended. A child of this process stays a zombie.
+pub(crate) async fn outcome(pidfd: &Arc<OwnedFd>, identity: &Identity) -> Outcome {
+    ended(pidfd).await;
+    let Some(status) = os::peek_status(pidfd) else {
         // A zombie's status is there at once; after that, whoever reaps it makes it known.
         if let Some(status) = os::status_of_zombie(identity.pid.0, identity.started) {
             return outcome_of_status(status);
         }
-        return outcome_of_adopted(&pidfd).await;
+        return outcome_of_adopted(pidfd).await;
     };
-    os::reap(&pidfd);
     if let Some(code) = status.exit_status() {
         return Outcome::Exited(code);
     }
@@ -45,7 +39,7 @@ pub(crate) async fn outcome(pidfd: Arc<OwnedFd>, boot: &BootId, identity: &Ident
 }
 
 /// Completes when the process has ended (as a zombie, or altogether).
-async fn ended(pidfd: &Arc<OwnedFd>) {
+pub(super) async fn ended(pidfd: &Arc<OwnedFd>) {
     let registered = os::watch(Arc::clone(pidfd), Interest::READABLE);
     while !has_ended(pidfd) {
         let Ok(registered) = &registered else {

@@ -37,13 +37,6 @@ pub(crate) fn signal(
     }
 }
 
-/// Kills what is left of the group of a process that has ended, and was not reaped.
-pub(crate) fn end(pidfd: &OwnedFd, boot: &BootId, identity: &Identity) {
-    if let Err(error) = signal(pidfd, boot, identity, Signal::Kill) {
-        tracing::warn!(pid = %identity.pid, %error, "the rest of a group could not be killed");
-    }
-}
-
 fn allow_gone(sent: Result<(), Errno>) -> io::Result<()> {
     match sent {
         Ok(()) | Err(Errno::SRCH) => Ok(()),

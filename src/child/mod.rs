@@ -23,11 +23,13 @@
 //! any process may read, until the end is recorded and the rules ask for `Reap`. So no exit code is
 //! lost, whenever this process dies.
 //!
-//! When the leader of a group has ended, what is left of its group is killed. It is done through
-//! the pidfd, so the number cannot have gone to somebody else.
+//! A child's end is reported when all that it has started itself has ended too, in its process group
+//! or not: see [`descendants`]. If others live on, that is reported first (`DescendantsLeft`), and the
+//! rules have them signalled.
 //!
 //! Children are not ended with the master: they are what the next run adopts.
 
+mod descendants;
 mod end;
 mod fork;
 mod group;
@@ -36,8 +38,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use allexmaster_keeper::link::KeeperLink;
 use allexmaster_keeper::os;
@@ -55,6 +58,7 @@ use crate::process::Zombie;
 use crate::sink::EventSink;
 use crate::{logs, process};
 
+use descendants::{Leaving, Look};
 pub use end::end_of;
 pub use fork::ForkError;
 
@@ -100,6 +104,9 @@ struct Shared<Sink> {
     forks: Semaphore,
     forked: AtomicU64,
     watched: Mutex<BTreeMap<Incarnation, Watched>>,
+    look: tokio::sync::Mutex<Look>,
+    /// Whether a child was adopted whose parent is not the keeper: what it leaves goes to others.
+    has_strangers: AtomicBool,
     /// Children whose end is reported and not yet recorded: the keeper still has them as zombies.
     ended: Mutex<BTreeMap<Incarnation, Identity>>,
 }
@@ -107,9 +114,14 @@ struct Shared<Sink> {
 /// A child that has not ended, as far as is known.
 struct Watched {
     identity: Identity,
-    pidfd: Arc<OwnedFd>,
-    /// Dropped with the entry: that is how others hear that the child is gone.
-    gone: watch::Sender<()>,
+    /// None where it had ended and was reaped before it could be adopted.
+    pidfd: Option<Arc<OwnedFd>>,
+    /// Dropped when its process has ended: that is how others hear that the child is gone.
+    gone: Option<watch::Sender<()>>,
+    /// Whether its group was asked to end.
+    group_told: bool,
+    /// Where its process has ended: what is to be done to what it has left.
+    leaving: Option<watch::Sender<Option<Signal>>>,
 }
 
 impl<Sink> Clone for Children<Sink> {
@@ -143,6 +155,8 @@ impl<Sink: EventSink> Children<Sink> {
             forks: Semaphore::new(FORKS_AT_ONCE),
             forked: AtomicU64::new(0),
             watched: Mutex::new(BTreeMap::new()),
+            look: tokio::sync::Mutex::new(None),
+            has_strangers: AtomicBool::new(false),
             ended: Mutex::new(BTreeMap::new()),
         };
         Self {
@@ -183,25 +197,22 @@ impl<Sink: EventSink> Children<Sink> {
         let shared = Arc::clone(&self.shared);
         let opened = open(&shared.options.boot, &identity);
         tracing::debug!(%incarnation, %instance, pid = %identity.pid, lives = opened.is_some(), "adopting");
-        let watched = opened.is_some_and(|pidfd| shared.enter(incarnation, identity, pidfd));
-        self.shared.runtime.spawn(async move {
-            if watched {
-                shared.watch(incarnation).await;
-            } else if !shared.knows(incarnation) {
-                let outcome = Outcome::Lost(Arc::from("it ended before it could be adopted"));
-                shared.report_exit(incarnation, outcome).await;
-            }
-        });
+        let keeper = shared.options.keeper.as_ref().map(KeeperLink::keeper);
+        let parent = os::stat(identity.pid.0).map(|stat| stat.parent);
+        if keeper.is_none() || parent != keeper {
+            shared.has_strangers.store(true, Ordering::Relaxed);
+        }
+        if shared.enter(incarnation, identity, opened) {
+            self.shared
+                .runtime
+                .spawn(async move { shared.watch(incarnation).await });
+        }
     }
 
-    /// Takes over the children that ended before this run, whose zombies the keeper has: kills what
-    /// is left of their process groups. They are reaped when the rules ask for it.
+    /// Takes over the children that ended before this run and have left nobody, whose zombies the keeper
+    /// has. They are reaped when the rules ask for it.
     pub fn ended_before(&self, zombies: Vec<Zombie>) {
-        let boot = &self.shared.options.boot;
         for zombie in zombies {
-            if let Some(pidfd) = open(boot, &zombie.identity) {
-                group::end(&pidfd, boot, &zombie.identity);
-            }
             self.shared
                 .ended()
                 .insert(zombie.incarnation, zombie.identity);
@@ -226,8 +237,15 @@ impl<Sink: EventSink> Children<Sink> {
     /// Sends a signal to the whole group of a child, if the process is the one of `identity`; to
     /// nobody else.
     pub fn signal(&self, incarnation: Incarnation, identity: Identity, signal: Signal) {
-        let pidfd = match self.shared.watched().get(&incarnation) {
-            Some(watched) if watched.identity == identity => Some(Arc::clone(&watched.pidfd)),
+        let pidfd = match self.shared.watched().get_mut(&incarnation) {
+            Some(watched) if watched.identity == identity => {
+                if let Some(leaving) = &watched.leaving {
+                    leaving.send_replace(Some(signal));
+                    return;
+                }
+                watched.group_told = true;
+                watched.pidfd.clone()
+            }
             Some(_) | None => open(&self.shared.options.boot, &identity).map(Arc::new),
         };
         let Some(pidfd) = pidfd else {
@@ -239,13 +257,21 @@ impl<Sink: EventSink> Children<Sink> {
         }
     }
 
-    /// Completes when the child is gone; at once where there is none of this name.
+    /// Ends a process that no child is responsible for: SIGTERM, and SIGKILL after the grace.
+    pub fn end_stray(&self, identity: Identity, grace: Duration) {
+        let shared = Arc::clone(&self.shared);
+        self.shared
+            .runtime
+            .spawn(async move { shared.end_stray(identity, grace).await });
+    }
+
+    /// Completes when the process of a child has ended; at once where there is none of this name.
     pub fn gone(&self, incarnation: Incarnation) -> impl Future<Output = ()> + Send + use<Sink> {
         let receiver = self
             .shared
             .watched()
             .get(&incarnation)
-            .map(|watched| watched.gone.subscribe());
+            .and_then(|watched| Some(watched.gone.as_ref()?.subscribe()));
         async move {
             if let Some(mut receiver) = receiver {
                 // Nothing is ever sent: the wait ends when the sender is dropped.
@@ -330,7 +356,7 @@ impl<Sink: EventSink> Shared<Sink> {
             pidfd,
             channel,
         } = forked;
-        let entered = self.enter(incarnation, identity.clone(), pidfd);
+        let entered = self.enter(incarnation, identity.clone(), Some(pidfd));
         let end = match (channel, kind) {
             (Some(stream), _) => Some(ChannelEnd::Inherited(stream)),
             (None, ChannelKind::OwnSocket) => Some(ChannelEnd::OwnSocket),
@@ -358,15 +384,17 @@ impl<Sink: EventSink> Shared<Sink> {
     }
 
     /// False where the incarnation is already being looked after.
-    fn enter(&self, incarnation: Incarnation, identity: Identity, pidfd: OwnedFd) -> bool {
+    fn enter(&self, incarnation: Incarnation, identity: Identity, pidfd: Option<OwnedFd>) -> bool {
         let mut all = self.watched();
         if all.contains_key(&incarnation) {
             return false;
         }
         let watched = Watched {
             identity,
-            pidfd: Arc::new(pidfd),
-            gone: watch::Sender::new(()),
+            pidfd: pidfd.map(Arc::new),
+            gone: Some(watch::Sender::new(())),
+            group_told: false,
+            leaving: None,
         };
         all.insert(incarnation, watched);
         true
@@ -376,11 +404,23 @@ impl<Sink: EventSink> Shared<Sink> {
         let named = self
             .watched()
             .get(&incarnation)
-            .map(|watched| (Arc::clone(&watched.pidfd), watched.identity.clone()));
+            .map(|watched| (watched.pidfd.clone(), watched.identity.clone()));
         let Some((pidfd, identity)) = named else {
             return;
         };
-        let outcome = end::outcome(pidfd, &self.options.boot, &identity).await;
+        let outcome = match &pidfd {
+            Some(pidfd) => end::outcome(pidfd, &identity).await,
+            None => Outcome::Lost(Arc::from("it ended before it could be adopted")),
+        };
+        let Some(leaving) = self.leaves(incarnation) else {
+            return;
+        };
+        self.see_off(incarnation, &identity, &outcome, leaving)
+            .await;
+        if let Some(pidfd) = &pidfd {
+            // Not before: as long as it is a zombie, its number is that of its group and of nobody else.
+            os::reap(pidfd);
+        }
         self.watched().remove(&incarnation);
         if self.options.keeper.is_some() {
             self.ended().insert(incarnation, identity);
@@ -396,8 +436,19 @@ impl<Sink: EventSink> Shared<Sink> {
         self.sink.send(event).await;
     }
 
-    fn knows(&self, incarnation: Incarnation) -> bool {
-        self.watched().contains_key(&incarnation)
+    /// The process of a child has ended: whoever waits for that hears of it, and orders go to what it
+    /// has left from now on.
+    fn leaves(&self, incarnation: Incarnation) -> Option<Leaving> {
+        let mut all = self.watched();
+        let watched = all.get_mut(&incarnation)?;
+        watched.gone = None;
+        let orders = watch::Sender::new(None);
+        let leaving = Leaving {
+            orders: orders.subscribe(),
+            group_told: watched.group_told,
+        };
+        watched.leaving = Some(orders);
+        Some(leaving)
     }
 
     fn ended(&self) -> MutexGuard<'_, BTreeMap<Incarnation, Identity>> {

@@ -2,6 +2,7 @@
 
 mod config;
 mod journal;
+mod logs;
 mod names;
 mod needs;
 mod orders;
@@ -107,10 +108,13 @@ enum Command {
     /// Run a LanManager and a master with sample services, to see it all at work
     Up(up::Up),
     /// Show the services of the master of this folder
+    #[command(visible_aliases = ["ps", "ls"])]
     Status(status::Status),
     /// Show, add or remove needs of the LanManager
     #[command(subcommand)]
     Needs(needs::Needs),
+    #[command(visible_alias = "log")]
+    Logs(logs::Logs),
     Stop(orders::Stop),
     Start(orders::Start),
     Restart(orders::Restart),
@@ -170,6 +174,7 @@ pub fn main(role: Option<Role>) -> ExitCode {
         Some(Command::Status(command)) => command.run(&common),
         Some(Command::Needs(command)) => command.run(&common),
         Some(Command::Stop(command)) => command.run(&common),
+        Some(Command::Logs(command)) => command.run(&common),
         Some(Command::Start(command)) => command.run(&common),
         Some(Command::Restart(command)) => command.run(&common),
         Some(Command::Wait(command)) => command.run(&common),
@@ -211,16 +216,21 @@ impl OverrideFlags {
 /// Whether something could not be written to the standard output: then the exit code says so.
 static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
+/// Whether the reader of the standard output has gone: then a command that follows ends.
+static OUTPUT_CLOSED: AtomicBool = AtomicBool::new(false);
+
 /// Writes to the standard output. A reader that has gone (`| head`) is no failure.
 fn print(text: &str) {
     use std::io::Write as _;
     let mut output = std::io::stdout().lock();
     let written = output.write_all(text.as_bytes());
-    if let Err(error) = written.and_then(|()| output.flush())
-        && error.kind() != std::io::ErrorKind::BrokenPipe
-        && !OUTPUT_FAILED.swap(true, Ordering::Relaxed)
-    {
-        complain(&format!("the output cannot be written: {error}"));
+    if let Err(error) = written.and_then(|()| output.flush()) {
+        OUTPUT_CLOSED.store(true, Ordering::Relaxed);
+        if error.kind() != std::io::ErrorKind::BrokenPipe
+            && !OUTPUT_FAILED.swap(true, Ordering::Relaxed)
+        {
+            complain(&format!("the output cannot be written: {error}"));
+        }
     }
 }
 

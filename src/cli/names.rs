@@ -68,18 +68,44 @@ fn fitting<'a>(services: &'a [ServiceDocument], pattern: &str) -> Vec<&'a Servic
     services.iter().filter(fits).collect()
 }
 
+/// The names, of those that are known, that names and patterns mean; all of them where nothing is said.
+///
+/// # Errors
+/// As [`pick`].
+pub(super) fn pick_names(known: &[&str], names: &[String]) -> Result<Vec<String>, AskError> {
+    let mut picked = Vec::new();
+    for name in names {
+        let pattern = is_pattern(name).then(|| Pattern::new(name).ok()).flatten();
+        let fits = |one: &&&str| {
+            **one == name || pattern.as_ref().is_some_and(|pattern| pattern.matches(one))
+        };
+        let before = picked.len();
+        picked.extend(known.iter().filter(fits).map(|one| (*one).to_owned()));
+        if picked.len() == before {
+            return Err(unknown_among(known, name));
+        }
+    }
+    if names.is_empty() {
+        picked.extend(known.iter().map(|one| (*one).to_owned()));
+    }
+    picked.sort_by(|one, other| natural(one, other));
+    picked.dedup();
+    Ok(picked)
+}
+
 /// That no service has a name, or fits a pattern; with the name that was probably meant.
 pub(super) fn unknown(services: &[ServiceDocument], name: &str) -> AskError {
+    let known = services.iter().map(|service| service.instancename.as_str());
+    unknown_among(&Vec::from_iter(known), name)
+}
+
+fn unknown_among(known: &[&str], name: &str) -> AskError {
     if is_pattern(name) {
         return AskError::UnknownService(format!(
             "no service here fits {name}; `allexmaster status` lists them"
         ));
     }
-    let known: Vec<&str> = services
-        .iter()
-        .map(|service| service.instancename.as_str())
-        .collect();
-    AskError::UnknownService(match did_you_mean(name, &known) {
+    AskError::UnknownService(match did_you_mean(name, known) {
         Some(meant) => format!("there is no service named {name} here; did you mean {meant}?"),
         None => format!("there is no service named {name} here; `allexmaster status` lists them"),
     })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::config::report;
 use super::{Common, complain, runtime};
@@ -79,7 +80,12 @@ pub(super) fn run(
             .map_or_else(Time::default, |file| Time::shifted_by(PathBuf::from(file))),
     };
     match runtime() {
-        Ok(runtime) => runtime.block_on(daemon::run(options, inheritance)),
+        Ok(runtime) => {
+            let code = runtime.block_on(daemon::run(options, inheritance));
+            // What still waits for the system then would hold up whoever waits for our end.
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            code
+        }
         Err(error) => {
             complain(&format!(
                 "the system refused what every program needs: {error}"
@@ -88,6 +94,9 @@ pub(super) fn run(
         }
     }
 }
+
+/// How long calls of the system that are under way may take when everything else has ended.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where a test wants the master to die: `durable:17` in the loop, `forked:2` after a fork.
 fn failpoints() -> Result<(Option<Failpoint>, Option<AbortAfterFork>), String> {

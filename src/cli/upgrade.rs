@@ -1,8 +1,10 @@
 //! `allexmaster upgrade`: replaces the running engine by another build.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+use allexmaster_keeper::os;
 use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde::{Deserialize, Serialize};
@@ -91,6 +93,8 @@ impl Upgrade {
         let program = named
             .and_then(std::fs::canonicalize)
             .map_err(|error| failed(format!("the program cannot be found: {error}")))?;
+        // The keeper runs it again whenever an engine ends.
+        check_unchangeable(&program).map_err(failed)?;
         let running = PathBuf::from(format!("/proc/{}/exe", status.engine));
         check_configuration(common, &program)?;
         if !self.accept_differences {
@@ -138,6 +142,35 @@ impl Upgrade {
             Err(error) => Err((exit_code::FAILURE, format!("{shown}: {error}"))),
         }
     }
+}
+
+/// Whether nobody but this user and root can put something else in the place of a program.
+fn check_unchangeable(program: &Path) -> Result<(), String> {
+    const WRITABLE_BY_OTHERS: u32 = 0o022;
+    /// In a folder with this bit, only who owns a file can replace it.
+    const STICKY: u32 = 0o1000;
+    for path in program.ancestors() {
+        let metadata =
+            std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let owner = metadata.uid();
+        let is_sticky = metadata.is_dir() && metadata.mode() & STICKY != 0;
+        if !os::is_trusted_user(owner) {
+            return Err(format!(
+                "{} belongs to user {owner}, who could replace the program that runs as you from then on; use a \
+                 copy in a folder of your own",
+                path.display()
+            ));
+        }
+        if metadata.mode() & WRITABLE_BY_OTHERS != 0 && !is_sticky {
+            return Err(format!(
+                "others can write {} (mode {:o}), and so replace the program that runs as you from then on; use \
+                 a copy in a folder of your own, or take their right away",
+                path.display(),
+                metadata.mode() & 0o7777
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What another build says of the configuration file.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use allexmaster_journal::store::keep_private;
 use allexmaster_journal::{Error, JournaledMachine, Opened, Options as JournalOptions};
 use allexmaster_state::{
     Activity, BootId, Event, Identity, Incarnation, JournalId, Pid, State, Survivor,
@@ -78,6 +79,10 @@ pub(super) fn look_around(
         .as_ref()
         .map(|restored| ReplayedEffects::after(restored.sessions().ack()));
     let (live, opened) = open_journal(options, replayed.as_mut())?;
+    let own = journal_folder(&options.folder);
+    if let Err(error) = keep_private(own.parent().unwrap_or(&own)) {
+        warn!(%error, "other users may be able to read the properties of needs");
+    }
     if let Err(error) = os::raise_descriptor_limit() {
         warn!(%error, "the limit of open files cannot be raised; many children may hit it");
     }
@@ -125,6 +130,11 @@ pub(super) fn look_around(
         ended: zombies.iter().map(end_of).collect(),
         resumed: matches!(beginning, Beginning::Restored(..)),
     });
+    if !survivors.strays.is_empty() {
+        first_events.push(Event::StraysFound {
+            strays: survivors.strays,
+        });
+    }
     Ok(Boot {
         live,
         first_events,

@@ -142,6 +142,7 @@ pub struct Running {
     listeners: Vec<Listener>,
     rotation: Task<()>,
     pid_file: PidFile,
+    pid_file_watch: Task<()>,
     leave: Arc<AtomicBool>,
 }
 
@@ -177,6 +178,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         zombies,
     } = boot::look_around(&options, pid, keeper, restored)?;
     let (pid_file, listeners, new) = claim_folder(&options, facts.pid.0, &mut inherited)?;
+    let pid_file_watch = pid_file.put_back(&options.socket_folder);
     let (inbox, mailbox) = runner::inbox(MAX_EVENTS);
     for event in first_events {
         // The inbox is empty, and has room for more than these.
@@ -222,6 +224,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         listeners,
         rotation,
         pid_file,
+        pid_file_watch: tokio::spawn(pid_file_watch),
         leave,
     })
 }
@@ -394,9 +397,13 @@ impl Running {
             listeners,
             rotation,
             pid_file,
+            pid_file_watch,
             ..
         } = self;
         rotation.abort();
+        pid_file_watch.abort();
+        // Its last look is over before the file is removed; that it was aborted is known.
+        let _ = pid_file_watch.await;
         for acceptor in acceptors {
             acceptor.abort();
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use allexmaster_journal::{CompactionEnd, Error, Jump, Outage, Performer, Recovery, Stamp};
 use allexmaster_state::{
@@ -209,6 +210,12 @@ impl EffectPerformer {
                 identity,
                 signal,
             } => self.children.signal(incarnation, identity, signal),
+            ChildEffect::EndStray {
+                identity, grace, ..
+            } => {
+                let grace = Duration::from_millis(grace);
+                self.children.end_stray(identity, grace);
+            }
         }
     }
 

@@ -1,3 +1,4 @@
 //! The local sockets: children and tools on this machine reach the master here.
 
+pub mod dial;
 pub mod sockets;

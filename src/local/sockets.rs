@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use super::dial::{DialError, Meant, dial};
 use allexmaster_sessions::Socket;
 use interprocess::local_socket::{
     GenericFilePath, Listener as SocketListener, ListenerNonblockingMode, ListenerOptions,
@@ -181,17 +182,18 @@ fn bind(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Only a refusal is a proof that nobody listens; anything else is not.
+/// Only a refusal is a proof that nobody listens; anything else is not. Does not wait.
 pub(crate) fn somebody_listens(path: &Path) -> bool {
-    use interprocess::local_socket::ConnectOptions;
-    let Ok(name) = path.to_fs_name::<GenericFilePath>() else {
-        return true;
-    };
-    match ConnectOptions::new().name(name).connect_sync() {
-        Ok(_) => true,
-        Err(error) => !matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
-        ),
-    }
+    !matches!(
+        dial(path, Meant::default()),
+        Err(DialError::Nobody(_) | DialError::NoSocket)
+    )
+}
+
+/// Whether a program of this user or root listens.
+pub(crate) fn one_of_ours_listens(path: &Path) -> bool {
+    matches!(
+        dial(path, Meant::default()),
+        Ok(_) | Err(DialError::Busy | DialError::Io(_))
+    )
 }

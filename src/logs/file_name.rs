@@ -35,3 +35,23 @@ pub(super) fn of(instance: &str) -> String {
     name.push_str(ENDING);
     name
 }
+
+/// The name of the service that a log file is of.
+pub(super) fn service_of(file: &str) -> Option<String> {
+    let name = file.strip_suffix(ENDING)?;
+    let mut bytes = Vec::new();
+    let mut left = name.as_bytes();
+    while let Some((&byte, rest)) = left.split_first() {
+        left = rest;
+        let digits = (byte == b'%').then(|| rest.get(..2)).flatten();
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                bytes.push(decoded);
+                left = rest.get(2..).unwrap_or_default();
+            }
+            None => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}

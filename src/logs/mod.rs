@@ -25,6 +25,7 @@
 //! the child holds the file itself, so a new one is begun at the child's next start, and the log says so.
 
 mod file_name;
+mod follow;
 mod rotation;
 
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
 
+pub use follow::Follower;
 pub use rotation::{LogLimits, rotate, rotate_folder};
 use rotation::{remove_partial, rotate_if_large};
 
@@ -64,6 +66,21 @@ pub fn largest(folder: &Path) -> Option<(PathBuf, u64)> {
     lengths
         .filter(|(_, length)| *length > 0)
         .max_by_key(|(_, length)| *length)
+}
+
+/// The log files of a folder, each with the name of its service. A name that is too long for a file is
+/// told as the file has it.
+#[must_use]
+pub fn files_of(folder: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<(String, PathBuf)> = entries
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            Some((file_name::service_of(name.to_str()?)?, entry.path()))
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// Keeps all log files of a folder within the limits of the time, for ever. Drop the future to end it.

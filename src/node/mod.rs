@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use allexmaster_state::Pid;
-use tokio::net::UnixStream;
-use tracing::debug;
+use tracing::{debug, warn};
+
+use crate::local::dial::{self, DialError, Meant};
 
 /// How often it is tried to reach a child on the socket that it will open; as the JavaScript master.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
@@ -29,22 +30,39 @@ pub fn child_socket(folder: &Path, pid: Pid) -> PathBuf {
 /// Removes the socket of a child that was killed: it could not do so itself. One at which somebody
 /// listens, under a number that is in use again, stays.
 pub fn remove_left_behind(socket: &Path) {
-    use std::io::ErrorKind::ConnectionRefused;
-    let dialed = std::os::unix::net::UnixStream::connect(socket);
-    if dialed.is_err_and(|error| error.kind() == ConnectionRefused)
-        && std::fs::remove_file(socket).is_ok()
+    if matches!(
+        dial::dial(socket, Meant::default()),
+        Err(DialError::Nobody(_))
+    ) && std::fs::remove_file(socket).is_ok()
     {
         debug!(socket = %socket.display(), "removed what a child left behind");
     }
 }
 
-/// Dials the socket that a child will open; none where the child ends before.
-pub(crate) async fn dial(socket: &Path, lives: impl Fn() -> bool) -> Option<UnixStream> {
+/// Dials the socket that a child will open; none where the child ends before. Nobody but the child is
+/// spoken to.
+pub(crate) async fn dial(
+    socket: &Path,
+    pid: Pid,
+    lives: impl Fn() -> bool,
+) -> Option<std::os::unix::net::UnixStream> {
+    let meant = Meant {
+        pid: Some(pid.0),
+        ..Meant::default()
+    };
+    let mut told = false;
     while lives() {
-        match UnixStream::connect(socket).await {
+        match dial::dial(socket, meant) {
             Ok(stream) => return Some(stream),
-            Err(_) => tokio::time::sleep(DIAL_PAUSE).await,
+            Err(error @ (DialError::OtherUser { .. } | DialError::OtherProcess { .. }))
+                if !told =>
+            {
+                told = true;
+                warn!(socket = %socket.display(), %error, "a child's socket is not spoken to");
+            }
+            Err(_) => {}
         }
+        tokio::time::sleep(DIAL_PAUSE).await;
     }
     None
 }

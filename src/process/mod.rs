@@ -12,6 +12,7 @@
 //! A process number is used again after its process is gone; together with the start time and the
 //! boot of the machine it is not. So wherever a process is meant, its [`Identity`] is compared.
 
+mod descendants;
 mod survivors;
 mod zombies;
 
@@ -20,6 +21,7 @@ use std::io;
 use allexmaster_keeper::os;
 use allexmaster_state::{BootId, Holder, Identity, Pid, Port};
 
+pub use descendants::{Found as FoundDescendant, find_descendants};
 pub use survivors::{Survivors, find_survivors};
 pub use zombies::{Found, Zombie, find_kept, mark_of};
 

@@ -7,7 +7,7 @@ use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid, Survivor}
 
 use allexmaster_keeper::os;
 
-use super::{boot_id, exists};
+use super::{boot_id, exists, find_descendants};
 use crate::launch::INCARNATION_VARIABLE;
 
 /// What the search found.
@@ -16,8 +16,13 @@ pub struct Survivors {
     /// The run of the machine.
     pub boot: BootId,
     /// The children that exist, in the order of their incarnations. A zombie that was recorded is
-    /// among them: once adopted, its exit code is read as soon as the system has it.
+    /// among them: once adopted, its exit code is read as soon as the system has it. So is a child that
+    /// was recorded and is gone, while what it has started lives on: it has not come to its end yet.
     pub found: Vec<Survivor>,
+    /// What was started by children that are neither recorded nor there.
+    pub strays: Vec<Survivor>,
+    /// The attempts of whose children something lives on.
+    pub(super) with_descendants: BTreeSet<Incarnation>,
 }
 
 /// Finds the children of `journal` that exist: those that were `recorded` with their identity,
@@ -45,18 +50,52 @@ pub fn find_survivors(
         .collect();
     // Nobody else can have these numbers: the slow look into the environment can be spared.
     let known: BTreeSet<Pid> = children.values().flatten().map(|child| child.pid).collect();
+    let others = find_descendants(journal, &boot, None, &known)?;
     let mut unrecorded: BTreeMap<Incarnation, Identity> = BTreeMap::new();
-    for pid in os::processes()?.map(Pid).filter(|pid| !known.contains(pid)) {
-        let Some((incarnation, identity)) = child_of(journal, &boot, pid) else {
+    for other in others
+        .iter()
+        .filter(|other| other.group == other.identity.pid)
+    {
+        let Some(incarnation) = other.named().filter(|of| !children.contains_key(of)) else {
             continue;
         };
-        if children.contains_key(&incarnation) {
+        // Where the system tells, a descendant is not taken for the child.
+        if os::is_marked(other.identity.pid.0) == Some(false) && other.is_marked() {
             continue;
         }
+        let identity = &other.identity;
         let older =
             |known: &Identity| (known.started, known.pid.0) <= (identity.started, identity.pid.0);
         if !unrecorded.get(&incarnation).is_some_and(older) {
-            unrecorded.insert(incarnation, identity);
+            unrecorded.insert(incarnation, identity.clone());
+        }
+    }
+    let recorded: BTreeMap<_, _> = recorded.iter().cloned().collect();
+    let mut with_descendants = BTreeSet::new();
+    let mut strays = Vec::new();
+    for other in others {
+        let of_recorded = recorded
+            .iter()
+            .find(|(incarnation, child)| other.descends_from(**incarnation, child.pid))
+            .map(|(incarnation, _)| *incarnation);
+        let Some(incarnation) = of_recorded.or(other.named()) else {
+            continue;
+        };
+        match unrecorded.get(&incarnation) {
+            // The child itself.
+            Some(child) if *child == other.identity => continue,
+            Some(_) => {}
+            None if of_recorded.is_none() => strays.push(Survivor {
+                incarnation,
+                identity: other.identity,
+            }),
+            None => {}
+        }
+        with_descendants.insert(incarnation);
+    }
+    for (incarnation, identity) in &mut children {
+        if identity.is_none() && with_descendants.contains(incarnation) {
+            *identity = recorded.get(incarnation).cloned();
         }
     }
     children.extend(
@@ -73,25 +112,20 @@ pub fn find_survivors(
             })
         })
         .collect();
-    Ok(Survivors { boot, found })
+    Ok(Survivors {
+        boot,
+        found,
+        strays,
+        with_descendants,
+    })
 }
 
-/// The incarnation and identity of a process that leads its group and carries our journal's name.
-fn child_of(journal: &JournalId, boot: &BootId, pid: Pid) -> Option<(Incarnation, Identity)> {
-    let before = os::stat(pid.0).filter(|stat| stat.group == pid.0 && !stat.zombie)?;
-    let incarnation = incarnation_of(journal, pid)?;
-    // Between the two reads the number may have gone to another process.
-    let after = os::stat(pid.0)?;
-    let identity = Identity {
-        boot: boot.clone(),
-        pid,
-        started: before.started,
-    };
-    (after.started == before.started).then_some((incarnation, identity))
-}
-
-fn incarnation_of(journal: &JournalId, pid: Pid) -> Option<Incarnation> {
-    // The environment of another user's process cannot be read: it is no child of ours.
+/// The attempt that the environment of a process names.
+pub(super) fn incarnation_of(journal: &JournalId, pid: Pid) -> Option<Incarnation> {
+    // Root can read the environment of everybody, and everybody can write our name into his own.
+    if os::user(pid.0) != Some(os::own_user()) {
+        return None;
+    }
     os::environment(pid.0)?
         .split(|byte| *byte == 0)
         .find_map(|variable| {

@@ -6,7 +6,7 @@ use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid};
+use allexmaster_state::{BootId, Identity, Incarnation, JournalId, Pid, Survivor};
 
 use allexmaster_keeper::keeper::{ROLE_VARIABLE, Role};
 use allexmaster_keeper::os;
@@ -67,11 +67,25 @@ pub fn find_kept(
     let mut survivors = find_survivors(journal, recorded)?;
     // After the survivors: a child that ends in between is then in both lists, not in neither.
     let ended = zombies_of(keeper, &survivors.boot)?;
+    // One that has left others behind has not come to its end yet: it is adopted as it is.
+    let leaving = |zombie: &Zombie| survivors.with_descendants.contains(&zombie.incarnation);
+    let (leaving, all_gone) = ended.into_iter().partition::<Vec<_>, _>(leaving);
+    let ended = all_gone;
     // A process with the incarnation of a child that has ended was started by that child.
     let has_ended = |of| ended.iter().any(|zombie| zombie.incarnation == of);
     survivors
         .found
         .retain(|found| !has_ended(found.incarnation));
+    for zombie in leaving {
+        let is_it = |found: &Survivor| found.incarnation == zombie.incarnation;
+        survivors.strays.retain(|stray| !is_it(stray));
+        if !survivors.found.iter().any(is_it) {
+            survivors.found.push(Survivor {
+                incarnation: zombie.incarnation,
+                identity: zombie.identity,
+            });
+        }
+    }
     Ok(Found {
         survivors,
         ended,
@@ -126,7 +140,11 @@ fn is_before_exec(pid: u32) -> bool {
 }
 
 fn incarnation_of(pid: u32) -> Option<Incarnation> {
-    let mark = os::mark(pid)?;
+    incarnation_of_mark(os::mark(pid)?)
+}
+
+/// The attempt that a mark means.
+pub(super) fn incarnation_of_mark(mark: u64) -> Option<Incarnation> {
     Some(Incarnation {
         sequence: mark >> INDEX_BITS,
         index: u32::try_from(mark & ((1 << INDEX_BITS) - 1)).ok()?,

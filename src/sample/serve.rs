@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use allexmaster_protocol::framing::wire::WireItem;
 use allexmaster_protocol::handshake::accept as handshake;
+use allexmaster_protocol::handshake::web::WebAccess;
 use allexmaster_protocol::pump::Inbox;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -134,7 +135,7 @@ async fn serve_tcp(mut stream: TcpStream, settings: Arc<Settings>) {
 }
 
 async fn serve_ws(stream: TcpStream, settings: Arc<Settings>) {
-    let Ok(opened) = handshake::web_socket(stream).await else {
+    let Ok(opened) = handshake::web_socket(stream, &WebAccess::default()).await else {
         return;
     };
     let (inbox, mut deliveries) = Inbox::alone(1);

@@ -122,6 +122,6 @@ async fn carry_texts(
 pub(super) async fn dial_child(folder: &Path, identity: &Identity) -> Option<OwnedFd> {
     let socket = node::child_socket(folder, identity.pid);
     let lives = || process::exists(&identity.boot, identity);
-    let stream = node::dial(&socket, lives).await?;
-    stream.into_std().ok().map(OwnedFd::from)
+    let stream = node::dial(&socket, identity.pid, lives).await?;
+    Some(OwnedFd::from(stream))
 }

@@ -240,7 +240,8 @@ impl Life {
             ChildEffect::AwaitFree { .. }
             | ChildEffect::Adopt { .. }
             | ChildEffect::Reap { .. }
-            | ChildEffect::Signal { .. } => {}
+            | ChildEffect::Signal { .. }
+            | ChildEffect::EndStray { .. } => {}
         }
     }
 

@@ -68,8 +68,8 @@ pub use effect::{
     ChildEffect, Effect, LanEffect, ServiceRecord, SessionEffect, Signal, SpawnOrder,
 };
 pub use event::{
-    BidAnswer, Ended, Event, LanAnswer, Listed, MissingPackage, Outcome, Place, Recorded,
-    ResponseAnswer, Sender, StopSource, Survivor,
+    BidAnswer, Descendant, Ended, Event, LanAnswer, Listed, MissingPackage, Outcome, Place,
+    Recorded, ResponseAnswer, Sender, StopSource, Survivor,
 };
 pub use id::{
     BootId, Connection, Identity, Incarnation, InstanceName, JournalId, ModuleName, Pid, Port,
@@ -109,6 +109,7 @@ pub use step::step;
 /// * 8: up to 10,000 modules are listed as in use, not 1,024.
 /// * 9: npm's installations are part of the state.
 /// * 10: a stop is urgent where that is said, not where it is asked for twice; a response whose
-///   connection ends may have been approved; the last ends of children are part of the state; no bid
-///   without a free port, and in an order of each master's own, where the settings say so.
+///   connection ends may have been approved; the last ends of children are part of the state; strays
+///   have a grace; a child has ended when those that it started have; no bid without a free port, and
+///   in an order of each master's own, where the settings say so.
 pub const STEP_VERSION: u32 = 10;

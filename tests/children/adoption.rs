@@ -63,14 +63,18 @@ async fn recorded_children_are_found_by_their_identity_and_no_descendant_instead
     let mut descendant = descendant_of(&journal);
     let found = find_survivors(&journal, &recorded).unwrap().found;
     assert_eq!(found[0].identity, identity);
-    // not even when the child itself is gone.
+    // not even when the child itself has ended: it has not come to its end before the other.
     bench
         .children
-        .signal(incarnation(1), identity, Signal::Kill);
-    assert_eq!(bench.outcome().await, Outcome::Signaled(9));
-    assert_eq!(find_survivors(&journal, &recorded).unwrap().found, []);
+        .signal(incarnation(1), identity.clone(), Signal::Kill);
+    let event = bench.next().await;
+    assert!(matches!(event, Event::DescendantsLeft { .. }), "{event:?}");
+    let found = find_survivors(&journal, &recorded).unwrap().found;
+    assert_eq!(found[0].identity, identity);
     descendant.kill().unwrap();
     descendant.wait().unwrap();
+    assert_eq!(bench.outcome().await, Outcome::Signaled(9));
+    assert_eq!(find_survivors(&journal, &recorded).unwrap().found, []);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use allexmaster_state::{Event, Identity, Outcome, Pid, Signal};
 use rustix::process::{Pid as RawPid, Signal as RawSignal, kill_process};
 use serde_json::json;
 
-use super::bench::{Bench, incarnation, launcher, launchers, order, silent, until};
+use super::bench::{Bench, incarnation, launcher, launchers, order, silent};
 
 fn kill(pid: Pid, signal: RawSignal) {
     let pid = RawPid::from_raw(pid.0.try_into().unwrap()).unwrap();
@@ -68,14 +68,23 @@ async fn a_deaf_child_is_killed() {
 }
 
 #[tokio::test]
-async fn what_a_child_leaves_behind_in_its_group_is_killed() {
+async fn what_a_child_leaves_behind_is_told_and_its_end_is_part_of_the_childs() {
     let mut bench = Bench::new(launchers([]));
     let identity = bench.spawn(silent(1, json!({"fork": 10_000}))).await;
     let line = bench.logged("Service", "has forked process").await;
     let further = Pid(line.rsplit(' ').next().unwrap().parse().unwrap());
     kill(identity.pid, RawSignal::KILL);
+    let Event::DescendantsLeft { outcome, left, .. } = bench.next().await else {
+        panic!("expected DescendantsLeft");
+    };
+    assert_eq!(outcome, Outcome::Signaled(9));
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].identity.pid, left[0].in_group), (further, true));
+    bench
+        .children
+        .signal(incarnation(1), identity, Signal::Terminate);
     assert_eq!(bench.outcome().await, Outcome::Signaled(9));
-    until(|| has_ended(further)).await;
+    assert!(has_ended(further));
 }
 
 #[tokio::test]

@@ -146,6 +146,7 @@ fn the_status_has_its_documented_fields() {
     assert_eq!(
         keys(&status),
         [
+            "configuration",
             "engine",
             "journal",
             "keeper",

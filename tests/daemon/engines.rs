@@ -16,6 +16,12 @@ use crate::PROGRAM;
 /// How often an engine is killed in a test.
 const KILLS: usize = 10;
 
+/// Waits until the pid file names this process.
+fn wait_for_pid_file(path: &Path, pid: u32) {
+    let named = || std::fs::read_to_string(path).is_ok_and(|text| text.trim() == pid.to_string());
+    wait_for("the pid file", || named().then_some(()));
+}
+
 fn clocks(count: usize) -> Vec<Value> {
     needs(count, "Clock", "sample:clock")
 }
@@ -274,4 +280,31 @@ fn a_running_master_handles_no_signal_but_those_that_a_started_program_resets() 
         assert_eq!(reset(caught), 0, "process {pid} handles {caught:x}");
     }
     assert!(master.stop().success());
+}
+
+#[test]
+fn a_pid_file_that_others_remove_or_change_is_put_back() {
+    let lan = Lan::start(&clocks(0));
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let (pid, path) = (master.pid(), master.folder.path().join("allexmaster.pid"));
+    wait_for_pid_file(&path, pid);
+
+    std::fs::remove_file(&path).unwrap();
+    wait_for_pid_file(&path, pid);
+    std::fs::rename(&path, path.with_extension("away")).unwrap();
+    wait_for_pid_file(&path, pid);
+    for content in ["", "garbage", "4194305"] {
+        std::fs::write(&path, content).unwrap();
+        wait_for_pid_file(&path, pid);
+    }
+    assert!(master.status().is_some());
+
+    // The next engine puts it back too, and an orderly end leaves none.
+    let engine = master.engine();
+    std::fs::remove_file(&path).unwrap();
+    signal(engine, Signal::KILL);
+    wait_for_pid_file(&path, pid);
+    assert!(master.stop().success());
+    assert!(!path.exists());
 }

@@ -13,6 +13,7 @@ mod engines;
 mod holes;
 mod journal;
 mod lan_manager;
+mod logs;
 mod needs;
 mod no_engine;
 mod orders;

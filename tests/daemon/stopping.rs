@@ -5,9 +5,9 @@ use std::thread;
 
 use allexmaster_testkit::lan::{Lan, need};
 use allexmaster_testkit::master::{Master, text};
-use allexmaster_testkit::processes::{Signal, signal};
+use allexmaster_testkit::processes::{Signal, lives, signal};
 use allexmaster_testkit::wait::wait_for;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Two clocks that take a while to end in order.
 fn lingering() -> Lan {
@@ -181,4 +181,136 @@ fn ctrl_c_twice_in_a_moment_is_one_and_after_a_while_it_kills() {
     };
     assert_eq!(once, ["One", "Two"]);
     assert_eq!(pressed(&["1.1"]).unwrap(), [""; 0]);
+}
+
+/// Waits until nobody of these lives.
+fn await_end(pids: &[u32]) {
+    wait_for("the end of what a child had started", || {
+        pids.iter().all(|pid| !lives(*pid)).then_some(())
+    });
+}
+
+/// A launcher of a shell script, in which `$0` is this program: `"$0" sample clock` serves.
+fn script(text: &str) -> Value {
+    json!({
+        "restart": { "delay": 300, "delaymost": 600 },
+        "launchers": { "one": { "command": ["sh", "-c", text, crate::PROGRAM], "ready": ["http"] } },
+    })
+}
+
+/// The processes of a master's children, by who is no child itself.
+fn others(master: &Master, child: u32) -> Vec<u32> {
+    let mut all = master.children();
+    all.retain(|pid| *pid != child);
+    all
+}
+
+#[test]
+fn whoever_is_wrapped_ends_in_order_at_a_restart_and_at_a_stop() {
+    for wrapped in [
+        r#""$0" sample clock; true"#,
+        r#""$0" sample clock & wait"#,
+        r#"sh -c '"$0" sample clock; true' "$0"; true"#,
+        r#"setsid "$0" sample clock & wait"#,
+        r#"setsid sh -c '"$0" sample clock; true' "$0" & wait"#,
+        r#"env -i PATH="$PATH" ALLEX_SPAWN="$ALLEX_SPAWN" setsid "$0" sample clock & wait"#,
+    ] {
+        let lan = Lan::start(&[need("One", "exec:one", json!({ "linger": 500 }))]);
+        let mut master = Master::new(lan.port, script(wrapped));
+        master.start_kept(&[]);
+        let first = master.wait_for("One", "running").pid.unwrap();
+        let restarted = master.run(&["restart", "One"]);
+        assert!(restarted.status.success(), "{}", text(&restarted));
+        master.wait_for_other("One", first);
+        assert_eq!(in_order(&master), ["One"], "{wrapped}");
+        std::fs::write(master.folder.path().join(".allexmaster/logs/One.log"), "").unwrap();
+        assert!(master.stop().success(), "{}", master.log());
+        assert_eq!(in_order(&master), ["One"], "{wrapped}");
+        assert_eq!(master.children(), [0; 0], "{wrapped}");
+    }
+}
+
+#[test]
+fn who_does_not_end_in_the_grace_is_killed_and_named() {
+    let lan = Lan::start(&[need("One", "exec:one", json!({ "deaf": true }))]);
+    let mut config = script(r#"setsid "$0" sample clock & wait"#);
+    config["limits"]["stopgrace"] = json!(300);
+    let mut master = Master::new(lan.port, config);
+    master.start_kept(&[]);
+    let child = master.wait_for("One", "running").pid.unwrap();
+    let deaf = others(&master, child);
+    assert!(master.stop().success(), "{}", master.log());
+    await_end(&deaf);
+    let log = text(&master.run(&["journal", "log", "--offline", "--kind", "descendants-ended"]));
+    assert!(log.contains(&format!("process {}", deaf[0])), "{log}");
+}
+
+#[test]
+fn what_a_crashed_child_leaves_is_ended_before_the_next_one_starts() {
+    let lan = Lan::start(&[need("One", "exec:one", json!({ "linger": 300 }))]);
+    let mut master = Master::new(lan.port, script(r#"setsid "$0" sample clock & wait"#));
+    master.start_kept(&[]);
+    let child = master.wait_for("One", "running").pid.unwrap();
+    let left = others(&master, child);
+    assert_eq!(left.len(), 1);
+    signal(child, Signal::KILL);
+    let next = master.wait_for_other("One", child).pid.unwrap();
+    await_end(&left);
+    assert_eq!(in_order(&master), ["One"]);
+    assert_eq!(others(&master, next).len(), 1);
+    assert!(master.stop().success());
+}
+
+#[test]
+fn a_program_that_puts_itself_into_the_background_is_told_so_and_leaves_no_heap_of_orphans() {
+    for background in [
+        r#""$0" sample clock & sleep 0.5"#,
+        r#"setsid "$0" sample clock & sleep 0.5"#,
+        r#"setsid sh -c '"$0" sample clock & exit' "$0"; sleep 0.5"#,
+    ] {
+        let lan = Lan::start(&[need("One", "exec:one", json!({}))]);
+        let mut master = Master::new(lan.port, script(background));
+        master.start_kept(&[]);
+        let reason = wait_for("the hint", || {
+            let reason = master.service("One")?.reason?;
+            reason.contains("into the background").then_some(reason)
+        });
+        assert!(reason.contains("start it in the foreground"), "{reason}");
+        assert!(reason.contains("listens on "), "{reason}");
+        // A few times more: what was started before is gone each time.
+        wait_for("further tries", || {
+            (master.service("One")?.restarts >= 3).then_some(())
+        });
+        assert!(master.children().len() <= 3, "{:?}", master.children());
+        assert!(master.stop().success());
+        assert_eq!(master.children(), [0; 0]);
+    }
+}
+
+#[test]
+fn after_a_kill_of_all_the_next_start_ends_what_a_dead_child_had_started() {
+    let lan = Lan::start(&[need("One", "exec:one", json!({}))]);
+    let mut master = Master::new(lan.port, script(r#"setsid "$0" sample clock & wait"#));
+    master.start_kept(&[]);
+    let child = master.wait_for("One", "running").pid.unwrap();
+    let left = others(&master, child);
+    master.kill_both();
+    signal(child, Signal::KILL);
+    wait_for("its end", || (master.children() == left).then_some(()));
+    master.start_kept(&[]);
+    let next = master.wait_for_other("One", child).pid.unwrap();
+    await_end(&left);
+    // With the child alive, all of it is kept as it is.
+    let kept = others(&master, next);
+    master.kill_both();
+    master.start_kept(&[]);
+    assert_eq!(master.wait_for("One", "running").pid, Some(next));
+    assert_eq!(others(&master, next), kept);
+    // And an engine that is killed while what a child has left is ended goes on with that.
+    signal(next, Signal::KILL);
+    master.kill_engine();
+    master.wait_for_other("One", next);
+    await_end(&kept);
+    assert!(master.stop().success());
+    assert_eq!(master.children(), [0; 0]);
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod examples;
 mod full_disk;
 mod python;
 mod systemd;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
             Program("python3"),
             python::a_real_program_is_approved_serves_a_file_and_comes_back_under_its_name,
         ),
+        test("examples::python", Program("python3"), examples::python),
+        test("examples::node", Program("node"), examples::node),
+        test("examples::nginx", Program("nginx"), examples::nginx),
+        test("examples::three_machines", Program("python3"), examples::three_machines),
         test(
             "the_printed_unit_starts_reports_survives_a_killed_engine_and_stops",
             Systemd,

@@ -10,7 +10,7 @@ use crate::screen::Tone;
 #[must_use]
 pub fn tone(state: &State, recorded: &Recorded) -> Tone {
     match &recorded.event {
-        Event::ChildExited { incarnation, .. } => {
+        Event::ChildExited { incarnation, .. } | Event::DescendantsLeft { incarnation, .. } => {
             let owner = state.services.owner(*incarnation);
             let service = owner.and_then(|instance| state.services.get(instance));
             match service.map(|service| &service.activity) {
@@ -23,6 +23,8 @@ pub fn tone(state: &State, recorded: &Recorded) -> Tone {
         }
         Event::ChildNotSpawned { .. }
         | Event::ChildFailed { .. }
+        | Event::DescendantsEnded { .. }
+        | Event::StraysFound { .. }
         | Event::ForeignListener { .. } => Tone::Bad,
         Event::LanClosed { .. } => match state.lan {
             Lan::Up { .. } => Tone::Bad,

@@ -114,6 +114,23 @@ impl Subjects {
             | Event::ChildReady { incarnation }
             | Event::ChildFailed { incarnation, .. }
             | Event::ChildExited { incarnation, .. } => self.add_attempt(state, *incarnation),
+            Event::DescendantsLeft {
+                incarnation, left, ..
+            } => {
+                self.add_attempt(state, *incarnation);
+                self.pids.extend(left.iter().map(|one| one.identity.pid));
+            }
+            Event::DescendantsEnded {
+                incarnation,
+                killed,
+                left,
+            } => {
+                self.add_attempt(state, *incarnation);
+                self.pids.extend(killed.iter().chain(left));
+            }
+            Event::StraysFound { strays } => {
+                self.pids.extend(strays.iter().map(|one| one.identity.pid));
+            }
             Event::DeadlineReached => self.add_due(state, recorded),
             Event::ClockJumped { .. } => {}
         }
@@ -165,6 +182,11 @@ impl Subjects {
                 self.pids.insert(identity.pid);
             }
             ChildEffect::Signal {
+                incarnation,
+                identity,
+                ..
+            }
+            | ChildEffect::EndStray {
                 incarnation,
                 identity,
                 ..

@@ -324,7 +324,9 @@ impl Teller {
             | Event::ChildFailed { .. }
             | Event::ForeignListener { .. } => "await",
             Event::ServiceDownAcknowledged { .. } => "down",
-            Event::ChildExited { .. } => {
+            Event::ChildExited { .. }
+            | Event::DescendantsLeft { .. }
+            | Event::DescendantsEnded { .. } => {
                 let service = state.services.get(&self.instance)?;
                 matches!(service.activity, Activity::Stopping { .. }).then_some("signal")?
             }
@@ -344,6 +346,7 @@ impl Teller {
             | Event::NeedAppeared { .. }
             | Event::NeedWithdrawn { .. }
             | Event::PortsFreed { .. }
+            | Event::StraysFound { .. }
             | Event::ServicesListed { .. }
             | Event::InstallEnded { .. }
             | Event::ModuleEngaged { .. }
@@ -379,7 +382,8 @@ impl Teller {
                     }
                     ChildEffect::AwaitFree { .. }
                     | ChildEffect::Adopt { .. }
-                    | ChildEffect::Reap { .. } => None,
+                    | ChildEffect::Reap { .. }
+                    | ChildEffect::EndStray { .. } => None,
                 },
                 Effect::Session(SessionEffect::Lan(effect)) => match effect {
                     LanEffect::Bid { instance, .. } => {

@@ -25,13 +25,18 @@ const JOURNAL: u8 = 6;
 
 const AFTER_HELP: &str = "\
 Files, all in .allexlanmanager, created with defaults where they are missing:
-  boot           {\"portcorrection\": 0, \"reconnectgrace\": 30000}
-  subnets        the networks that get in besides loopback, [\"192.168.1.0/24\"]
+  boot           {\"portcorrection\": 0, \"reconnectgrace\": 30000, \"allowedorigins\": [],
+                 \"allowedhosts\": [], \"publicsubnets\": false}
+  subnets        the networks that get in besides this machine, such as [\"192.168.1.0/24\"];
+                 [] where the file is missing
   needs          what the network needs, [{\"instancename\": …, \"modulename\": …, \"propertyhash\": {}}]
   needs.overlay  extends entries of needs
   needs.runtime  needs that were added while running; written by this program
   nat            the nat table
   journal/       what happened; this program's memory
+
+Web pages get in only from boot.allowedorigins ([\"https://tools.example\"]), and over HTTP
+this machine goes by its addresses, localhost, its host name and boot.allowedhosts only.
 
 Ports, each plus boot.portcorrection:
   23552 ws, 23451 ws (JavaScript's), 22451 SignalR over http, 23551 raw TCP

@@ -158,6 +158,10 @@ fn a_broken_file_is_named_with_its_place_and_left_alone() {
         ("needs", "[{\"instancename\": \"Time\"},\n]"),
         ("needs.runtime", "{}"),
         ("subnets", "[\"192.168.1.0/24\", \"10.0.0.0/99\"]"),
+        ("subnets", "[\"10.0.0.0/8\", \"192.168.0.0/8\"]"),
+        ("subnets", "[\"8.8.8.0/24\"]"),
+        ("boot", "{\"allowedorigins\": [\"tools.example\"]}"),
+        ("boot", "{\"allowedhosts\": [\"lan.example:80\"]}"),
         ("nat", "[{\"iaddress\": \"10.0.0.1\"}]"),
     ];
     let mut told = String::new();

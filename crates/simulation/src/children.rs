@@ -53,6 +53,10 @@ impl Master {
             ChildEffect::Signal {
                 identity, signal, ..
             } => self.later(env, 5, Job::Signal { identity, signal }),
+            ChildEffect::EndStray { identity, .. } => {
+                let signal = Signal::Kill;
+                self.later(env, 5, Job::Signal { identity, signal });
+            }
         }
         Ok(())
     }
@@ -386,6 +390,7 @@ pub(crate) const fn name_of(effect: &Effect) -> &'static str {
             ChildEffect::AwaitReady { .. } => "await-ready",
             ChildEffect::Reap { .. } => "reap",
             ChildEffect::Signal { .. } => "signal",
+            ChildEffect::EndStray { .. } => "end-stray",
         },
         Effect::Session(effect) => match effect {
             SessionEffect::Dial { .. } => "dial",

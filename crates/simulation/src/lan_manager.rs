@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use allexmaster_journal::store::FakeDisk;
 use allexmaster_journal::{JournaledMachine, Options};
 use allexmaster_lanmanager::rules::{self, Event, Files, Need, Settings};
-use allexmaster_lanmanager::serve::{Access, Rules, Sessions, Task};
+use allexmaster_lanmanager::serve::{Rules, Sessions, Task};
 use allexmaster_protocol::close::{CarrierKind, CloseReason};
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::server::{ConnectionId, Output, Peer as ServerPeer};
@@ -86,8 +86,7 @@ impl LanManager {
             }
         };
         let prefix = format!("l{}_", self.run);
-        let subnets = ["127.0.0.0/8".parse()].into_iter().flatten().collect();
-        let sessions = Sessions::new(Access::new(subnets), prefix);
+        let sessions = Sessions::new(prefix);
         self.parts = Some(Parts {
             live,
             sessions,

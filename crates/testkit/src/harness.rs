@@ -18,10 +18,12 @@ pub const MUST_RUN: &str = "ALLEXMASTER_ALL_MUST_RUN";
 #[derive(Clone, Copy, Debug)]
 pub enum Requirement {
     Nothing,
-    /// A program in the `PATH` that answers `--version`.
+    /// A program in the `PATH`.
     Program(&'static str),
     /// The right to mount a file system.
     Mount,
+    /// The right to run a program as another user.
+    OtherUser,
     /// The right to start a systemd in namespaces of its own.
     Systemd,
 }
@@ -36,10 +38,13 @@ impl Requirement {
                     .arg("--version")
                     .stdout(Stdio::null())
                     .stderr(Stdio::null());
-                let runs = command.status().is_ok_and(|status| status.success());
-                runs.then_some(())
-                    .ok_or_else(|| format!("{name} is missing"))
+                let ended = command.status();
+                ended.map(drop).map_err(|_| format!("{name} is missing"))
             }
+            Self::OtherUser => rustix::process::geteuid()
+                .is_root()
+                .then_some(())
+                .ok_or_else(|| "only root can be a second user".to_owned()),
             Self::Mount => {
                 let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
                 SmallDisk::mount(folder.path(), 1).map(drop)

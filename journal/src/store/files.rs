@@ -72,7 +72,7 @@ fn number_in(bytes: &[u8]) -> u64 {
 /// Writes `path` so that it has either its old content or `bytes`, and is durable on return.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let unfinished = path.with_extension(UNFINISHED);
-    let written = File::create(&unfinished).and_then(|mut file| {
+    let written = create_private(&unfinished).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -89,7 +89,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 /// quotas nor limits nor a disk that only reads can be asked.
 pub(super) fn prove_room(folder: &Path) -> Result<(), StoreError> {
     let path = folder.join(ROOM).with_extension(UNFINISHED);
-    let written = File::create(&path).and_then(|mut file| {
+    let written = create_private(&path).and_then(|mut file| {
         file.write_all(&vec![0; ROOM_WANTED])?;
         file.sync_all()
     });
@@ -153,6 +153,56 @@ fn write_bases(folder: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// The rights on a folder and on a file that only their owner may look into: needs and answers hold
+/// passwords.
+const PRIVATE_FOLDER: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+
+/// Creates or empties a file that only its owner may read.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, PRIVATE_FILE);
+    options.open(path)
+}
+
+/// Takes all rights of others from a folder and from everything in it: earlier versions, and sled, leave
+/// what they create to the umask. Links are not followed, and rights of the owner are not added.
+///
+/// # Errors
+/// The first file or folder whose rights cannot be changed; the others are changed all the same.
+pub fn keep_private(folder: &Path) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut left = vec![folder.to_owned()];
+        while let Some(path) = left.pop() {
+            // What vanished meanwhile is nobody's to read.
+            let Ok(metadata) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let file_type = metadata.file_type();
+            if file_type.is_symlink() {
+                continue;
+            }
+            let mode = metadata.permissions().mode() & 0o7777;
+            if mode & !PRIVATE_FOLDER != 0 {
+                let private = fs::Permissions::from_mode(mode & PRIVATE_FOLDER);
+                if let Err(error) = fs::set_permissions(&path, private) {
+                    outcome = outcome.and(Err(failed("keep for its owner alone", &path)(error)));
+                }
+            }
+            if file_type.is_dir() {
+                let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+                left.extend(entries.map(|entry| entry.path()));
+            }
+        }
+    }
+    outcome
+}
+
 /// The copy of the base that is written first.
 pub(super) fn base_path(folder: &Path) -> PathBuf {
     folder.join(BASES[0])
@@ -165,7 +215,10 @@ pub(super) fn create_folder(path: &Path) -> Result<(), StoreError> {
     }
     let above = parent(path);
     create_folder(above)?;
-    match fs::create_dir(path) {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, PRIVATE_FOLDER);
+    match builder.create(path) {
         Ok(()) => sync_folder(above),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(failed("create the folder", path)(error)),

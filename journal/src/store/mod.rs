@@ -26,6 +26,7 @@ use crate::recovery::Recovery;
 pub use fake_disk::{FakeDisk, Fault};
 #[cfg(unix)]
 pub use file::FileStore;
+pub use files::keep_private;
 pub use folder::{FolderLocation, FolderStore};
 pub use reading::ReadingStore;
 

@@ -58,11 +58,19 @@ pub enum ChildEffect {
     },
     /// Reap a child whose end is recorded: only until then does the system keep its exit code.
     Reap { incarnation: Incarnation },
-    /// Send a signal to a child and its process group, if it is still the process that it was.
+    /// Send a signal to a child and its process group, if it is still the process that it was; where
+    /// it has ended, to those of its descendants that it has left and that have not had this signal.
     Signal {
         incarnation: Incarnation,
         identity: Identity,
         signal: Signal,
+    },
+    /// End a process that no child is responsible for any more: SIGTERM, and SIGKILL after `grace`
+    /// milliseconds.
+    EndStray {
+        incarnation: Incarnation,
+        identity: Identity,
+        grace: u64,
     },
 }
 

@@ -175,6 +175,26 @@ pub enum Event {
         incarnation: Incarnation,
         outcome: Outcome,
     },
+    /// The process of a child has ended, and others that it had started live on. Its own end is
+    /// recorded (`ChildExited`) when they are gone too.
+    DescendantsLeft {
+        incarnation: Incarnation,
+        /// How the child's own process ended.
+        outcome: Outcome,
+        left: Vec<Descendant>,
+    },
+    /// Not all of those that a child had left behind ended when they were asked to. Recorded only
+    /// where one of the lists has somebody.
+    DescendantsEnded {
+        incarnation: Incarnation,
+        /// Those that had to be killed.
+        killed: Vec<Pid>,
+        /// Those that live on: the system does not let the master end them.
+        left: Vec<Pid>,
+    },
+    /// At the master's start, processes were found that children of earlier runs had started, and
+    /// whose child is not to be looked after any more.
+    StraysFound { strays: Vec<Survivor> },
     /// Other programs have left ports that they were found on.
     PortsFreed { ports: Vec<Port> },
     /// npm has ended.
@@ -305,6 +325,18 @@ pub struct Survivor {
     pub identity: Identity,
 }
 
+/// A process that a child had started itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Descendant {
+    pub identity: Identity,
+    /// Whether it has stayed in the child's process group. One that has not was not asked to end
+    /// when the child was.
+    pub in_group: bool,
+    /// The addresses on which it listens, as `127.0.0.1:16000`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listens: Vec<Arc<str>>,
+}
+
 /// A child that ended while no master was looking, and whose end the system could still tell.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Ended {
@@ -419,12 +451,15 @@ impl Event {
             Self::ServicesListed { .. } => 27,
             Self::HoldRequested { .. } => 28,
             Self::StartRequested { .. } => 29,
-            Self::PortsFreed { .. } => 30,
+            Self::DescendantsLeft { .. } => 30,
+            Self::DescendantsEnded { .. } => 31,
+            Self::StraysFound { .. } => 32,
+            Self::PortsFreed { .. } => 33,
         }
     }
 
     /// The names of all kinds, in the order of their numbers from 1 on: as in the recorded JSON.
-    pub const KINDS: [&str; 30] = [
+    pub const KINDS: [&str; 33] = [
         "settings-loaded",
         "master-started",
         "lan-connected",
@@ -454,6 +489,9 @@ impl Event {
         "services-listed",
         "hold-requested",
         "start-requested",
+        "descendants-left",
+        "descendants-ended",
+        "strays-found",
         "ports-freed",
     ];
 
@@ -499,6 +537,9 @@ impl Event {
             | Self::ChildReady { .. }
             | Self::ForeignListener { .. }
             | Self::ChildExited { .. }
+            | Self::DescendantsLeft { .. }
+            | Self::DescendantsEnded { .. }
+            | Self::StraysFound { .. }
             | Self::InstallEnded { .. }
             | Self::PortsFreed { .. }
             | Self::StopRequested {

@@ -527,7 +527,7 @@ fn stop_text(why: &StopReason) -> String {
 }
 
 /// How a child ended, for people.
-fn outcome_text(outcome: &Outcome) -> String {
+pub(crate) fn outcome_text(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exited(code) => alloc::format!("exited with code {code}"),
         Outcome::Signaled(signal) => alloc::format!("was killed by signal {signal}"),

@@ -67,7 +67,7 @@ pub(crate) fn started(
             lose(state, turn, &instance, incarnation, outcome, same_boot);
         }
     }
-    found.end_strays(turn);
+    found.end_strays(turn, state.settings.stop_grace);
     await_free_ports(state, turn);
     lan::dial(state, turn);
 }

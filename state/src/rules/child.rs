@@ -12,7 +12,9 @@ use crate::{
     PerProtocol, Port, Protocol, SessionEffect, Signal, SpawnOrder, State, claim, install,
 };
 
-pub(crate) use crate::ending::{back_off, deadline, exited, failed, hurry, kill, rest, stop};
+pub(crate) use crate::ending::{
+    back_off, deadline, exited, failed, hurry, kill, left_descendants, rest, stop,
+};
 
 /// Starts a service whose bid is won: leases its ports and has them tested.
 pub(crate) fn start(state: &mut State, turn: &mut Turn, instance: &InstanceName) {

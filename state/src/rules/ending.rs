@@ -1,13 +1,17 @@
 //! The end of a child: by itself, or because it is told to; and what comes after it.
 
+use alloc::format;
+use alloc::string::ToString;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use crate::restart::Decision;
 use crate::service::{Activity, ENDS_REMEMBERED, End, Failure, Next, Process, StopReason, Wait};
+use crate::status::outcome_text;
 use crate::step::Turn;
 use crate::{
-    ChildEffect, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal, State,
-    Timestamp, claim, needs,
+    ChildEffect, Descendant, Incarnation, InstanceName, LanEffect, Outcome, SessionEffect, Signal,
+    State, Timestamp, claim, needs,
 };
 
 /// So long after the master's start, the end of a child that it found alive may still be that of
@@ -49,6 +53,108 @@ pub(crate) fn failed(
         let why = StopReason::Failed(reason);
         stop(state, turn, &instance, why, Next::BackOff);
     }
+}
+
+/// The process of a child has ended, and others that it had started live on. They are ended too, with
+/// a grace, before anything is started in its place: they may hold its ports, or do its work.
+pub(crate) fn left_descendants(
+    state: &mut State,
+    turn: &mut Turn,
+    incarnation: Incarnation,
+    outcome: &Outcome,
+    left: &[Descendant],
+) {
+    let Some(instance) = state.services.owner(incarnation).cloned() else {
+        for descendant in left {
+            turn.effect(ChildEffect::Signal {
+                incarnation,
+                identity: descendant.identity.clone(),
+                signal: Signal::Kill,
+            });
+        }
+        return;
+    };
+    let Some(service) = state.services.get(&instance) else {
+        return;
+    };
+    match &service.activity {
+        Activity::Starting { process, .. } | Activity::Up { process, .. } => {
+            if is_nobodys_failure(state, turn, process, outcome) {
+                let why = StopReason::Failed(left_text(outcome, left));
+                stop(state, turn, &instance, why, Next::Again);
+            } else {
+                failed(state, turn, incarnation, left_text(outcome, left));
+            }
+        }
+        Activity::Stopping { .. } => see_off(state, turn, &instance, left),
+        Activity::Waiting(_)
+        | Activity::BackingOff { .. }
+        | Activity::Failed { .. }
+        | Activity::Probing { .. }
+        | Activity::Spawning { .. } => {}
+    }
+}
+
+/// Tells those that a stopping child has left to end, too. One that had left its group hears of the
+/// stop only now, so its grace begins now.
+fn see_off(state: &mut State, turn: &mut Turn, instance: &InstanceName, left: &[Descendant]) {
+    let urgent = state.haste.urgent;
+    let fresh = left.iter().any(|descendant| !descendant.in_group);
+    let until = turn.at.plus(state.settings.stop_grace);
+    let order = state
+        .services
+        .change(instance, &mut state.deadlines, |service| {
+            let Activity::Stopping {
+                process, kill_at, ..
+            } = &mut service.activity
+            else {
+                return None;
+            };
+            if urgent {
+                *kill_at = None;
+            } else if fresh {
+                *kill_at = Some(until);
+            }
+            // Those of its group have had the signal that it had.
+            let signal = match kill_at {
+                Some(_) => Signal::Terminate,
+                None => Signal::Kill,
+            };
+            Some((process.incarnation, process.identity.clone(), signal))
+        });
+    if let Some(Some((incarnation, identity, signal))) = order {
+        turn.effect(ChildEffect::Signal {
+            incarnation,
+            identity,
+            signal,
+        });
+    }
+}
+
+/// Why a child that has ended has failed, where others that it had started live on.
+fn left_text(outcome: &Outcome, left: &[Descendant]) -> Arc<str> {
+    let names = || {
+        let pids = left.iter().map(|one| one.identity.pid.to_string());
+        pids.collect::<Vec<_>>().join(", ")
+    };
+    let listener = left
+        .iter()
+        .find_map(|one| Some((one.identity.pid, one.listens.first()?)));
+    let text = match (outcome, listener) {
+        (Outcome::Exited(0), Some((pid, address))) => format!(
+            "it put itself into the background (process {pid} listens on {address}): start it in the foreground"
+        ),
+        (Outcome::Exited(0), None) => format!(
+            "it put itself into the background (process {} lives on): start it in the foreground",
+            names()
+        ),
+        (Outcome::Exited(_) | Outcome::Signaled(_) | Outcome::Lost(_), _) => format!(
+            "its child {}; what it had started lived on, and was ended: {}",
+            outcome_text(outcome),
+            names()
+        ),
+    };
+    text.into()
 }
 
 /// A child ended.

@@ -31,7 +31,7 @@ pub(crate) fn resume(state: &mut State, turn: &mut Turn, mut found: Survivors) {
             miss(state, turn, &instance, incarnation, None);
         }
     }
-    found.end_strays(turn);
+    found.end_strays(turn, state.settings.stop_grace);
     boot::await_free_ports(state, turn);
     // All was done, and the program was killed on its way out.
     if state.shutdown == Shutdown::Done {

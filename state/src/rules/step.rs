@@ -148,6 +148,17 @@ fn decide(state: &mut State, turn: &mut Turn, event: Event) {
             child::exited(state, turn, incarnation, outcome);
             turn.effect(ChildEffect::Reap { incarnation });
         }
+        Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
+        } => child::left_descendants(state, turn, incarnation, &outcome, &left),
+        // What had to be killed is history, and what cannot be ended is nothing to be decided.
+        Event::DescendantsEnded { .. } => {}
+        Event::StraysFound { strays } => {
+            let found = Survivors::new(strays, Vec::new());
+            found.end_strays(turn, state.settings.stop_grace);
+        }
         Event::InstallEnded { package, complaint } => {
             install::ended(state, turn, package, complaint);
         }

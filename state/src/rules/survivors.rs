@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::service::Process;
 use crate::step::Turn;
-use crate::{ChildEffect, Ended, Identity, Incarnation, Outcome, Signal, Survivor};
+use crate::{ChildEffect, Ended, Identity, Incarnation, Outcome, Survivor};
 
 /// The processes that bear the name of an attempt, and the ends that are not recorded yet.
 pub(crate) struct Survivors {
@@ -68,14 +68,14 @@ impl Survivors {
         Some(outcome)
     }
 
-    /// Kills the processes of this journal that belong to no attempt: nothing else would end them.
-    pub(crate) fn end_strays(self, turn: &mut Turn) {
+    /// Ends the processes of this journal that belong to no attempt: nothing else would.
+    pub(crate) fn end_strays(self, turn: &mut Turn, grace: u64) {
         for (incarnation, strays) in self.alive {
             for identity in strays {
-                turn.effect(ChildEffect::Signal {
+                turn.effect(ChildEffect::EndStray {
                     incarnation,
                     identity,
-                    signal: Signal::Kill,
+                    grace,
                 });
             }
         }

@@ -34,24 +34,68 @@ pub(crate) struct Terms {
 #[derive(Clone, Debug)]
 pub(crate) enum Move {
     PerformLan(Mood),
-    PerformMachine { which: u16, luck: bool },
-    Hear { which: u16, entropy: u32 },
-    Repeat { which: u16, entropy: u32 },
-    Wake { entropy: u32 },
-    Pass { milliseconds: u16 },
-    Configure { name: u16, kind: u8 },
-    Forget { name: u16 },
+    PerformMachine {
+        which: u16,
+        luck: bool,
+    },
+    Hear {
+        which: u16,
+        entropy: u32,
+    },
+    Repeat {
+        which: u16,
+        entropy: u32,
+    },
+    Wake {
+        entropy: u32,
+    },
+    Pass {
+        milliseconds: u16,
+    },
+    Configure {
+        name: u16,
+        kind: u8,
+    },
+    Forget {
+        name: u16,
+    },
     LanBreaks,
-    ChildEnds { which: u16, code: i32 },
-    ChildServesNobody { which: u16 },
-    PortIsTaken { offset: u16 },
+    ChildEnds {
+        which: u16,
+        code: i32,
+    },
+    ChildLeavesOthers {
+        which: u16,
+        code: i32,
+        in_group: bool,
+    },
+    ChildServesNobody {
+        which: u16,
+    },
+    PortIsTaken {
+        offset: u16,
+    },
     PortsAreFreed,
-    Crash { forks: u32, deaths: u32, seen: u32 },
-    EngineIsLost { forks: u32, deaths: u32, seen: u32 },
+    Crash {
+        forks: u32,
+        deaths: u32,
+        seen: u32,
+    },
+    EngineIsLost {
+        forks: u32,
+        deaths: u32,
+        seen: u32,
+    },
     Reboot,
-    OperatorRestarts { name: u16 },
-    OperatorStops { name: u16 },
-    OperatorStarts { name: u16 },
+    OperatorRestarts {
+        name: u16,
+    },
+    OperatorStops {
+        name: u16,
+    },
+    OperatorStarts {
+        name: u16,
+    },
     OperatorAddsNeed,
     ModuleIsEngaged,
     SettingsChange(Terms),
@@ -107,6 +151,9 @@ impl Arbitrary for Move {
             3 => (0..NAMES).prop_map(|name| Self::Forget { name }),
             1 => Just(Self::LanBreaks),
             3 => (any::<u16>(), 0..3).prop_map(|(which, code)| Self::ChildEnds { which, code }),
+            2 => (any::<u16>(), 0..3, any::<bool>()).prop_map(|(which, code, in_group)| {
+                Self::ChildLeavesOthers { which, code, in_group }
+            }),
             1 => any::<u16>().prop_map(|which| Self::ChildServesNobody { which }),
             1 => (0_u16..8).prop_map(|offset| Self::PortIsTaken { offset }),
             1 => Just(Self::PortsAreFreed),
@@ -180,6 +227,16 @@ impl World {
                 self.tell_from_lan(lost);
             }
             Move::ChildEnds { which, code } => self.some_child_ends(which, code),
+            Move::ChildLeavesOthers {
+                which,
+                code,
+                in_group,
+            } => {
+                let living = self.machine.living_pids();
+                if let Some(pid) = living.get(usize::from(which) % living.len().max(1)) {
+                    self.end_leaving_others(*pid, Outcome::Exited(code), in_group);
+                }
+            }
             Move::ChildServesNobody { which } => self.some_child_serves_nobody(which),
             Move::PortIsTaken { offset } => {
                 self.machine.foreign.insert(Port(15_000 + offset));

@@ -27,7 +27,8 @@ pub(crate) struct Child {
     pub(crate) alive: bool,
     /// Its ports answer.
     pub(crate) serves: bool,
-    /// How it ended, once it has.
+    /// How it ended, once it has; while it lives, how its own process ended, where others that it
+    /// had started live on.
     pub(crate) outcome: Option<Outcome>,
 }
 
@@ -104,7 +105,7 @@ impl Machine {
         };
         child.alive = false;
         child.serves = false;
-        child.outcome = Some(outcome.clone());
+        child.outcome.get_or_insert_with(|| outcome.clone());
         true
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use allexmaster_state::{
-    ChildEffect, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId, LanAnswer,
-    LanEffect, Outcome, Pid, Recorded, RequestId, SessionEffect, Settings, Signal, State,
-    StopSource, Timestamp, step,
+    ChildEffect, Descendant, Effect, Ended, Event, Identity, Incarnation, InstanceName, JournalId,
+    LanAnswer, LanEffect, Outcome, Pid, Recorded, RequestId, SessionEffect, Settings, Signal,
+    State, StopSource, Timestamp, step,
 };
 use serde_json::json;
 
@@ -217,7 +217,9 @@ impl World {
                 );
             }
             ChildEffect::AwaitReady { incarnation, .. } if luck => {
-                if let Some(child) = self.machine.of(incarnation) {
+                if let Some(child) = self.machine.of(incarnation)
+                    && child.outcome.is_none()
+                {
                     child.serves = true;
                     self.tell(incarnation, Event::ChildReady { incarnation });
                 }
@@ -227,12 +229,23 @@ impl World {
                 identity,
                 signal,
             } => self.signal(incarnation, &identity, signal, luck),
+            ChildEffect::EndStray {
+                incarnation,
+                identity,
+                ..
+            } => self.signal(incarnation, &identity, Signal::Kill, true),
             ChildEffect::Reap { incarnation } => {
                 let ended = self.machine.of(incarnation).is_none();
                 assert!(ended, "{incarnation} is reaped while it lives");
             }
+            ChildEffect::Adopt { incarnation, .. } => {
+                let left = self.machine.of(incarnation);
+                if let Some(outcome) = left.and_then(|child| child.outcome.clone()) {
+                    self.tell_of_others(incarnation, outcome, false);
+                }
+            }
             // Its ports will not answer in time.
-            ChildEffect::AwaitReady { .. } | ChildEffect::Adopt { .. } => {}
+            ChildEffect::AwaitReady { .. } => {}
         }
         true
     }
@@ -260,6 +273,7 @@ impl World {
             && let Some(child) = self.machine.children.get(&pid)
         {
             let incarnation = child.incarnation;
+            let outcome = child.outcome.clone().unwrap_or(outcome);
             self.tell(
                 incarnation,
                 Event::ChildExited {
@@ -268,6 +282,35 @@ impl World {
                 },
             );
         }
+    }
+
+    /// A process ends, and another one that it had started lives on.
+    pub(crate) fn end_leaving_others(&mut self, pid: Pid, outcome: Outcome, in_group: bool) {
+        if let Some(child) = self.machine.children.get_mut(&pid)
+            && child.outcome.is_none()
+        {
+            child.serves = false;
+            child.outcome = Some(outcome.clone());
+            let incarnation = child.incarnation;
+            self.tell_of_others(incarnation, outcome, in_group);
+        }
+    }
+
+    fn tell_of_others(&mut self, incarnation: Incarnation, outcome: Outcome, in_group: bool) {
+        let Some(child) = self.machine.of(incarnation) else {
+            return;
+        };
+        let left = vec![Descendant {
+            identity: child.identity.clone(),
+            in_group,
+            listens: Vec::new(),
+        }];
+        let event = Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
+        };
+        self.tell(incarnation, event);
     }
 
     /// A process lives, but serves nobody, and says so.

@@ -1,6 +1,6 @@
 //! The life of a child, and the pauses between two of them.
 
-use allexmaster_state::{Event, ModuleName, Outcome, RequestId};
+use allexmaster_state::{Event, Incarnation, ModuleName, Outcome, RequestId, StopSource, Survivor};
 
 use crate::story::{Stage, Story};
 
@@ -161,4 +161,72 @@ fn a_module_that_a_child_has_loaded_is_reported_now_and_after_each_connect() {
         request: Some(RequestId(7)),
     });
     story.disconnect().reconnect().end("module_engaged");
+}
+
+#[test]
+fn what_a_child_leaves_behind_is_ended_before_another_is_started() {
+    let mut story = Story::about(
+        "The child crashes; a process of its group, and one that left the group, live on. They get the grace of a stop.",
+    );
+    story.brought_to("Time", Stage::Approved);
+    story
+        .leaves(
+            "Time",
+            Outcome::Signaled(11),
+            &[(true, None), (false, None)],
+        )
+        .wakes()
+        .exits("Time", Outcome::Signaled(11))
+        .end("descendants_left");
+}
+
+#[test]
+fn a_child_that_puts_itself_into_the_background_is_told_to_stay_in_the_foreground() {
+    let mut story = Story::about(
+        "The process ends with code 0 while another one, which it had started, serves: no child to look after.",
+    );
+    story.brought_to("Time", Stage::Responding);
+    story
+        .leaves(
+            "Time",
+            Outcome::Exited(0),
+            &[(false, Some("127.0.0.1:16000"))],
+        )
+        .exits("Time", Outcome::Exited(0))
+        .end("descendants_in_the_background");
+}
+
+#[test]
+fn who_has_left_the_group_of_a_stopping_child_has_a_grace_of_its_own() {
+    let mut story = Story::about(
+        "The child needs most of its grace; what had left its group hears of the stop only then. Urgent, nobody has a grace.",
+    );
+    story.brought_to("Time", Stage::Approved);
+    story
+        .stop()
+        .waits(9_000)
+        .leaves("Time", Outcome::Exited(0), &[(true, None)])
+        .note("one of its group was told with it")
+        .leaves("Time", Outcome::Exited(0), &[(false, None)])
+        .asked_to_stop(StopSource::Operator, true)
+        .leaves("Time", Outcome::Exited(0), &[(false, None)])
+        .exits("Time", Outcome::Exited(0))
+        .end("descendants_at_a_stop");
+}
+
+#[test]
+fn strays_of_earlier_runs_are_ended_with_a_grace() {
+    let mut story = Story::about("They belong to no service that the master knows.");
+    let stray = Survivor {
+        incarnation: Incarnation {
+            sequence: 3,
+            index: 0,
+        },
+        identity: story.new_process(),
+    };
+    story
+        .happens(Event::StraysFound {
+            strays: vec![stray],
+        })
+        .end("strays");
 }

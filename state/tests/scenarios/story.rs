@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Claim, Connection, Ended, Event, Identity, Incarnation, InstanceName,
-    JournalId, Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol, Pid, Port,
-    Recorded, RequestId, ResponseAnswer, Sender, Settings, State, StopSource, Survivor, Timestamp,
-    step,
+    BidAnswer, BootId, Claim, Connection, Descendant, Ended, Event, Identity, Incarnation,
+    InstanceName, JournalId, Lan, Launcher, MissingPackage, ModuleName, Need, Outcome, PerProtocol,
+    Pid, Port, Recorded, RequestId, ResponseAnswer, Sender, Settings, State, StopSource, Survivor,
+    Timestamp, step,
 };
 use allexmaster_testkit::assert_snapshot;
 use serde_json::Map;
@@ -451,6 +451,28 @@ impl Story {
         self.happens(Event::ChildExited {
             incarnation,
             outcome,
+        })
+    }
+
+    /// The process ends, others that it had started live on: whether in its group, and on what they
+    /// listen.
+    pub(crate) fn leaves(
+        &mut self,
+        name: &str,
+        outcome: Outcome,
+        left: &[(bool, Option<&str>)],
+    ) -> &mut Self {
+        let incarnation = self.attempt(name);
+        let one = |(in_group, listens): &(bool, Option<&str>)| Descendant {
+            identity: self.new_process(),
+            in_group: *in_group,
+            listens: listens.iter().copied().map(Arc::from).collect(),
+        };
+        let left = left.iter().map(one).collect();
+        self.happens(Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
         })
     }
 

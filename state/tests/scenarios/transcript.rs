@@ -146,6 +146,25 @@ fn event(event: &Event) -> String {
             incarnation,
             outcome,
         } => format!("child {incarnation} ended: {}", json(outcome)),
+        Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
+        } => format!(
+            "child {incarnation} ended: {}; left: {}",
+            json(outcome),
+            json(left)
+        ),
+        Event::DescendantsEnded {
+            incarnation,
+            killed,
+            left,
+        } => format!(
+            "descendants of {incarnation}: killed {}, left {}",
+            json(killed),
+            json(left)
+        ),
+        Event::StraysFound { strays } => format!("strays: {}", json(strays)),
         Event::InstallEnded { package, complaint } => match complaint {
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
             None => format!("npm has installed {package}"),
@@ -264,6 +283,14 @@ fn child_effect(effect: &ChildEffect) -> String {
             format!("await that {incarnation} answers on {}", list(ports))
         }
         ChildEffect::Reap { incarnation } => format!("reap {incarnation}"),
+        ChildEffect::EndStray {
+            incarnation,
+            identity,
+            grace,
+        } => format!(
+            "end stray {incarnation} (pid {}) within {grace}",
+            identity.pid
+        ),
         ChildEffect::Signal {
             incarnation,
             identity,

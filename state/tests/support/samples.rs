@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, BootId, Connection, Ended, Event, Holder, Identity, Incarnation, InstanceName,
-    JournalId, LanAnswer, Launcher, Listed, MissingPackage, ModuleName, Need, Outcome, PerProtocol,
-    Pid, Place, Port, RequestId, ResponseAnswer, Sender, Settings, StopSource, Survivor,
+    BidAnswer, BootId, Connection, Descendant, Ended, Event, Holder, Identity, Incarnation,
+    InstanceName, JournalId, LanAnswer, Launcher, Listed, MissingPackage, ModuleName, Need,
+    Outcome, PerProtocol, Pid, Place, Port, RequestId, ResponseAnswer, Sender, Settings,
+    StopSource, Survivor,
 };
 use serde_json::{Map, Value, json};
 
@@ -205,11 +206,38 @@ pub(crate) fn after(event: &Event) -> Option<Event> {
             instance: instance(),
             sender: None,
         },
-        Event::StartRequested { .. } => Event::PortsFreed {
+        Event::StartRequested { .. } => Event::DescendantsLeft {
+            incarnation: BID,
+            outcome: Outcome::Exited(0),
+            left: vec![
+                descendant(true, &[]),
+                descendant(false, &["127.0.0.1:17000"]),
+            ],
+        },
+        Event::DescendantsLeft { .. } => Event::DescendantsEnded {
+            incarnation: BID,
+            killed: vec![Pid(102)],
+            left: vec![Pid(103)],
+        },
+        Event::DescendantsEnded { .. } => Event::StraysFound {
+            strays: vec![Survivor {
+                incarnation: BID,
+                identity: identity(),
+            }],
+        },
+        Event::StraysFound { .. } => Event::PortsFreed {
             ports: vec![Port(15_000), Port(17_000)],
         },
         Event::PortsFreed { .. } => return None,
     })
+}
+
+fn descendant(in_group: bool, listens: &[&str]) -> Descendant {
+    Descendant {
+        identity: identity(),
+        in_group,
+        listens: listens.iter().copied().map(Arc::from).collect(),
+    }
 }
 
 fn sender() -> Sender {

@@ -55,9 +55,13 @@ impl Question for Export {
     }
 }
 
-/// Makes a file that is not there yet.
+/// Makes a file that is not there yet, for its owner alone: events hold the properties of needs.
 pub(crate) fn create(path: &Path) -> Result<File, InspectError> {
-    File::create_new(path).map_err(|source| InspectError::Io {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|source| InspectError::Io {
         action: "make the new file",
         path: path.to_owned(),
         source,

@@ -49,6 +49,13 @@ fn child_effect(state: &State, effect: &ChildEffect) -> String {
             Signal::Terminate => format!("ask process {} to end (SIGTERM)", identity.pid),
             Signal::Kill => format!("kill process {} (SIGKILL)", identity.pid),
         },
+        ChildEffect::EndStray {
+            identity, grace, ..
+        } => format!(
+            "end process {}, which nobody needs: SIGTERM, and SIGKILL after {}",
+            identity.pid,
+            crate::time::duration(*grace)
+        ),
     }
 }
 

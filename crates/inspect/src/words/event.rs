@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use allexmaster_state::{
-    BidAnswer, Deadline, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Port, Recorded,
-    ResponseAnswer, Sender, Settings, State, StopSource, Survivor,
+    BidAnswer, Deadline, Descendant, Ended, Event, Lan, LanAnswer, Listed, Need, Place, Port,
+    Recorded, ResponseAnswer, Sender, Settings, State, StopSource, Survivor,
 };
 use serde_json::Value;
 
@@ -88,7 +88,13 @@ pub fn event(state: &State, recorded: &Recorded) -> String {
         | Event::ChildReady { .. }
         | Event::ChildFailed { .. }
         | Event::ForeignListener { .. }
+        | Event::DescendantsLeft { .. }
+        | Event::DescendantsEnded { .. }
         | Event::ChildExited { .. } => of_child(state, &recorded.event),
+        Event::StraysFound { strays } => format!(
+            "found what children of earlier runs had started: process {}",
+            list(strays.iter().map(|stray| stray.identity.pid))
+        ),
         Event::InstallEnded { package, complaint } => match complaint {
             None => format!("npm has installed {package}"),
             Some(complaint) => format!("npm could not install {package}: {complaint}"),
@@ -170,7 +176,39 @@ fn of_child(state: &State, event: &Event) -> String {
             incarnation,
             outcome,
         } => format!("{} {}", child(state, *incarnation), self::outcome(outcome)),
+        Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
+        } => format!(
+            "{} {}, and others that it had started live on: {}",
+            child(state, *incarnation),
+            self::outcome(outcome),
+            list(left.iter().map(descendant))
+        ),
+        Event::DescendantsEnded {
+            incarnation,
+            killed,
+            left,
+        } => {
+            let mut text = child(state, *incarnation);
+            if !killed.is_empty() {
+                let count = killed.len();
+                text.push_str(&format!(
+                    " had started what did not end, so {count} had to be killed: process {}",
+                    list(killed)
+                ));
+            }
+            if !left.is_empty() {
+                text.push_str(&format!(
+                    "; the system does not let the master end process {}",
+                    list(left)
+                ));
+            }
+            text
+        }
         Event::SettingsLoaded { .. }
+        | Event::StraysFound { .. }
         | Event::MasterStarted { .. }
         | Event::LanConnected { .. }
         | Event::LanClosed { .. }
@@ -194,6 +232,14 @@ fn of_child(state: &State, event: &Event) -> String {
         | Event::LanCallAnswered { .. }
         | Event::DeadlineReached
         | Event::ClockJumped { .. } => String::new(),
+    }
+}
+
+fn descendant(descendant: &Descendant) -> String {
+    let pid = descendant.identity.pid;
+    match descendant.listens.as_slice() {
+        [] => format!("process {pid}"),
+        addresses => format!("process {pid} (listens on {})", list(addresses)),
     }
 }
 

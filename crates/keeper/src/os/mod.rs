@@ -18,14 +18,16 @@
 //! | `exit_status` | the exit status of a process that somebody else has reaped | unsupported: the status is lost |
 //! | `boot_id` | changes with every start of the machine | a constant: a process is then identified by its start time alone |
 //! | `stat` | parent, group, start time and state of a process; start time and boot identify it | `None`: no process is ever recognised |
-//! | `status_of_zombie`, `user`, `environment` | facts about a process | `None` |
+//! | `status_of_zombie`, `user`, `own_user`, `environment` | facts about a process | `None` |
 //! | `mark`, `is_marked` | the number that a process was marked with at its start, kept until it is reaped; whether it is the marked one or a descendant | `None` |
+//! | `inherited_mark` | the mark of a process or of the ancestor that has it, and that one's number | `None` |
 //! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
 //! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
 //! | `holders` | the processes that listen on some ports, and their names | none |
+//! | `listening`, `listens_on` | all listening sockets, the addresses on which one process listens | empty |
 //! | `raise_descriptor_limit` | the limit of open descriptors as high as it may be | unsupported |
 //! | `peek_offset`, `set_peek_offset` | how many bytes of a socket were peeked and not read; survives the process | unsupported: a killed engine loses its connections |
-//! | `peer` | user and process at the other end of a local socket, from the kernel | unsupported: every peer is refused |
+//! | `peer`, `is_trusted_user` | user and process at the other end of a local socket, from the kernel; whether a user is this one or root | unsupported: every peer is refused |
 //! | `receive`, `send`, `shut_down`, `set_nonblocking` | on a socket, never waiting | required |
 //! | `pipe`, `pipe_size`, `pipe_length`, `write_pipe`, `splice` | a pipe that another process can hold too, moved to a socket without a copy | unsupported: a killed engine loses its connections |
 //! | `cut_front`, `block_size` | removes the beginning of a file in place | `OPNOTSUPP`: the file is copied |

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use allexmaster_protocol::handshake::web::WebAccess;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
@@ -20,12 +21,26 @@ pub struct Boot {
     pub port_correction: i32,
     /// How long a master that is gone has for a reconnect, in milliseconds.
     pub reconnect_grace: u64,
+    /// Which web pages may connect, and the names that this machine goes by: `allowedorigins` and
+    /// `allowedhosts`.
+    pub web: WebAccess,
+    /// Whether `subnets` may reach beyond private addresses: `publicsubnets`.
+    pub public_subnets: bool,
     /// Keys that mean nothing here, worth a word in the log.
     pub unused: Vec<String>,
 }
 
 /// The keys that mean something here, for suggestions.
-const KEYS: [&str; 2] = ["portcorrection", "reconnectgrace"];
+const KEYS: [&str; 5] = [
+    "portcorrection",
+    "reconnectgrace",
+    "allowedorigins",
+    "allowedhosts",
+    "publicsubnets",
+];
+
+/// Most entries of `allowedorigins`, and of `allowedhosts`: each is compared with every handshake.
+const MAX_WEB_NAMES: usize = 100;
 
 /// Keys of AllexJS that this LanManager has no use for.
 const FOREIGN_KEYS: [&str; 3] = ["httpmonitorport", "gate", "runtimedirectory"];
@@ -53,6 +68,8 @@ impl<'de> Visitor<'de> for BootVisitor {
         let mut boot = Boot {
             port_correction: 0,
             reconnect_grace: DEFAULT_RECONNECT_GRACE,
+            web: WebAccess::default(),
+            public_subnets: false,
             unused: Vec::new(),
         };
         while let Some(key) = map.next_key::<String>()? {
@@ -66,6 +83,9 @@ impl<'de> Visitor<'de> for BootVisitor {
                         )));
                     }
                 }
+                "allowedorigins" => boot.web.origins = web_names(map.next_value()?, check_origin)?,
+                "allowedhosts" => boot.web.hosts = web_names(map.next_value()?, check_host)?,
+                "publicsubnets" => boot.public_subnets = map.next_value()?,
                 other => {
                     if let Some(meant) = slip(other) {
                         return Err(de::Error::custom(format!(
@@ -81,6 +101,39 @@ impl<'de> Visitor<'de> for BootVisitor {
         }
         Ok(boot)
     }
+}
+
+fn web_names<E: de::Error>(
+    names: Vec<String>,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<Vec<String>, E> {
+    if names.len() > MAX_WEB_NAMES {
+        return Err(E::custom(format!(
+            "{} entries are too many, the limit is {MAX_WEB_NAMES}",
+            names.len()
+        )));
+    }
+    names
+        .iter()
+        .try_for_each(|name| check(name))
+        .map_err(E::custom)?;
+    Ok(names)
+}
+
+/// An origin is what a browser sends: scheme, host and, where it is not the usual one, port.
+fn check_origin(origin: &str) -> Result<(), String> {
+    let host = origin.split_once("://").map(|(_, host)| host);
+    let is_origin = host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*']));
+    is_origin.then_some(()).ok_or_else(|| {
+        format!("{origin:?} is no origin of a web page, such as \"https://tools.example:8443\"")
+    })
+}
+
+fn check_host(host: &str) -> Result<(), String> {
+    let is_name = !host.is_empty() && !host.contains([':', '/', ' ', '*']);
+    is_name.then_some(()).ok_or_else(|| {
+        format!("{host:?} is no name of a machine, such as \"lan.example\" (without a port)")
+    })
 }
 
 /// The known key that an unknown one was meant to be, if it looks like one.

@@ -2,29 +2,30 @@
 //!
 //! | file | content | where missing |
 //! |---|---|---|
-//! | `boot` | `portcorrection`, `reconnectgrace` (ms), and keys of AllexJS | `{"portcorrection":0,"httpmonitorport":0}` |
+//! | `boot` | `portcorrection`, `reconnectgrace` (ms), `allowedorigins`, `allowedhosts`, `publicsubnets`, and keys of AllexJS | `{"portcorrection":0,"httpmonitorport":0}` |
 //! | `nat` | the nat table | an example row |
-//! | `subnets` | the networks that are let in, besides loopback | `["192.168.1.0/8"]` |
+//! | `subnets` | the networks that are let in, besides this machine | `[]` |
 //! | `needs` | what is needed | the time service |
 //! | `needs.overlay` | extends entries of `needs` | `[]` |
 //! | `needs.runtime` | written by `addNeed` and `removeNeed` | `[]` |
 //!
-//! Defaults and format (JSON, two spaces of indent, no newline at the end) are those
+//! Defaults (but that of `subnets`, see [`subnet`]) and format (JSON, two spaces of indent, no newline at the end) are those
 //! of the JavaScript LanManager, which can be started in the same folder. A file
 //! that cannot be understood is never overwritten.
 
 mod boot;
 mod error;
 mod read;
+pub mod subnet;
 mod write;
 
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde_json::{Value, json};
 
 pub use boot::{Boot, DEFAULT_RECONNECT_GRACE};
 pub use error::{FileError, Problem};
+pub use subnet::Subnet;
 pub use write::write_atomically;
 
 use crate::rules;
@@ -41,9 +42,7 @@ pub struct Configuration {
     /// `boot`.
     pub boot: Boot,
     /// `subnets`.
-    pub subnets: Vec<IpNet>,
-    /// The texts of `subnets`, as they go into the needs' strategies.
-    pub subnet_texts: Vec<String>,
+    pub subnets: Vec<Subnet>,
     /// The needs and the nat table.
     pub files: rules::Files,
 }
@@ -64,14 +63,13 @@ pub fn read(directory: &Path) -> Result<Configuration, FileError> {
     std::fs::create_dir_all(&folder).map_err(|source| FileError::create(&folder, source))?;
     let boot = read::boot(&folder.join("boot"), &default_boot())?;
     let nat = read::nat(&folder.join("nat"), &default_nat())?;
-    let subnets = read::subnets(&folder.join("subnets"), &json!([DEFAULT_SUBNET]))?;
+    let subnets = read::subnets(&folder.join(SUBNETS), boot.public_subnets)?;
     let needs = read::needs(&folder.join("needs"), &default_needs())?;
     let overlay = read::needs(&folder.join("needs.overlay"), &json!([]))?;
     let runtime = read::needs(&folder.join(RUNTIME_NEEDS), &json!([]))?;
     Ok(Configuration {
         boot,
-        subnets: subnets.iter().map(|(_, network)| *network).collect(),
-        subnet_texts: subnets.into_iter().map(|(text, _)| text).collect(),
+        subnets,
         files: rules::Files {
             needs,
             overlay,
@@ -93,8 +91,8 @@ pub fn write_runtime_needs(directory: &Path, needs: Vec<rules::Row>) -> Result<(
 
 const RUNTIME_NEEDS: &str = "needs.runtime";
 
-/// AllexJS's default. With host bits set and 8 bits of mask it means 192.0.0.0/8.
-const DEFAULT_SUBNET: &str = "192.168.1.0/8";
+/// The file of the networks that are let in.
+pub const SUBNETS: &str = "subnets";
 
 fn default_boot() -> Value {
     json!({"portcorrection": 0, "httpmonitorport": 0})

@@ -1,17 +1,16 @@
 //! Reading the files, and creating those that are missing.
 
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 
 use allexmaster_protocol::limits::{MAX_NEEDS, MAX_SUBNETS};
-use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use super::boot::Boot;
 use super::error::FileError;
+use super::subnet::Subnet;
 use super::write::write_atomically;
 use crate::rules::{Need, Row};
 
@@ -33,9 +32,17 @@ pub(super) fn nat(path: &Path, default: &Value) -> Result<Vec<Row>, FileError> {
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-pub(super) fn subnets(path: &Path, default: &Value) -> Result<Vec<(String, IpNet)>, FileError> {
-    let subnets: Entries<Subnet, MAX_SUBNETS> = read_or_create(path, default, EXPECTED_SUBNETS)?;
-    Ok(subnets.0.into_iter().map(|one| (one.0, one.1)).collect())
+/// Nobody but this machine is let in where the file is missing.
+pub(super) fn subnets(path: &Path, public: bool) -> Result<Vec<Subnet>, FileError> {
+    let default = Value::Array(Vec::new());
+    if public {
+        let subnets: Entries<PublicSubnet, MAX_SUBNETS> =
+            read_or_create(path, &default, EXPECTED_SUBNETS)?;
+        return Ok(subnets.0.into_iter().map(|one| one.0).collect());
+    }
+    let subnets: Entries<PrivateSubnet, MAX_SUBNETS> =
+        read_or_create(path, &default, EXPECTED_SUBNETS)?;
+    Ok(subnets.0.into_iter().map(|one| one.0).collect())
 }
 
 pub(super) fn needs(path: &Path, default: &Value) -> Result<Vec<Need>, FileError> {
@@ -109,20 +116,24 @@ impl NatRow {
     }
 }
 
-/// A network, as text and understood. A plain address is a network of one.
-struct Subnet(String, IpNet);
+/// A network that holds private addresses only.
+struct PrivateSubnet(Subnet);
 
-impl<'de> Deserialize<'de> for Subnet {
+impl<'de> Deserialize<'de> for PrivateSubnet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let subnet = PublicSubnet::deserialize(deserializer)?.0;
+        subnet.check_private().map_err(de::Error::custom)?;
+        Ok(Self(subnet))
+    }
+}
+
+/// Any network.
+struct PublicSubnet(Subnet);
+
+impl<'de> Deserialize<'de> for PublicSubnet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let network = text.parse::<IpNet>().ok();
-        let network = network.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            Some(network) => Ok(Self(text, network)),
-            None => Err(de::Error::custom(format!(
-                "\"{text}\" is neither a network nor an address"
-            ))),
-        }
+        Subnet::parse(text).map(Self).map_err(de::Error::custom)
     }
 }
 
@@ -242,7 +253,7 @@ mod tests {
         fn any_bytes_are_a_value_or_an_error_with_a_place(bytes in any_text()) {
             prop_assert!(has_a_place(&parse::<Boot>(&bytes)));
             prop_assert!(has_a_place(&parse::<Vec<NatRow>>(&bytes)));
-            prop_assert!(has_a_place(&parse::<Entries<Subnet, MAX_SUBNETS>>(&bytes)));
+            prop_assert!(has_a_place(&parse::<Entries<PrivateSubnet, MAX_SUBNETS>>(&bytes)));
             prop_assert!(has_a_place(&parse::<Entries<NeedEntry, MAX_NEEDS>>(&bytes)));
         }
     }

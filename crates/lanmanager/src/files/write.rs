@@ -20,10 +20,7 @@ fn replace(path: &Path, value: &Value) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(".writing-");
-    // What an editor or the JavaScript LanManager would leave behind (rw-r--r--), in
-    // place of the temporary file's own rw-------.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
+    // Needs hold secrets: a temporary file is for its owner alone, and stays so.
     let mut file = builder.tempfile_in(folder)?;
     serde_json::to_writer_pretty(&mut file, value)?;
     file.flush()?;

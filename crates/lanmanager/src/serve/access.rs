@@ -1,9 +1,10 @@
-//! Who gets in: loopback and the configured subnets.
+//! Who gets in: this machine and the configured subnets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use crate::files::Subnet;
 use crate::rules::IpStrategy;
 
 /// The one role that AllexJS configures for addresses.
@@ -11,33 +12,35 @@ const ROLE: &str = "user";
 
 /// The addresses that are let in.
 #[derive(Clone, Debug)]
-pub struct Access {
+pub(super) struct Access {
     subnets: Vec<IpNet>,
 }
 
 impl Access {
-    /// Loopback, and these.
+    /// This machine, and these.
     #[must_use]
-    pub fn new(subnets: Vec<IpNet>) -> Self {
+    pub(super) fn new(subnets: Vec<IpNet>) -> Self {
         Self { subnets }
     }
 
-    /// Whether an address is let in. An IPv4 address that comes over an IPv6 socket
-    /// (`::ffff:192.168.1.7`) counts as what it is.
-    pub(super) fn allows(&self, address: IpAddr) -> bool {
+    /// Whether a peer at this address, which reached us at `own`, is let in. An IPv4
+    /// address that comes over an IPv6 socket (`::ffff:192.168.1.7`) counts as what it
+    /// is. A connection from an address to itself does not leave the machine.
+    pub(super) fn allows(&self, address: IpAddr, own: IpAddr) -> bool {
         let address = address.to_canonical();
-        let loopback = address == IpAddr::V4(Ipv4Addr::LOCALHOST)
-            || address == IpAddr::V6(Ipv6Addr::LOCALHOST);
-        loopback || self.subnets.iter().any(|subnet| subnet.contains(&address))
+        let is_this_machine = address == IpAddr::V4(Ipv4Addr::LOCALHOST)
+            || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
+            || address == own.to_canonical();
+        is_this_machine || self.subnets.iter().any(|subnet| subnet.contains(&address))
     }
 }
 
 /// The list that AllexJS puts into each need: 127.0.0.1 and the configured subnets.
-pub(super) fn ip_strategies(subnets: &[String]) -> Vec<IpStrategy> {
-    let loopback = std::iter::once("127.0.0.1/32");
-    let subnets = subnets.iter().map(String::as_str);
+pub(super) fn ip_strategies(subnets: &[Subnet]) -> Vec<IpStrategy> {
+    let loopback = std::iter::once("127.0.0.1/32".to_owned());
+    let subnets = subnets.iter().map(Subnet::text);
     let entries = loopback.chain(subnets).map(|ip| IpStrategy {
-        ip: ip.to_owned(),
+        ip,
         role: ROLE.to_owned(),
     });
     entries.collect()
@@ -56,8 +59,11 @@ mod tests {
             "192.168.1.7",
             "::ffff:192.168.1.7",
             "::ffff:127.0.0.1",
+            "10.0.0.5",
+            "::ffff:10.0.0.5",
         ] {
-            assert!(access.allows(allowed.parse().unwrap()), "{allowed}");
+            let own = "10.0.0.5".parse().unwrap();
+            assert!(access.allows(allowed.parse().unwrap(), own), "{allowed}");
         }
         for forbidden in [
             "192.168.2.1",
@@ -66,7 +72,11 @@ mod tests {
             "::ffff:8.8.8.8",
             "127.0.0.2",
         ] {
-            assert!(!access.allows(forbidden.parse().unwrap()), "{forbidden}");
+            let own = "127.0.0.1".parse().unwrap();
+            assert!(
+                !access.allows(forbidden.parse().unwrap(), own),
+                "{forbidden}"
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::check::Checker;
+use super::guests::Guest;
 use super::listen::Arrival;
 use super::sessions::{Sessions, Task};
 use crate::rules::Rules;
@@ -152,7 +153,7 @@ pub(super) struct Hub {
     pub(super) arrivals: mpsc::Receiver<Arrival>,
     pub(super) runtime_revision: watch::Sender<u64>,
     pub(super) checker: Checker,
-    outgoing: HashMap<ConnectionId, Outgoing>,
+    open: HashMap<ConnectionId, Open>,
     /// What the journal has no room for yet.
     pending: VecDeque<Event>,
     checks: JoinSet<Event>,
@@ -176,7 +177,7 @@ impl Hub {
             arrivals,
             runtime_revision,
             checker: Checker::new(),
-            outgoing: HashMap::new(),
+            open: HashMap::new(),
             pending: VecDeque::new(),
             checks: JoinSet::new(),
             began: Instant::now(),
@@ -244,18 +245,28 @@ impl Hub {
     }
 
     fn welcome(&mut self, arrival: Arrival, deliveries: &mpsc::Sender<Delivery>) {
-        let Arrival { door, peer, opened } = arrival;
-        let address = peer.address;
+        let Arrival {
+            door,
+            peer,
+            guest,
+            opened,
+        } = arrival;
+        let address = guest.address;
         match self.sessions.server.open(self.now(), door.carrier(), peer) {
             Ok(connection) => {
                 let inbox = Inbox {
                     connection: connection.0,
                     sender: deliveries.clone(),
                 };
-                tracing::debug!(connection = connection.0, ?address, "connection opened");
-                self.outgoing.insert(connection, opened.start(inbox));
+                tracing::debug!(connection = connection.0, %address, "connection opened");
+                let outgoing = opened.start(inbox);
+                self.open.insert(connection, Open { outgoing, guest });
             }
-            Err(error) => tracing::warn!(?address, %error, "a peer was turned away"),
+            Err(error) => {
+                if guest.may_tell() {
+                    tracing::warn!(%address, %error, "a peer was turned away");
+                }
+            }
         }
     }
 
@@ -267,8 +278,8 @@ impl Hub {
             WireItem::Alive => self.sessions.server.traffic(now, connection),
             WireItem::Closed(reason) => {
                 // What the hub closed itself was told already.
-                if self.outgoing.remove(&connection).is_some() {
-                    log_cut(connection, &reason);
+                if let Some(open) = self.open.remove(&connection) {
+                    open.log_cut(connection, &reason);
                     self.sessions.server.closed(connection, reason);
                 }
             }
@@ -291,9 +302,9 @@ impl Hub {
                 match output {
                     Output::Send { connection, text } => self.send(connection, &text),
                     Output::Close { connection, reason } => {
-                        if let Some(outgoing) = self.outgoing.remove(&connection) {
-                            log_cut(connection, &reason);
-                            outgoing.close();
+                        if let Some(open) = self.open.remove(&connection) {
+                            open.log_cut(connection, &reason);
+                            open.outgoing.close();
                         }
                     }
                     Output::Event(event) => self.sessions.handle(now, event),
@@ -334,12 +345,12 @@ impl Hub {
     }
 
     fn send(&mut self, connection: ConnectionId, text: &str) {
-        if let Some(outgoing) = self.outgoing.get(&connection)
-            && let Err(reason @ CloseReason::SlowPeer { .. }) = outgoing.send(text)
+        if let Some(open) = self.open.get(&connection)
+            && let Err(reason @ CloseReason::SlowPeer { .. }) = open.outgoing.send(text)
         {
             // Every other end is delivered. This one too, but until then the server would go on.
-            self.outgoing.remove(&connection);
-            log_cut(connection, &reason);
+            open.log_cut(connection, &reason);
+            self.open.remove(&connection);
             self.sessions.server.closed(connection, reason);
         }
     }
@@ -347,14 +358,14 @@ impl Hub {
     /// Closes all connections and gives them a moment to say so to their peers.
     async fn say_goodbye(mut self, mut deliveries: mpsc::Receiver<Delivery>) {
         self.arrivals.close();
-        self.outgoing.values().for_each(Outgoing::close);
+        self.open.values().for_each(|open| open.outgoing.close());
         let all_closed = async {
-            while !self.outgoing.is_empty() {
+            while !self.open.is_empty() {
                 let Some(delivery) = deliveries.recv().await else {
                     return;
                 };
                 if let WireItem::Closed(_) = delivery.item {
-                    self.outgoing.remove(&ConnectionId(delivery.connection));
+                    self.open.remove(&ConnectionId(delivery.connection));
                 }
             }
         };
@@ -379,12 +390,21 @@ async fn sleep_until(at: Option<Instant>) {
     }
 }
 
-/// One line for each connection that ends: quiet where the peer just left.
-fn log_cut(connection: ConnectionId, reason: &CloseReason) {
-    let connection = connection.0;
-    if reason.is_orderly() {
-        tracing::debug!(connection, %reason, "connection closed");
-    } else {
-        tracing::warn!(connection, %reason, "a peer was cut off");
+/// A connection, and the place that it takes.
+struct Open {
+    outgoing: Outgoing,
+    guest: Guest,
+}
+
+impl Open {
+    /// One line for each connection that ends: quiet where the peer just left, or was told
+    /// of often.
+    fn log_cut(&self, connection: ConnectionId, reason: &CloseReason) {
+        let (connection, address) = (connection.0, self.guest.address);
+        if reason.is_orderly() || !self.guest.may_tell() {
+            tracing::debug!(connection, %address, %reason, "connection closed");
+        } else {
+            tracing::warn!(connection, %address, %reason, "a peer was cut off");
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use allexmaster_protocol::close::CarrierKind;
 use allexmaster_protocol::framing::wire::Wire;
 use allexmaster_protocol::handshake::accept::{self, AcceptError, Negotiator};
+use allexmaster_protocol::handshake::web::WebRefusal;
 use allexmaster_protocol::pump::Opened;
 use allexmaster_protocol::server::Peer;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,10 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::StartError;
+use super::guests::{Guest, Guests};
 
-/// Most connections of one listener that have not shaken hands yet. Whoever comes
-/// beyond it is turned away at once, so that peers that say nothing cannot make
-/// others wait.
+/// Most connections of one listener that have not shaken hands yet; each address has a
+/// share of it. Whoever comes beyond it is turned away at once, so that peers that say
+/// nothing cannot make others wait.
 const MAX_HANDSHAKES: usize = 1_024;
 
 /// How long a listener rests when the system has no more descriptors for it.
@@ -118,11 +120,17 @@ pub(super) async fn bind(door: Door, address: IpAddr, port: u16) -> Result<Bound
 pub(super) struct Arrival {
     pub(super) door: Door,
     pub(super) peer: Peer,
+    pub(super) guest: Guest,
     pub(super) opened: Opened<TcpStream>,
 }
 
-/// Accepts until the receiver is dropped. Handshakes run concurrently.
-pub(super) async fn accept_all(bound: BoundDoor, arrivals: mpsc::Sender<Arrival>) {
+/// Accepts until the receiver is dropped. Who may not come in is turned away before anything
+/// is read or kept of him. Handshakes run concurrently.
+pub(super) async fn accept_all(
+    bound: BoundDoor,
+    guests: Arc<Guests>,
+    arrivals: mpsc::Sender<Arrival>,
+) {
     let BoundDoor { door, listener, .. } = bound;
     let room = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     let negotiator = Arc::new(Negotiator::default());
@@ -140,58 +148,107 @@ pub(super) async fn accept_all(bound: BoundDoor, arrivals: mpsc::Sender<Arrival>
             Some(_) = handshakes.join_next() => continue,
             () = arrivals.closed() => return,
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
-            tracing::warn!(%door, %address, "turned away: too many peers do not finish their handshake");
+        let address = address.ip().to_canonical();
+        // A peer that has gone already has no end to ask for.
+        let Ok(own) = stream.local_addr() else {
             continue;
         };
-        let peer = Peer {
-            listener: door.number(),
-            address: Some(address.ip().to_canonical()),
-            ..Peer::default()
+        let guest = match guests.admit(address, own.ip()) {
+            Ok(guest) => guest,
+            Err(reason) => {
+                if guests.may_tell(address) {
+                    tracing::warn!(%door, %address, %reason, "a peer was turned away");
+                }
+                continue;
+            }
         };
-        let negotiator = Arc::clone(&negotiator);
-        handshakes.spawn(welcome(
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            if guests.may_tell(address) {
+                tracing::warn!(%door, %address, "a peer was turned away: too many do not finish their handshake");
+            }
+            continue;
+        };
+        let welcome = Welcome {
             door,
-            stream,
-            peer,
-            negotiator,
-            arrivals.clone(),
-            permit,
-        ));
+            guest,
+            guests: Arc::clone(&guests),
+            negotiator: Arc::clone(&negotiator),
+            arrivals: arrivals.clone(),
+            _permit: permit,
+        };
+        handshakes.spawn(welcome.shake_hands(stream));
     }
 }
 
-/// Does the handshake with one peer and announces the connection.
-async fn welcome(
+/// The handshake with one peer.
+struct Welcome {
     door: Door,
-    stream: TcpStream,
-    peer: Peer,
+    guest: Guest,
+    guests: Arc<Guests>,
     negotiator: Arc<Negotiator>,
     arrivals: mpsc::Sender<Arrival>,
-    permit: OwnedSemaphorePermit,
-) {
-    let address = peer.address;
-    match shake_hands(door, stream, &negotiator).await {
-        // Nobody takes arrivals any more when the LanManager ends.
-        Ok(Some(opened)) => drop(arrivals.send(Arrival { door, peer, opened }).await),
-        Ok(None) => {}
-        Err(error) => tracing::info!(%door, ?address, %error, "a peer was cut off"),
-    }
-    drop(permit);
+    _permit: OwnedSemaphorePermit,
 }
 
-async fn shake_hands(
-    door: Door,
-    stream: TcpStream,
-    negotiator: &Negotiator,
-) -> Result<Option<Opened<TcpStream>>, AcceptError> {
-    match door.carrier() {
-        CarrierKind::WebSocket => accept::web_socket(stream).await.map(Some),
-        CarrierKind::SignalR => accept::signalr(stream, negotiator).await,
-        CarrierKind::Socket | CarrierKind::Ipc => {
-            // Frames are small and wait for one another.
-            stream.set_nodelay(true).map_err(AcceptError::Io)?;
-            Ok(Some(Opened::new(stream, Wire::length_prefixed())))
+impl Welcome {
+    /// Does the handshake and announces the connection.
+    async fn shake_hands(mut self, stream: TcpStream) {
+        let door = self.door;
+        match self.open(stream).await {
+            Ok(Some(opened)) => {
+                self.guest.shook_hands();
+                let peer = Peer {
+                    listener: door.number(),
+                    address: Some(self.guest.address),
+                    ..Peer::default()
+                };
+                let arrival = Arrival {
+                    door,
+                    peer,
+                    guest: self.guest,
+                    opened,
+                };
+                // Nobody takes arrivals any more when the LanManager ends.
+                drop(self.arrivals.send(arrival).await);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                if self.guest.may_tell() {
+                    let remedy = remedy(&error);
+                    let error: &dyn std::error::Error = &error;
+                    tracing::info!(%door, address = %self.guest.address, error, remedy, "a peer was cut off");
+                }
+            }
         }
+    }
+
+    async fn open(&self, stream: TcpStream) -> Result<Option<Opened<TcpStream>>, AcceptError> {
+        let web = &self.guests.web;
+        match self.door.carrier() {
+            CarrierKind::WebSocket => accept::web_socket(stream, web).await.map(Some),
+            CarrierKind::SignalR => accept::signalr(stream, web, &self.negotiator).await,
+            CarrierKind::Socket | CarrierKind::Ipc => {
+                // Frames are small and wait for one another.
+                stream.set_nodelay(true).map_err(AcceptError::Io)?;
+                Ok(Some(Opened::new(stream, Wire::length_prefixed())))
+            }
+        }
+    }
+}
+
+/// What lets a peer in that was refused, where something does.
+fn remedy(error: &AcceptError) -> Option<&'static str> {
+    match error {
+        AcceptError::Forbidden(WebRefusal::Origin(_)) => {
+            Some("if the page is yours, list it in \"allowedorigins\" of .allexlanmanager/boot")
+        }
+        AcceptError::Forbidden(WebRefusal::Host(_)) => Some(
+            "if the name is this machine's, list it in \"allowedhosts\" of .allexlanmanager/boot",
+        ),
+        AcceptError::Http(_)
+        | AcceptError::NoUpgrade
+        | AcceptError::Io(_)
+        | AcceptError::Handshake(_)
+        | AcceptError::TimedOut { .. } => None,
     }
 }

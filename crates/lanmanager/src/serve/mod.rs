@@ -10,13 +10,14 @@
 
 mod access;
 mod check;
+mod guests;
 mod hub;
 mod listen;
 mod runtime_file;
 mod sessions;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -29,14 +30,14 @@ use allexmaster_journal::{
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
-pub use self::access::Access;
 pub use self::listen::Door;
 pub use self::sessions::{Sessions, Task};
 pub use crate::rules::Rules;
 
+use self::guests::Guests;
 use self::hub::{Courier, Decided, Hub, HubEnd};
 use self::listen::BoundDoor;
-use crate::files::{self, FileError};
+use crate::files::{self, FileError, Subnet};
 use crate::rules::{self, EDITION, Event, Settings};
 
 /// How many events may wait for the journal; the hub waits beyond it.
@@ -197,31 +198,25 @@ impl LanManager {
     pub async fn start(options: Options) -> Result<Running, StartError> {
         let live = open_journal(&options).await?;
         let configuration = files::read(&options.directory).map_err(StartError::Files)?;
+        if let Err(error) = journal::store::keep_private(&files::folder(&options.directory)) {
+            tracing::warn!(%error, "other users may be able to read the properties of needs");
+        }
         let bound = bind_all(&options, configuration.boot.port_correction).await?;
         for key in &configuration.boot.unused {
             tracing::warn!(key, "this key of .allexlanmanager/boot means nothing here");
         }
+        tell_who_gets_in(&options.directory, &configuration.subnets);
         let files = &configuration.files;
         for remark in rules::remarks(&files.needs, &files.runtime) {
             tracing::warn!("{remark}");
-        }
-        for (text, network) in configuration
-            .subnet_texts
-            .iter()
-            .zip(&configuration.subnets)
-        {
-            // Host bits mean nothing: 192.168.1.0/8, AllexJS's default, is all of 192.
-            tracing::info!(subnet = text, means = %network.trunc(), "besides loopback, this subnet gets in");
         }
         let addresses = bound
             .iter()
             .map(|bound| (bound.door, bound.address))
             .collect();
         let settings = settings(&options, &configuration);
-        let sessions = Sessions::new(
-            Access::new(configuration.subnets),
-            uuid::Uuid::new_v4().simple().to_string(),
-        );
+        let sessions = Sessions::new(uuid::Uuid::new_v4().simple().to_string());
+        let guests = Arc::new(Guests::new(&configuration));
         let (inbox, mailbox) = runner::inbox(INBOX_CAPACITY);
         let (decided_sender, mut decided) = mpsc::unbounded_channel();
         let has_started = Arc::<AtomicBool>::default();
@@ -257,7 +252,11 @@ impl LanManager {
         let mut doors = JoinSet::new();
         for bound in bound {
             tracing::info!(door = %bound.door, address = %bound.address, "listening");
-            doors.spawn(listen::accept_all(bound, arrival_sender.clone()));
+            doors.spawn(listen::accept_all(
+                bound,
+                Arc::clone(&guests),
+                arrival_sender.clone(),
+            ));
         }
         let hub = Hub::new(sessions, inbox, decided, arrivals, runtime_sender);
         let (stop, stopped) = oneshot::channel();
@@ -382,6 +381,30 @@ async fn open_journal(options: &Options) -> Result<JournaledMachine<Rules>, Star
     Ok(live)
 }
 
+/// Says in the log who may connect, and how to let others in.
+fn tell_who_gets_in(directory: &Path, subnets: &[Subnet]) {
+    let file = files::folder(directory).join(files::SUBNETS);
+    if subnets.is_empty() {
+        tracing::info!(
+            "only this machine gets in; to let a network in, write it into {} as in {}, and start again",
+            file.display(),
+            files::subnet::EXAMPLE
+        );
+    }
+    for subnet in subnets {
+        tracing::info!(subnet = subnet.written(), means = %subnet.network(), "besides this machine, this network gets in");
+        if subnet.is_default_of_javascript() {
+            tracing::warn!(
+                "{}, AllexJS's default, would let in all of 192.0.0.0/8, most of it in the Internet; it is taken \
+                 as {}; write the network that you mean into {}",
+                subnet.written(),
+                subnet.network(),
+                file.display()
+            );
+        }
+    }
+}
+
 async fn bind_all(options: &Options, correction: i32) -> Result<Vec<BoundDoor>, StartError> {
     let mut bound = Vec::with_capacity(Door::ALL.len());
     for door in Door::ALL {
@@ -407,7 +430,7 @@ fn settings(options: &Options, configuration: &files::Configuration) -> Settings
             u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)
         });
     Settings {
-        ip_strategies: access::ip_strategies(&configuration.subnet_texts),
+        ip_strategies: access::ip_strategies(&configuration.subnets),
         reconnect_grace: grace,
         edition: EDITION,
     }

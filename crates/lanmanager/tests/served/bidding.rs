@@ -249,7 +249,6 @@ async fn needs_are_added_and_removed_and_written_to_their_file() {
     let created = master.client.progress_of_kind(&needs, "c").await;
     let strategies = json!({"ip": [
         {"ip": "127.0.0.1/32", "role": "user"},
-        {"ip": "192.168.1.0/8", "role": "user"},
     ]});
     assert_eq!(created[1]["strategies"], strategies);
     assert_eq!(created[1]["timeout"], 60);

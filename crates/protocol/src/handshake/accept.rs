@@ -25,6 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time;
 use tungstenite::handshake::derive_accept_key;
 
+use super::web::{WebAccess, WebRefusal};
 use super::{HANDSHAKE_TIMEOUT, MAX_HEAD_BYTES};
 use crate::close::CloseReason;
 use crate::framing::signalr::negotiation;
@@ -50,6 +51,9 @@ pub enum AcceptError {
     /// It asked for something else, or for nothing, on a port for WebSockets.
     #[error("the peer opens no WebSocket; check that it means this port")]
     NoUpgrade,
+    /// A web page that is not allowed, or a name that is not this machine's.
+    #[error("refused with 403")]
+    Forbidden(#[source] WebRefusal),
     /// The socket cannot be used.
     #[error("the connection failed before the handshake")]
     Io(#[source] io::Error),
@@ -61,13 +65,10 @@ pub enum AcceptError {
     TimedOut { seconds: u64 },
 }
 
-/// What browsers have to be told before they may talk to another port of this machine; as the
-/// JavaScript server answers.
+/// What browsers have to be told, beside the origin that is allowed, before a page of it may talk to
+/// this port; as the JavaScript server answers.
 const CROSS_ORIGIN_HEADERS: [(HeaderName, HeaderValue); 4] = [
-    (
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        HeaderValue::from_static("*"),
-    ),
+    (header::VARY, HeaderValue::from_static("Origin")),
     (
         header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
         HeaderValue::from_static("true"),
@@ -122,8 +123,11 @@ impl Negotiator {
 ///
 /// # Errors
 /// [`AcceptError`].
-pub async fn web_socket(stream: TcpStream) -> Result<Opened<TcpStream>, AcceptError> {
-    let upgraded = serve_http(stream, None, HANDSHAKE_TIMEOUT).await?;
+pub async fn web_socket(
+    stream: TcpStream,
+    access: &WebAccess,
+) -> Result<Opened<TcpStream>, AcceptError> {
+    let upgraded = serve_http(stream, access, None, HANDSHAKE_TIMEOUT).await?;
     let Parts { io, read_buf, .. } = upgraded.ok_or(AcceptError::NoUpgrade)?;
     let mut wire = Wire::web_socket_server();
     let mut received = Vec::new();
@@ -139,9 +143,10 @@ pub async fn web_socket(stream: TcpStream) -> Result<Opened<TcpStream>, AcceptEr
 /// [`AcceptError`].
 pub async fn signalr(
     stream: TcpStream,
+    access: &WebAccess,
     negotiator: &Negotiator,
 ) -> Result<Option<Opened<TcpStream>>, AcceptError> {
-    let upgraded = serve_http(stream, Some(negotiator), SIGNALR_HTTP_TIMEOUT).await?;
+    let upgraded = serve_http(stream, access, Some(negotiator), SIGNALR_HTTP_TIMEOUT).await?;
     let Some(Parts { io, read_buf, .. }) = upgraded else {
         return Ok(None);
     };
@@ -190,14 +195,15 @@ async fn within<Output>(
 /// one of SignalR.
 async fn serve_http(
     stream: TcpStream,
+    access: &WebAccess,
     negotiator: Option<&Negotiator>,
     limit: Duration,
 ) -> Result<Option<Parts<TokioIo<TcpStream>>>, AcceptError> {
     // Frames are small and wait for one another; without this each waits 40 ms for the last.
     stream.set_nodelay(true).map_err(AcceptError::Io)?;
-    let upgrade = Mutex::new(None);
+    let outcome = Mutex::new(None);
     let service = service_fn(|request| {
-        let response = respond(request, negotiator, &upgrade);
+        let response = respond(request, access, negotiator, &outcome);
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = http1::Builder::new()
@@ -207,9 +213,12 @@ async fn serve_http(
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let served = within(limit, connection).await?;
-    let upgrade: Option<OnUpgrade> = upgrade.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match (upgrade, served) {
-        (Some(upgrade), _) => {
+    match (
+        outcome.into_inner().unwrap_or_else(PoisonError::into_inner),
+        served,
+    ) {
+        (Some(Err(refusal)), _) => Err(AcceptError::Forbidden(refusal)),
+        (Some(Ok(upgrade)), _) => {
             let upgraded = upgrade.await.map_err(AcceptError::Http)?;
             let parts = upgraded.downcast().map_err(|_| {
                 AcceptError::Io(io::Error::other("hyper gives back another stream"))
@@ -223,31 +232,54 @@ async fn serve_http(
     }
 }
 
+/// What came of a connection, where something did: the WebSocket that it becomes, or why it is refused.
+type Outcome = Mutex<Option<Result<OnUpgrade, WebRefusal>>>;
+
+/// Answers one request. Whoever may not be here is told so, and nothing else.
 fn respond(
+    request: Request<Incoming>,
+    access: &WebAccess,
+    negotiator: Option<&Negotiator>,
+    outcome: &Outcome,
+) -> Response<Full<Bytes>> {
+    match access.check(&request) {
+        Ok(origin) => {
+            let mut response = serve(request, negotiator, outcome);
+            if let Some(origin) = origin {
+                let headers = response.headers_mut();
+                headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                headers.extend(CROSS_ORIGIN_HEADERS);
+            }
+            response
+        }
+        Err(refusal) => {
+            let response = closing(StatusCode::FORBIDDEN, format!("Refused: {refusal}.\n"));
+            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(refusal));
+            response
+        }
+    }
+}
+
+fn serve(
     mut request: Request<Incoming>,
     negotiator: Option<&Negotiator>,
-    upgrade: &Mutex<Option<OnUpgrade>>,
+    outcome: &Outcome,
 ) -> Response<Full<Bytes>> {
     let accept_key = web_socket_accept(&request);
     let Some(negotiator) = negotiator else {
         return match accept_key {
-            Some(accept_key) => switch(&mut request, accept_key, upgrade),
-            None => {
-                // Only SignalR has a second request, behind a negotiation.
-                let mut response = answer(StatusCode::BAD_REQUEST, NO_UPGRADE);
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
-                response
-            }
+            Some(accept_key) => switch(&mut request, accept_key, outcome),
+            // Only SignalR has a second request, behind a negotiation.
+            None => closing(StatusCode::BAD_REQUEST, NO_UPGRADE),
         };
     };
-    let mut response = match (request.method(), request.uri().path()) {
+    match (request.method(), request.uri().path()) {
         (&Method::POST, "/negotiate") => answer(StatusCode::OK, negotiation(negotiator.give())),
         // Browsers ask whether they may before they do.
         (&Method::OPTIONS, "/negotiate" | "/") => answer(StatusCode::NO_CONTENT, ""),
         (&Method::GET, "/") => match (accept_key, connection_number(&request)) {
             (Some(accept_key), Some(number)) if negotiator.take(number) => {
-                switch(&mut request, accept_key, upgrade)
+                switch(&mut request, accept_key, outcome)
             }
             (Some(_), _) => answer(
                 StatusCode::NOT_FOUND,
@@ -256,19 +288,17 @@ fn respond(
             (None, _) => answer(StatusCode::BAD_REQUEST, NO_UPGRADE),
         },
         _ => answer(StatusCode::NOT_FOUND, "Nothing is here.\n"),
-    };
-    response.headers_mut().extend(CROSS_ORIGIN_HEADERS);
-    response
+    }
 }
 
 /// Switches to the WebSocket protocol.
 fn switch(
     request: &mut Request<Incoming>,
     accept_key: HeaderValue,
-    upgrade: &Mutex<Option<OnUpgrade>>,
+    outcome: &Outcome,
 ) -> Response<Full<Bytes>> {
     let opened = hyper::upgrade::on(request);
-    *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(opened);
+    *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(Ok(opened));
     let mut response = answer(StatusCode::SWITCHING_PROTOCOLS, "");
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
@@ -280,6 +310,14 @@ fn switch(
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
+    response
+}
+
+/// An answer behind which the connection ends.
+fn closing(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = answer(status, body);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
     response
 }
 

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod dial;
+pub mod web;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::framing::{FramingError, MAX_MESSAGE_BYTES, MAX_QUEUED_BYTES};
 use allexmaster_protocol::handshake::accept::{self, AcceptError, Negotiator};
 use allexmaster_protocol::handshake::dial::{self, DialError, Trust};
+use allexmaster_protocol::handshake::web::WebAccess;
 use allexmaster_protocol::pump::{Delivery, Inbox, Opened, Outgoing};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
@@ -63,10 +64,12 @@ async fn listener() -> (TcpListener, u16) {
 async fn web_socket_pair() -> ((Outgoing, Receiver<Delivery>), WebSocketStream<TcpStream>) {
     let (listener, port) = listener().await;
     let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let (dialled, accepted) =
-        tokio::join!(tokio_tungstenite::client_async("ws://x/", stream), async {
-            accept::web_socket(listener.accept().await.unwrap().0).await
-        });
+    let (dialled, accepted) = tokio::join!(
+        tokio_tungstenite::client_async("ws://localhost/", stream),
+        async {
+            accept::web_socket(listener.accept().await.unwrap().0, &WebAccess::default()).await
+        }
+    );
     let (inbox, receiver) = Inbox::alone(CAPACITY);
     (
         (accepted.unwrap().start(inbox), receiver),
@@ -248,9 +251,13 @@ async fn dialling_tells_a_refused_port_from_one_that_serves_something_else() {
 #[tokio::test]
 async fn a_peer_that_speaks_http_or_nothing_gets_no_web_socket() {
     let (listening, port) = listener().await;
-    let accept = || async { accept::web_socket(listening.accept().await.unwrap().0).await };
-    let (accepted, answer) =
-        tokio::join!(accept(), request(port, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let accept = || async {
+        accept::web_socket(listening.accept().await.unwrap().0, &WebAccess::default()).await
+    };
+    let (accepted, answer) = tokio::join!(
+        accept(),
+        request(port, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    );
     assert!(matches!(accepted, Err(AcceptError::NoUpgrade)));
     assert!(
         answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
@@ -308,19 +315,17 @@ async fn a_signalr_client_negotiates_upgrades_and_talks() {
         accept_signalr(&listening, &negotiator),
         request(
             port,
-            "POST /negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            "POST /negotiate?negotiateVersion=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         )
     );
     assert!(negotiated.unwrap().is_none());
-    assert!(
-        answer.starts_with("HTTP/1.1 200 OK\r\n")
-            && answer.contains("access-control-allow-origin: *")
-    );
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"));
+    assert!(!answer.contains("access-control"), "{answer}");
     assert!(answer.ends_with(r#"{"connectionId":"1","availableTransports":[{"transport":"WebSockets","transferFormats":["Text"]}]}"#));
 
     let (accepted, mut client) = tokio::join!(accept_signalr(&listening, &negotiator), async {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let (mut client, _) = tokio_tungstenite::client_async("ws://x/?id=1", stream)
+        let (mut client, _) = tokio_tungstenite::client_async("ws://localhost/?id=1", stream)
             .await
             .unwrap();
         client
@@ -377,7 +382,7 @@ async fn a_signalr_port_refuses_strangers_politely() {
         ),
         (&format!("GET / HTTP/1.1\r\n{upgrade}"), "404 Not Found"),
     ] {
-        let asked = format!("{asked}\r\nHost: x\r\n\r\n");
+        let asked = format!("{asked}\r\nHost: localhost\r\n\r\n");
         let (accepted, answer) = tokio::join!(
             accept_signalr(&listening, &negotiator),
             request(port, &asked)
@@ -399,7 +404,8 @@ async fn accept_signalr(
     listening: &TcpListener,
     negotiator: &Negotiator,
 ) -> Result<Option<Opened<TcpStream>>, AcceptError> {
-    accept::signalr(listening.accept().await.unwrap().0, negotiator).await
+    let stream = listening.accept().await.unwrap().0;
+    accept::signalr(stream, &WebAccess::default(), negotiator).await
 }
 
 /// Sends a request and reads until the end; half-closed, so that a server that keeps the connection

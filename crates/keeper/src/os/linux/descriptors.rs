@@ -22,8 +22,14 @@ impl Peer {
     /// Whether the other end belongs to the user of this process, or to root.
     #[must_use]
     pub fn is_trusted(self) -> bool {
-        self.user == 0 || self.user == rustix::process::getuid().as_raw()
+        is_trusted_user(self.user)
     }
+}
+
+/// Whether a user is that of this process, or root.
+#[must_use]
+pub fn is_trusted_user(user: u32) -> bool {
+    user == 0 || user == rustix::process::getuid().as_raw()
 }
 
 /// The name of a user, where `/etc/passwd` has one.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr};
 
 use super::{processes, stat};
 
@@ -9,6 +11,9 @@ use super::{processes, stat};
 const LISTENING: &str = "0A";
 /// The kernel's lists: one for each version of IP.
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
+/// So much of a list is read at once: 400 lines. More is not read than this beyond the last one of use.
+const LIST_CHUNK: usize = 64 * 1024;
 
 /// The first of `ports` on which a process listens that is not in the group led by `leader`; `None`
 /// where all listeners are. A port without a listener is skipped.
@@ -55,30 +60,76 @@ pub fn holders(ports: &[u16]) -> Vec<(u16, u32, String)> {
     found
 }
 
-/// The listening sockets on some ports, by their inodes.
-fn listeners(ports: &[u16]) -> Vec<(u16, u64)> {
-    let texts = LISTS
-        .iter()
-        .filter_map(|list| fs::read_to_string(list).ok());
-    let mut found = Vec::new();
-    for text in texts {
-        let lines = text.lines().skip(1).filter_map(listener);
-        found.extend(lines.filter(|(port, _)| ports.contains(port)));
-    }
-    found
+/// A listening socket of this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listening {
+    pub address: SocketAddr,
+    /// What `/proc/PID/fd` of its holders shows.
+    pub inode: u64,
 }
 
-/// Reads a line of the kernel's list: `sl local_address rem_address st … inode …`.
-fn listener(line: &str) -> Option<(u16, u64)> {
+/// All listening sockets of this network namespace. The kernel lists them before all connections, of
+/// which nothing is read.
+#[must_use]
+pub fn listening() -> Vec<Listening> {
+    let mut all = Vec::new();
+    for list in LISTS {
+        let Ok(file) = fs::File::open(list) else {
+            continue;
+        };
+        let lines = BufReader::with_capacity(LIST_CHUNK, file).lines().skip(1);
+        all.extend(lines.map_while(|line| listener(&line.ok()?)));
+    }
+    all
+}
+
+/// The addresses on which a process listens.
+#[must_use]
+pub fn listens_on(pid: u32) -> Vec<SocketAddr> {
+    let own = sockets_of(pid);
+    let all = listening().into_iter();
+    let all = all.filter(|listening| own.contains(&listening.inode));
+    all.map(|listening| listening.address).collect()
+}
+
+/// The listening sockets on some ports, by their inodes.
+fn listeners(ports: &[u16]) -> Vec<(u16, u64)> {
+    let all = listening().into_iter();
+    let all = all.map(|listening| (listening.address.port(), listening.inode));
+    all.filter(|(port, _)| ports.contains(port)).collect()
+}
+
+/// Reads a line of the kernel's list: `sl local_address rem_address st … inode …`; `None` where it is
+/// no listening socket.
+fn listener(line: &str) -> Option<Listening> {
     let mut fields = line.split_ascii_whitespace();
-    let (_, port) = fields.nth(1)?.rsplit_once(':')?;
+    let (address, port) = fields.nth(1)?.rsplit_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     if fields.nth(1)? != LISTENING {
         return None;
     }
     // Between them: queues, timer, retransmissions, user and timeout.
     let inode = fields.nth(5)?.parse().ok()?;
-    Some((port, inode))
+    Some(Listening {
+        address: SocketAddr::new(ip(address)?, port),
+        inode,
+    })
+}
+
+/// Reads an address: words of 32 bits, each in the byte order of this machine.
+fn ip(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let word = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    if text.len() == 8 {
+        return Some(IpAddr::from(word(0)?));
+    }
+    let mut bytes = [0; 16];
+    for (place, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+        chunk.copy_from_slice(&word(place * 8)?);
+    }
+    Some(IpAddr::from(bytes))
 }
 
 /// The inodes of a process's sockets; none where it is gone, or belongs to another user.
@@ -115,7 +166,14 @@ mod tests {
     fn a_line_of_the_list_is_read() {
         let line = "   0: 0100007F:5C00 00000000:0000 0A 00000000:00000000 00:00000000 00000000  \
                     1000        0 123456 1 0000000000000000 100 0 0 10 0";
-        assert_eq!(listener(line), Some((23_552, 123_456)));
+        let expected = Listening {
+            address: "127.0.0.1:23552".parse().unwrap(),
+            inode: 123_456,
+        };
+        assert_eq!(listener(line), Some(expected));
+        let six = "   0: 00000000000000000000000001000000:5C00 0:0 0A 0:0 00:0 0 1000 0 7 1";
+        let read = listener(six).map(|listening| listening.address);
+        assert_eq!(read, "[::1]:23552".parse().ok());
         let connected = line.replace(" 0A ", " 01 ");
         assert_eq!(listener(&connected), None);
         assert_eq!(listener("nonsense"), None);

@@ -8,15 +8,16 @@ mod stat;
 mod syscalls;
 
 pub use descriptors::{
-    Peer, accept, block_size, cut_front, memory_file, monotonic, peer, pipe, pipe_length,
-    pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name, write_pipe,
+    Peer, accept, block_size, cut_front, is_trusted_user, memory_file, monotonic, peer, pipe,
+    pipe_length, pipe_size, receive, send, set_nonblocking, shut_down, splice, user_name,
+    write_pipe,
 };
 pub use folder::{FolderChanges, folder_changes, watch_folder};
-pub use listeners::{foreign_listener, holders};
+pub use listeners::{Listening, foreign_listener, holders, listening, listens_on};
 pub use process::{
-    become_subreaper, boot_id, children_of, environment, has_ended, is_marked, mark, open_process,
-    peek_status, processes, raise_descriptor_limit, reap, signal_group_by_number, signal_process,
-    stat, status_of_zombie, user,
+    become_subreaper, boot_id, children_of, environment, has_ended, inherited_mark, is_marked,
+    mark, open_process, own_user, peek_status, processes, raise_descriptor_limit, reap,
+    signal_group_by_number, signal_process, stat, status_of_zombie, user,
 };
 pub use rustix::io::Errno;
 pub use rustix::process::Signal;

@@ -48,11 +48,17 @@ pub fn user(pid: u32) -> Option<u32> {
     Some(fs::metadata(format!("/proc/{pid}")).ok()?.uid())
 }
 
+/// The effective user of this process.
+#[must_use]
+pub fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// The wait status of a process that has ended and was not reaped yet, and that started at `started`.
 /// `None` if it was reaped, or belongs to another user (the kernel then shows 0).
 #[must_use]
 pub fn status_of_zombie(pid: u32, started: u64) -> Option<i32> {
-    let same_user = user(pid) == Some(rustix::process::geteuid().as_raw());
+    let same_user = user(pid) == Some(own_user());
     let stat = stat(pid)?;
     (stat.zombie && stat.started == started && same_user).then_some(stat.status)
 }
@@ -74,6 +80,16 @@ pub fn environment(pid: u32) -> Option<Vec<u8>> {
 pub fn mark(pid: u32) -> Option<u64> {
     let (soft, _) = lock_limits(pid).filter(|limits| limits_are_marked(*limits, pid))?;
     (soft < MARKED).then_some(soft)
+}
+
+/// The mark that a process or an ancestor of it was started with, and the number of that one; it is
+/// inherited, whatever becomes of the environment.
+#[must_use]
+pub fn inherited_mark(pid: u32) -> Option<(u64, u32)> {
+    let (soft, hard) = lock_limits(pid)?;
+    let marked = u32::try_from(hard & !MARKED).ok();
+    let marked = marked.filter(|_| hard & MARKED != 0)?;
+    (soft < MARKED).then_some((soft, marked))
 }
 
 /// Whether this program started the process, and not one of the processes that it started; `None` if
@@ -114,14 +130,25 @@ pub fn processes() -> io::Result<impl Iterator<Item = u32>> {
     Ok(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
 }
 
-/// The children of a process with one thread. Complete if none of them is reaped meanwhile.
+/// The children of a process. Complete if none of them is reaped meanwhile.
 ///
 /// # Errors
 /// `/proc` is not mounted.
 pub fn children_of(parent: u32) -> io::Result<Vec<u32>> {
-    if let Ok(list) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
-        let pids = list.split_ascii_whitespace();
-        return Ok(pids.filter_map(|pid| pid.parse().ok()).collect());
+    let mut children = Vec::new();
+    // Each thread has those that it started.
+    if let Ok(threads) = fs::read_dir(format!("/proc/{parent}/task")) {
+        let lists = threads
+            .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("children")).ok());
+        let mut has_lists = false;
+        for list in lists {
+            has_lists = true;
+            let pids = list.split_ascii_whitespace();
+            children.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        if has_lists {
+            return Ok(children);
+        }
     }
     let is_child = |pid: &u32| stat(*pid).is_some_and(|stat| stat.parent == parent);
     Ok(processes()?.filter(is_child).collect())

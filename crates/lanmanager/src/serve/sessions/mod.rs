@@ -23,7 +23,7 @@ use std::net::IpAddr;
 
 use allexmaster_protocol::frame::{RemoteError, SessionId};
 use allexmaster_protocol::server::{
-    ConnectionId, Event, Grant, Peer, Server, ServerOptions, ServiceId, SessionEnd, TableId, Token,
+    Event, Grant, Peer, Server, ServerOptions, ServiceId, SessionEnd, TableId, Token,
 };
 use allexmaster_protocol::state_stream::StateItem;
 use allexmaster_protocol::vocabulary::{introduction, module, service};
@@ -31,7 +31,6 @@ use serde_json::{Map, Value, json};
 
 use self::openings::{Openings, Waiting};
 use self::tables::Tables;
-use super::access::Access;
 use crate::rules::{self, Address, InstanceName, MasterId, MasterIdentity, RequestId};
 
 const ROOT: ServiceId = ServiceId(0);
@@ -82,7 +81,6 @@ pub enum Task {
 pub struct Sessions {
     /// The server end of all connections.
     pub server: Server,
-    access: Access,
     tables: Tables,
     openings: Openings,
     sessions: HashMap<SessionId, Session>,
@@ -132,14 +130,13 @@ impl Sessions {
     /// No connections yet. `identifier_prefix` must be another one for each
     /// start: sessions are remembered by their identifiers over restarts.
     #[must_use]
-    pub fn new(access: Access, identifier_prefix: String) -> Self {
+    pub fn new(identifier_prefix: String) -> Self {
         let mut server = Server::new(ServerOptions {
             identifier_prefix: identifier_prefix.clone(),
         });
         let tables = Tables::add_to(&mut server);
         Self {
             server,
-            access,
             tables,
             openings: Openings::starting_at(FIRST_NEED),
             sessions: HashMap::new(),
@@ -160,10 +157,10 @@ impl Sessions {
         match event {
             Event::Introduce {
                 token,
-                connection,
+                connection: _,
                 peer,
                 credentials,
-            } => self.introduce(now, token, connection, &peer, &credentials),
+            } => self.introduce(now, token, &peer, &credentials),
             Event::SubConnect {
                 token,
                 session,
@@ -204,25 +201,12 @@ impl Sessions {
         }
     }
 
-    /// Lets somebody in, or not: by address and role. A request without a usable
-    /// strategy is answered as in AllexJS and may be repeated; a forbidden address
-    /// has nothing to wait for.
-    fn introduce(
-        &mut self,
-        now: u64,
-        token: Token,
-        connection: ConnectionId,
-        peer: &Peer,
-        credentials: &Map<String, Value>,
-    ) {
-        let Some(address) = peer.address.filter(|address| self.access.allows(*address)) else {
-            tracing::warn!(
-                address = ?peer.address,
-                "refused: the address is neither loopback nor in .allexlanmanager/subnets"
-            );
-            self.server.refuse(token, RemoteError::default());
-            let reason = allexmaster_protocol::close::CloseReason::ByUs;
-            return self.server.disconnect(connection, reason);
+    /// Gives a session of the role that somebody asks for; the doors have checked his
+    /// address. A request without a usable strategy is answered as in AllexJS and may be
+    /// repeated.
+    fn introduce(&mut self, now: u64, token: Token, peer: &Peer, credentials: &Map<String, Value>) {
+        let Some(address) = peer.address else {
+            return self.server.refuse(token, RemoteError::default());
         };
         let strategy = credentials.get("ip").and_then(Value::as_object);
         match strategy.and_then(|data| data.get("role")?.as_str()) {

@@ -8,7 +8,6 @@ use allexmaster_protocol::server::{ConnectionId, Output, Peer};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::access::Access;
 use super::{Sessions, Task};
 use crate::rules::{self, Files, Need, Settings, State};
 
@@ -25,7 +24,7 @@ struct Simulation {
 impl Simulation {
     fn with_need(name: &str) -> Self {
         let mut simulation = Self {
-            sessions: Sessions::new(Access::new(Vec::new()), "s".to_owned()),
+            sessions: Sessions::new("s".to_owned()),
             state: State::default(),
             sequence: 0,
             now: 0,

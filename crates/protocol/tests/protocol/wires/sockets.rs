@@ -4,6 +4,7 @@ use allexmaster_protocol::close::CloseReason;
 use allexmaster_protocol::framing::wire::{Wire, WireItem};
 use allexmaster_protocol::handshake::accept::{self, Negotiator};
 use allexmaster_protocol::handshake::dial::{self, DialError};
+use allexmaster_protocol::handshake::web::WebAccess;
 use allexmaster_protocol::pump::{Inbox, Opened};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -113,7 +114,7 @@ async fn newline_delimited_wires_talk() {
 async fn web_socket_wires_talk() {
     let (listener, port) = listener().await;
     let (dialled, accepted) = tokio::join!(dial::web_socket("127.0.0.1", port), async {
-        accept::web_socket(listener.accept().await.unwrap().0).await
+        accept::web_socket(listener.accept().await.unwrap().0, &WebAccess::default()).await
     });
     let ours = Driven::new(dialled.unwrap(), Wire::web_socket_client(SEED));
     talk(ours, accepted.unwrap()).await;
@@ -126,7 +127,10 @@ async fn signalr_wires_talk() {
     let accept = async {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            if let Some(opened) = accept::signalr(stream, &negotiator).await.unwrap() {
+            if let Some(opened) = accept::signalr(stream, &WebAccess::default(), &negotiator)
+                .await
+                .unwrap()
+            {
                 return opened;
             }
         }
