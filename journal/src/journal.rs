@@ -386,7 +386,14 @@ impl<M: Machine> Journal<M> {
         let ends = sealed
             .iter()
             .flat_map(|part| [part.first.saturating_sub(1), part.last]);
-        let mut ends: Vec<u64> = ends.filter(|end| *end >= sequence && *end > 0).collect();
+        let mut ends: Vec<u64> = ends.collect();
+        // Where the newest sealed block is missing, only what came after it shows where it ended.
+        if let Ok(Some(next)) = self.store()?.block_from(sequence) {
+            ends.push(next.first.saturating_sub(1));
+        }
+        ends.push(self.extent().acknowledged);
+        ends.retain(|end| *end >= sequence && *end > 0);
+        ends.sort_unstable();
         ends.dedup();
         for end in ends {
             if let Some(state) = self.kept_state(end)? {

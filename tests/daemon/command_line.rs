@@ -182,6 +182,7 @@ fn the_status_has_its_documented_fields() {
         "lastends",
         "modulename",
         "nexttry",
+        "oldercommand",
         "pid",
         "reason",
         "restarts",

@@ -245,7 +245,9 @@ fn a_build_that_decides_otherwise_or_does_not_start_does_not_take_over() {
     assert_eq!(code, 1, "{told}");
     assert!(told.contains("is no build of allexmaster"), "{told}");
 
-    let otherwise = format!("#!/bin/sh\n[ \"$1\" = formats ] && exec {PROGRAM} formats\nexit 6\n");
+    let otherwise = format!(
+        "#!/bin/sh\ncase \"$*\" in formats|*config*) exec {PROGRAM} \"$@\";; esac\nexit 6\n"
+    );
     let (code, told) = upgrade(&program(&master, "otherwise", &otherwise));
     assert_eq!(code, 6, "{told}");
     assert!(told.contains("does not agree"), "{told}");

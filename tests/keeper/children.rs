@@ -219,16 +219,17 @@ pub(crate) fn an_orphan_becomes_the_keepers_child_and_is_reaped_without_being_ta
     let file = keeper.path("orphan");
     // A daemon: it leads its own session and group, and its parent ends at once.
     let script = format!(
-        "setsid sh -c 'echo $$ > {file}.new; mv {file}.new {file}; exec sleep 1000' & sleep 1000"
+        "setsid sh -c 'echo $$ > {file}.new; mv {file}.new {file}; exec sleep 1000' & exec sleep 1000"
     );
     let service = spawn(&mut engine, 1, &script);
     let orphan: u32 = wait_for("the daemon", || {
         fs::read_to_string(&file).ok()?.trim().parse().ok()
     });
     signal(service, Signal::KILL);
-    assert_eq!(engine.tell("event"), "ended 1 Signaled(9)");
+    assert_eq!(engine.tell("event"), "left 1 Signaled(9) 1");
     assert_eq!(fact(orphan, "PPid"), Some(keeper.pid().to_string()));
     signal(orphan, Signal::KILL);
+    assert_eq!(engine.tell("event"), "ended 1 Signaled(9)");
     wait_for("the orphan to be reaped", || {
         fact(orphan, "State").is_none().then_some(())
     });

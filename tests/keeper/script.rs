@@ -126,6 +126,14 @@ impl Engine {
         if let Event::ChildNotSpawned { incarnation, .. } = &event {
             return format!("not spawned {incarnation}");
         }
+        if let Event::DescendantsLeft {
+            incarnation,
+            outcome,
+            left,
+        } = &event
+        {
+            return format!("left {incarnation} {outcome:?} {}", left.len());
+        }
         let Event::ChildExited {
             incarnation,
             outcome,

@@ -444,6 +444,6 @@ fn a_log_of_another_program_is_given_up_for_the_new_one() {
     live(&keeper, None, async {});
     let mut given_back = keeper.give_back();
     let names: Vec<&String> = given_back.keys().collect();
-    assert_eq!(names, ["log.8"]);
+    assert_eq!(names, ["configuration.0", "log.8"]);
     assert!(restore(&mut given_back).is_some());
 }

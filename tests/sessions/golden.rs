@@ -1,4 +1,4 @@
-//! A log that was written when version 2 was made. Every program that calls itself of that version
+//! A log that was written when version 3 was made. Every program that calls itself of that version
 //! must read it: an engine that is replaced hands its connections to another build.
 
 use std::path::Path;
@@ -11,9 +11,9 @@ use super::torn::{bytes_of, file_of};
 use super::world::{TOOL, World, all_of};
 
 /// Its bytes.
-const LOG: &[u8] = include_bytes!("data/sessions-2.log");
+const LOG: &[u8] = include_bytes!("data/sessions-3.log");
 /// What version it is of.
-const LOG_VERSION: u32 = 2;
+const LOG_VERSION: u32 = 3;
 
 /// A life in which every kind of conversation is in the middle of something.
 fn life() -> World {
@@ -50,7 +50,7 @@ fn life() -> World {
 }
 
 #[test]
-fn the_log_of_version_2_is_read_for_ever() {
+fn the_log_of_version_3_is_read_for_ever() {
     let ours = life();
     // The log of this program, from where a new version takes its golden one.
     let made =
