@@ -14,14 +14,18 @@ use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
 
+use crate::daemon::boot::journal_folder;
 use crate::daemon::{PID_FILE, read_pid};
 use crate::exit_code;
 use crate::local::dial::{DialError, Meant, dial};
 use crate::status::time;
-use allexmaster_keeper::keeper::{EngineTrouble, engine_trouble};
+use allexmaster_keeper::keeper::{EngineTrouble, ROLE_VARIABLE, Role, engine_trouble};
+use allexmaster_keeper::os;
 use allexmaster_sessions::Socket;
 use allexmaster_state::Timestamp;
 
+/// The file in the journal's folder that a running master holds a lock on.
+const LOCK: &str = "lock";
 /// How long the master may take: a call that it relays waits 30 s for the LanManager.
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// How long a master may be too busy to take a connection, and the pause between two tries.
@@ -29,6 +33,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 const DIAL_PAUSE: Duration = Duration::from_millis(20);
 /// How often it is looked whether there is an engine at all, while no answer comes.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// The longest pause between two looks at the client's timers, in milliseconds.
+const MAX_PAUSE: u64 = 1_000;
 /// How many texts may wait; there is one answer.
 const MAX_TEXTS: usize = 64;
 
@@ -43,6 +49,17 @@ pub enum AskError {
         pid: u32,
         path: PathBuf,
         reason: String,
+    },
+    #[error(
+        "a master (process {pid}) runs in {}, but it cannot be spoken to at {}: {reason}. {advice}",
+        folder.display(), path.display()
+    )]
+    Unreachable {
+        folder: PathBuf,
+        pid: u32,
+        path: PathBuf,
+        reason: String,
+        advice: String,
     },
     #[error("{0}")]
     UnknownService(String),
@@ -63,6 +80,7 @@ impl AskError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => exit_code::NOT_RUNNING,
+            Self::Unreachable { .. } => exit_code::UNREACHABLE,
             Self::UnknownService(_) | Self::Refused { .. } => exit_code::REFUSED,
             Self::EngineFails { trouble, .. } => match trouble.code {
                 Some(code) if code != exit_code::OK => code,
@@ -77,6 +95,7 @@ impl AskError {
     pub fn code(&self) -> &str {
         match self {
             Self::NoPidFile { .. } | Self::NobodyAnswers { .. } => "NOT_RUNNING",
+            Self::Unreachable { .. } => "UNREACHABLE",
             Self::UnknownService(_) => "UNKNOWN_INSTANCE",
             Self::Refused { code, .. } => code,
             Self::EngineFails { .. } => "ENGINE_FAILS",
@@ -128,7 +147,10 @@ async fn engine_fails(folder: &Path) -> AskError {
 
 async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskError> {
     let shown = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let pid = read_pid(folder).ok_or_else(|| AskError::NoPidFile { folder: shown() })?;
+    let holder = || lock_holder(folder);
+    let Some(pid) = read_pid(folder).or_else(|| Some(holder()?.public)) else {
+        return Err(AskError::NoPidFile { folder: shown() });
+    };
     let path = Socket::MachineManager.path(socket_folder, pid);
     // Whoever owns the folder could replace the master in it, so he may be the one who answers.
     let owner = std::fs::metadata(folder).ok();
@@ -149,12 +171,72 @@ async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskE
     let stream = connected.map_err(|error| error.to_string());
     let stream =
         stream.and_then(|stream| UnixStream::from_std(stream).map_err(|error| error.to_string()));
-    stream.map_err(|reason| AskError::NobodyAnswers {
-        folder: shown(),
-        pid,
-        path,
-        reason,
+    stream.map_err(|reason| {
+        let folder = shown();
+        match holder() {
+            None => AskError::NobodyAnswers {
+                folder,
+                pid,
+                path,
+                reason,
+            },
+            Some(Holder { public: pid, user }) => AskError::Unreachable {
+                advice: advice(pid, user.as_deref()),
+                folder,
+                pid,
+                path,
+                reason,
+            },
+        }
     })
+}
+
+/// Who runs in a folder, as the lock of its journal tells.
+struct Holder {
+    /// The public process number: the keeper's, where there is one.
+    public: u32,
+    /// The name of its user, where that is another one than ours.
+    user: Option<String>,
+}
+
+/// Looks for a living master without its socket and its pid file; `None` where there is none.
+fn lock_holder(folder: &Path) -> Option<Holder> {
+    let own = os::own_user();
+    let lock = journal_folder(folder).join(LOCK);
+    let process = match os::lock_holder(&lock) {
+        Ok(holder) => holder?,
+        // Another user's journal cannot be looked at, but the pid file can.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            read_pid(folder).filter(|pid| os::user(*pid).is_some_and(|user| user != own))?
+        }
+        Err(_) => return None,
+    };
+    let keeper = os::stat(process).map(|stat| stat.parent);
+    let public = keeper
+        .filter(|keeper| is_keeper(*keeper))
+        .unwrap_or(process);
+    let user = os::user(public).filter(|user| *user != own);
+    let user = user.map(|user| os::user_name(user).unwrap_or_else(|| format!("uid {user}")));
+    Some(Holder { public, user })
+}
+
+/// Whether a process is a keeper, as its environment says.
+fn is_keeper(pid: u32) -> bool {
+    let role = format!("{ROLE_VARIABLE}={}", Role::Keeper.as_str());
+    let environment = os::environment(pid).unwrap_or_default();
+    environment
+        .split(|byte| *byte == 0)
+        .any(|variable| variable == role.as_bytes())
+}
+
+fn advice(pid: u32, user: Option<&str>) -> String {
+    match user {
+        Some(user) => format!("It belongs to {user}: only that user and root may speak to it"),
+        None => format!(
+            "Its services go on. `kill {pid}` ends the master and its services in order, and the next \
+             start has the socket again"
+        ),
+    }
 }
 
 async fn talk(stream: UnixStream, method: &str, arguments: Vec<Value>) -> Result<Value, AskError> {
@@ -194,7 +276,14 @@ async fn talk(stream: UnixStream, method: &str, arguments: Vec<Value>) -> Result
             // Where it cannot be sent, the connection has ended, and the inbox says why.
             let _ = outgoing.send(&text);
         }
-        match deliveries.recv().await.map(|delivery| delivery.item) {
+        // The pings of the client keep the connection while an answer takes long.
+        let due = client.poll_timeout().map(|due| due.saturating_sub(now()));
+        let due = Duration::from_millis(due.unwrap_or(u64::MAX).min(MAX_PAUSE));
+        let Ok(delivery) = tokio::time::timeout(due, deliveries.recv()).await else {
+            client.handle_timeout(now());
+            continue;
+        };
+        match delivery.map(|delivery| delivery.item) {
             Some(WireItem::Text(text)) => client.receive(now(), &text),
             Some(WireItem::Alive) => client.traffic(now()),
             Some(WireItem::Closed(reason)) => client.closed(reason),

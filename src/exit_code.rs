@@ -17,6 +17,9 @@ pub const JOURNAL: u8 = 6;
 /// The master refused what was asked; the message has its reason.
 pub const REFUSED: u8 = 7;
 
+/// A master runs in this folder, but cannot be spoken to; the message says why.
+pub const UNREACHABLE: u8 = 8;
+
 /// The table for `--help`.
 pub const HELP: &str = "Exit codes:
   0  all went well
@@ -26,4 +29,5 @@ pub const HELP: &str = "Exit codes:
   4  another master runs in this folder
   5  no master runs in this folder, so there is nobody to ask
   6  the journal cannot be read or written
-  7  the master refused what was asked; the message has its reason";
+  7  the master refused what was asked; the message has its reason
+  8  a master runs in this folder, but cannot be spoken to; the message says why";

@@ -35,8 +35,7 @@ pub(super) enum Service {
 ///   allexmaster --directory /srv/machine service print | sudo tee /etc/systemd/system/allexmaster.service
 ///   sudo systemctl enable --now allexmaster
 ///
-/// The unit says itself why it is as it is. `systemctl reload` reads the configuration again, and a
-/// main process that was killed is replaced without ending a service.
+/// The unit says itself why it is as it is. `systemctl reload` reads the configuration again.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Print {

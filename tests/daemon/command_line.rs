@@ -325,3 +325,32 @@ fn a_role_that_there_is_none_is_refused() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("use keeper, engine or single"), "{said}");
 }
+
+#[test]
+fn a_master_without_its_sockets_or_pid_file_is_not_said_to_be_absent() {
+    let lan = Lan::start(&[]);
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    wait_for("the master", || master.status());
+    for file in std::fs::read_dir(master.sockets.path()).unwrap() {
+        std::fs::remove_file(file.unwrap().path()).unwrap();
+    }
+    let told = |master: &Master, command: &[&str]| {
+        let output = master.run(command);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), text)
+    };
+    for command in [&["status"][..], &["needs", "list"], &["reload"]] {
+        let (code, text) = told(&master, command);
+        assert_eq!(code, Some(8), "{text}");
+        let runs = format!("a master (process {}) runs in ", master.pid());
+        assert!(text.contains(&runs), "{text}");
+    }
+    std::fs::remove_file(master.folder.path().join("allexmaster.pid")).unwrap();
+    let (code, text) = told(&master, &["status"]);
+    assert_eq!(code, Some(8), "{text}");
+    // What the message advises.
+    assert!(master.stop().success());
+    let (code, text) = told(&master, &["status"]);
+    assert_eq!(code, Some(5), "{text}");
+}

@@ -21,6 +21,7 @@
 //! | `status_of_zombie`, `user`, `own_user`, `environment` | facts about a process | `None` |
 //! | `mark`, `is_marked` | the number that a process was marked with at its start, kept until it is reaped; whether it is the marked one or a descendant | `None` |
 //! | `inherited_mark` | the mark of a process or of the ancestor that has it, and that one's number | `None` |
+//! | `lock_holder` | the process that holds a lock on a file, without touching the lock | none is found |
 //! | `processes`, `children_of` | numbers of all processes, of the children of one | unsupported |
 //! | `foreign_listener` | the first of some ports on which a process outside a group listens | `None`: all listeners count as its own |
 //! | `holders` | the processes that listen on some ports, and their names | none |

@@ -16,8 +16,8 @@ pub use folder::{FolderChanges, folder_changes, watch_folder};
 pub use listeners::{Listening, foreign_listener, holders, listening, listens_on};
 pub use process::{
     become_subreaper, boot_id, children_of, environment, has_ended, inherited_mark, is_marked,
-    mark, open_process, own_user, peek_status, processes, raise_descriptor_limit, reap,
-    signal_group_by_number, signal_process, stat, status_of_zombie, user,
+    lock_holder, mark, open_process, own_user, peek_status, processes, raise_descriptor_limit,
+    reap, signal_group_by_number, signal_process, stat, status_of_zombie, user,
 };
 pub use rustix::io::Errno;
 pub use rustix::process::Signal;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -119,6 +120,25 @@ fn lock_limits(pid: u32) -> Option<(u64, u64)> {
         .split_ascii_whitespace()
         .map(|number| number.parse().unwrap_or(u64::MAX));
     Some((numbers.next()?, numbers.next()?))
+}
+
+/// The process that holds a lock (flock(2)) on a file; `None` if nobody does, or if `/proc` does not show
+/// it. The lock is not touched.
+///
+/// # Errors
+/// The file cannot be looked at.
+pub fn lock_holder(file: &Path) -> io::Result<Option<u32>> {
+    let inode = fs::metadata(file)?.ino().to_string();
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    // 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
+    let holder = locks.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let kind = fields.next()?;
+        let process = fields.nth(2)?;
+        let (_, of) = fields.next()?.rsplit_once(':')?;
+        (kind == "FLOCK" && of == inode).then(|| process.parse().ok())?
+    });
+    Ok(holder)
 }
 
 /// The numbers of all processes of the machine.
