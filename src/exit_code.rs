@@ -17,8 +17,10 @@ pub const JOURNAL: u8 = 6;
 /// The master refused what was asked; the message has its reason.
 pub const REFUSED: u8 = 7;
 
+/// A service has failed, or is tried again after a failure (`status --quiet`).
+pub const UNWELL: u8 = 8;
 /// A master runs in this folder, but cannot be spoken to; the message says why.
-pub const UNREACHABLE: u8 = 8;
+pub const UNREACHABLE: u8 = 9;
 
 /// The table for `--help`.
 pub const HELP: &str = "Exit codes:
@@ -30,4 +32,5 @@ pub const HELP: &str = "Exit codes:
   5  no master runs in this folder, so there is nobody to ask
   6  the journal cannot be read or written
   7  the master refused what was asked; the message has its reason
-  8  a master runs in this folder, but cannot be spoken to; the message says why";
+  8  a service has failed, or is tried again after a failure (`status --quiet`)
+  9  a master runs in this folder, but cannot be spoken to; the message says why";

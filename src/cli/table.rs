@@ -1,16 +1,19 @@
 //! Tables for people.
 
 use std::fmt::Write as _;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::Value;
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, ContentArrangement, Table};
+use comfy_table::{ContentArrangement, Table};
 
 use allexmaster_inspect::time::Zone;
+use allexmaster_state::ServiceState;
 
+use super::names::natural;
 use crate::config::Origin;
 use crate::status::{
     ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument,
@@ -27,8 +30,11 @@ const MAX_HOLES_SHOWN: usize = 5;
 pub(super) fn status(status: &StatusDocument) -> String {
     let lan = &status.lanmanager;
     let mut text = String::new();
-    let stopping = if status.stopping { ", stopping" } else { "" };
     // Writing to a text cannot fail.
+    if !status.services.is_empty() {
+        let _ = writeln!(text, "{}", totals(&status.services));
+    }
+    let stopping = if status.stopping { ", stopping" } else { "" };
     let _ = writeln!(
         text,
         "master      process {}, up {}{stopping}",
@@ -76,15 +82,135 @@ pub(super) fn status(status: &StatusDocument) -> String {
         text.push_str("no services: the LanManager asks for none, or has not been heard yet\n");
         return text;
     }
-    let mut table = new_table();
-    table.set_header([
-        "NAME", "MODULE", "STATE", "PID", "TCP", "HTTP", "WS", "UP", "RESTARTS", "REASON",
-    ]);
-    for service in &status.services {
-        table.add_row(service_row(service));
-    }
-    let _ = writeln!(text, "{}", table.trim_fmt());
+    write_services(&mut text, &status.services);
     text
+}
+
+/// A row for each service, trouble first, with its reason under it.
+fn write_services(text: &mut String, services: &[ServiceDocument]) {
+    let mut services: Vec<&ServiceDocument> = services.iter().collect();
+    services.sort_by(|one, other| {
+        let trouble = urgency(one.state).cmp(&urgency(other.state));
+        trouble.then_with(|| natural(&one.instancename, &other.instancename))
+    });
+    let columns: Vec<Column> = COLUMNS
+        .into_iter()
+        .filter(|column| {
+            !column.optional
+                || services
+                    .iter()
+                    .any(|service| (column.cell)(service) != NONE)
+        })
+        .collect();
+    let mut table = Table::new();
+    // Each row is one line, so that the reasons can stand between them.
+    table
+        .load_style(NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(columns.iter().map(|column| column.name));
+    for service in &services {
+        table.add_row(columns.iter().map(|column| (column.cell)(service)));
+    }
+    let table = table.trim_fmt();
+    let mut lines = table.lines();
+    let _ = writeln!(text, "{}", lines.next().unwrap_or_default().trim_end());
+    let indent = "          ";
+    let options = textwrap::Options::new(width())
+        .initial_indent(indent)
+        .subsequent_indent(indent);
+    for (line, service) in lines.zip(&services) {
+        let _ = writeln!(text, "{}", line.trim_end());
+        let reason = reason(service);
+        if !reason.is_empty() {
+            let _ = writeln!(text, "{}", textwrap::fill(&reason, &options));
+        }
+    }
+}
+
+/// The width of the terminal in columns.
+fn width() -> usize {
+    let terminal = crossterm::terminal::size().ok();
+    let terminal = terminal.filter(|_| std::io::stdout().is_terminal());
+    usize::from(terminal.map_or(WIDE, |(columns, _)| columns))
+}
+
+/// The order of the rows: what somebody has to look at comes first.
+const fn urgency(state: ServiceState) -> u8 {
+    match state {
+        ServiceState::Failed => 0,
+        ServiceState::BackingOff => 1,
+        ServiceState::Superseded => 2,
+        ServiceState::Waiting
+        | ServiceState::Bidding
+        | ServiceState::Starting
+        | ServiceState::Checking
+        | ServiceState::Stopping => 3,
+        ServiceState::Held => 4,
+        ServiceState::Running => 5,
+    }
+}
+
+/// One column of the services.
+struct Column {
+    name: &'static str,
+    /// Left out where no service has a value.
+    optional: bool,
+    cell: fn(&ServiceDocument) -> String,
+}
+
+/// What stands in a cell without a value.
+const NONE: &str = "-";
+
+const COLUMNS: [Column; 9] = [
+    Column::new("NAME", |service| service.instancename.clone()),
+    Column::new("MODULE", |service| service.modulename.clone()),
+    Column::new("STATE", |service| service.state.to_string()),
+    Column::new("PID", |service| number(service.pid)),
+    Column::optional("TCP", |service| number(service.tcpport)),
+    Column::optional("HTTP", |service| number(service.httpport)),
+    Column::optional("WS", |service| number(service.wsport)),
+    Column::new("UP", |service| {
+        service.startedat.as_deref().map_or(NONE.to_owned(), ago)
+    }),
+    Column::new("RESTARTS", |service| service.restarts.to_string()),
+];
+
+impl Column {
+    const fn new(name: &'static str, cell: fn(&ServiceDocument) -> String) -> Self {
+        Self {
+            name,
+            optional: false,
+            cell,
+        }
+    }
+
+    const fn optional(name: &'static str, cell: fn(&ServiceDocument) -> String) -> Self {
+        Self {
+            name,
+            optional: true,
+            cell,
+        }
+    }
+}
+
+fn number(number: Option<impl ToString>) -> String {
+    number.map_or(NONE.to_owned(), |number| number.to_string())
+}
+
+/// How many services there are of each state, what is most frequent first.
+fn totals(services: &[ServiceDocument]) -> String {
+    let mut counts: Vec<(usize, ServiceState)> = Vec::new();
+    for service in services {
+        match counts.iter_mut().find(|(_, state)| *state == service.state) {
+            Some((count, _)) => *count += 1,
+            None => counts.push((1, service.state)),
+        }
+    }
+    counts.sort_by(|one, other| other.cmp(one));
+    let parts = counts
+        .iter()
+        .map(|(count, state)| format!("{count} {state}"));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Nothing where all is well.
@@ -176,29 +302,25 @@ fn clock(time: &str) -> String {
     }
 }
 
-fn service_row(service: &ServiceDocument) -> Vec<Cell> {
-    let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
-    let port = |port: Option<u16>| number(port.map(u32::from));
-    vec![
-        Cell::new(&service.instancename),
-        Cell::new(&service.modulename),
-        Cell::new(service.state),
-        Cell::new(number(service.pid)),
-        Cell::new(port(service.tcpport)),
-        Cell::new(port(service.httpport)),
-        Cell::new(port(service.wsport)),
-        Cell::new(service.startedat.as_deref().map_or("-".to_owned(), ago)),
-        Cell::new(service.restarts),
-        Cell::new(reason(service)),
-    ]
-}
-
 fn reason(service: &ServiceDocument) -> String {
-    let reason = service.reason.clone().unwrap_or_default();
+    let reason = match &service.heldsince {
+        Some(since) if service.state == ServiceState::Held => held(service, since),
+        Some(_) | None => service.reason.clone().unwrap_or_default(),
+    };
     match service.nexttry.as_deref().and_then(until) {
         Some(seconds) => format!("{reason}; next try in {seconds} s"),
         None => reason,
     }
+}
+
+/// Who stopped a service, when, and how it is started.
+fn held(service: &ServiceDocument, since: &str) -> String {
+    let by = service.heldby.as_ref().map_or(String::new(), |by| {
+        let name = by.name.as_deref().map(|name| format!("{name} "));
+        format!(" by {}(uid {})", name.unwrap_or_default(), by.uid)
+    });
+    let (at, name) = (clock(since), &service.instancename);
+    format!("stopped{by} at {at}; `allexmaster start {name}`")
 }
 
 /// A value of the configuration as people write it; none for null.

@@ -342,13 +342,13 @@ fn a_master_without_its_sockets_or_pid_file_is_not_said_to_be_absent() {
     };
     for command in [&["status"][..], &["needs", "list"], &["reload"]] {
         let (code, text) = told(&master, command);
-        assert_eq!(code, Some(8), "{text}");
+        assert_eq!(code, Some(9), "{text}");
         let runs = format!("a master (process {}) runs in ", master.pid());
         assert!(text.contains(&runs), "{text}");
     }
     std::fs::remove_file(master.folder.path().join("allexmaster.pid")).unwrap();
     let (code, text) = told(&master, &["status"]);
-    assert_eq!(code, Some(8), "{text}");
+    assert_eq!(code, Some(9), "{text}");
     // What the message advises.
     assert!(master.stop().success());
     let (code, text) = told(&master, &["status"]);
