@@ -233,8 +233,9 @@ fn advice(pid: u32, user: Option<&str>) -> String {
     match user {
         Some(user) => format!("It belongs to {user}: only that user and root may speak to it"),
         None => format!(
-            "Its services go on. `kill {pid}` ends the master and its services in order, and the next \
-             start has the socket again"
+            "If it was started with another --socket-dir, name that. Else its socket is gone, and its \
+             services go on: `kill {pid}` ends the master and its services in order, and the next start \
+             has the socket again"
         ),
     }
 }
