@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::put_back::{Listeners, accept};
 use super::stops::{Stops, interrupt_source};
 use super::{Place, Running};
 use crate::local::sockets::Listener;
@@ -90,8 +91,10 @@ impl KeeperConnection {
             }
         }
         alive.abort();
-        for (name, listener) in running.listeners {
-            running.sessions.listen(name, listener);
+        for listener in running.listeners.lock().iter() {
+            if let Err(error) = accept(listener, &running.sessions, None) {
+                warn!(path = %listener.path().display(), %error, "nobody can connect to this socket any more");
+            }
         }
     }
 }
@@ -100,22 +103,16 @@ impl KeeperConnection {
 pub(super) struct Served {
     stops: Stops,
     sessions: sessions::Runtime,
-    listeners: Vec<(String, std::os::fd::OwnedFd)>,
+    listeners: Listeners,
 }
 
 impl Served {
-    /// # Errors
-    /// The system has no room for more descriptors.
-    pub(super) fn of(running: &Running) -> std::io::Result<Self> {
-        let listeners = running.listeners.iter().map(|listener| {
-            let descriptor = listener.descriptor().try_clone_to_owned()?;
-            Ok((name_of(listener), descriptor))
-        });
-        Ok(Self {
+    pub(super) fn of(running: &Running) -> Self {
+        Self {
             stops: Stops::of(running),
             sessions: running.sessions.clone(),
-            listeners: listeners.collect::<std::io::Result<_>>()?,
-        })
+            listeners: running.listeners.clone(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ pub mod boot;
 mod keeper;
 mod performer;
 mod pid_file;
+mod put_back;
 mod stops;
 mod time;
 
@@ -36,6 +37,7 @@ use boot::Boot;
 use keeper::{KeeperConnection, Served};
 use performer::{EffectPerformer, FailureLog, ForSessions};
 pub use pid_file::{PID_FILE, PidFile, PidFileError, read_pid};
+use put_back::Listeners;
 pub use stops::interrupt_source;
 use stops::{Stops, obey_signals};
 pub use time::Time;
@@ -139,7 +141,8 @@ pub struct Running {
     ended: oneshot::Receiver<Result<(), allexmaster_journal::Error>>,
     sessions: Runtime,
     acceptors: Vec<AbortHandle>,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
+    listeners_watch: Task<std::convert::Infallible>,
     rotation: Task<()>,
     pid_file: PidFile,
     pid_file_watch: Task<()>,
@@ -207,6 +210,8 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
     } else {
         Vec::new()
     };
+    let listeners = Listeners::new(listeners);
+    let listeners_watch = listeners.clone().put_back(sessions.clone(), store.clone());
     let performer = performer(&options, config, &facts, &sessions, &inbox, store, ack);
     performer.children.ended_before(zombies);
     let leave = Arc::clone(&performer.leave);
@@ -222,6 +227,7 @@ pub fn start(mut options: Options, place: Place) -> Result<Running, DaemonError>
         sessions,
         acceptors,
         listeners,
+        listeners_watch: tokio::spawn(listeners_watch),
         rotation,
         pid_file,
         pid_file_watch: tokio::spawn(pid_file_watch),
@@ -395,6 +401,7 @@ impl Running {
             sessions,
             acceptors,
             listeners,
+            listeners_watch,
             rotation,
             pid_file,
             pid_file_watch,
@@ -408,7 +415,8 @@ impl Running {
             acceptor.abort();
         }
         // Nobody finds us any more; those who have are told the rest.
-        drop(listeners);
+        listeners_watch.abort();
+        listeners.lock().clear();
         sessions.end().await;
         drop(pid_file);
     }
@@ -453,7 +461,7 @@ async fn run_to_the_end(
     let signals = tokio::spawn(obey_signals(Stops::of(&running), running.sessions.clone()));
     let serving = match engine {
         Some(engine) => {
-            let served = Served::of(&running).map_err(no_room)?;
+            let served = Served::of(&running);
             Some(tokio::spawn(engine.serve(served)))
         }
         None => None,

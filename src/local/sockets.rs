@@ -90,6 +90,28 @@ impl Listener {
         }
     }
 
+    /// Whether another program has removed its file: nobody finds the socket any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let file = std::fs::symlink_metadata(&self.path);
+        file.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Opens it again under its name; the socket of before is closed.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn reopen(&mut self) -> io::Result<()> {
+        self.descriptor = bind(&self.path)?;
+        Ok(())
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The listening socket.
     #[must_use]
     pub fn descriptor(&self) -> BorrowedFd<'_> {

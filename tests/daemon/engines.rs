@@ -310,3 +310,38 @@ fn a_pid_file_that_others_remove_or_change_is_put_back() {
     assert!(master.stop().success());
     assert!(!path.exists());
 }
+
+#[test]
+fn sockets_that_others_remove_are_put_back_also_by_the_next_engine_and_without_a_keeper() {
+    let lan = Lan::start(&clocks(1));
+    let mut master = Master::new(lan.port, json!({}));
+    let remove_all = |master: &Master| {
+        for file in std::fs::read_dir(master.sockets.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    };
+    for kept in [true, false] {
+        if kept {
+            master.start_kept(&[]);
+        } else {
+            master.start();
+        }
+        master.wait_for("Clock0", "running");
+        let files = master.socket_files();
+        let mut before = tool(&master);
+        for kill in [false, kept] {
+            let engine = master.engine();
+            remove_all(&master);
+            if kill {
+                signal(engine, Signal::KILL);
+            }
+            wait_for("the sockets", || {
+                (master.socket_files() == files).then_some(())
+            });
+            assert_eq!(tool(&master).ask("needs", json!([])), Ok(json!([])));
+            assert_eq!(before.ask("needs", json!([])), Ok(json!([])));
+        }
+        assert!(master.stop().success());
+        assert!(master.socket_files().is_empty());
+    }
+}
