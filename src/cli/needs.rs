@@ -1,9 +1,11 @@
 //! `allexmaster needs list | add | scale | remove`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use allexmaster_protocol::limits::{NameError, check_name};
 use allexmaster_protocol::vocabulary::method;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -39,16 +41,16 @@ pub(super) enum Needs {
 #[derive(Debug, Args)]
 pub(super) struct Add {
     /// The name that the service will have
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     instance: String,
     /// Its module, such as exec:web or sample:clock
-    #[arg(value_name = "MODULE")]
+    #[arg(value_name = "MODULE", value_parser = name)]
     module: String,
     /// A property for it; a value that is JSON is taken as such, any other as text
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
     properties: Vec<(String, Value)>,
     /// Only machines with this address, or in this network (CIDR), may run it
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     ipaddress: Option<String>,
     /// Further columns of the need, as a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
@@ -74,13 +76,13 @@ pub(super) struct Add {
   allexmaster needs scale web 0 --module exec:web")]
 pub(super) struct Scale {
     /// What the names begin with
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = name)]
     prefix: String,
     /// How many there are to be
     #[arg(value_name = "COUNT", value_parser = clap::value_parser!(u16).range(..=MAX_SCALE))]
     count: u16,
     /// The module, such as exec:web
-    #[arg(long, value_name = "MODULE")]
+    #[arg(long, value_name = "MODULE", value_parser = name)]
     module: String,
     /// A property for each; a value that is JSON is taken as such, any other as text
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = property)]
@@ -98,6 +100,30 @@ pub(super) struct Scale {
 
 /// So many services of one name can be asked for at once.
 const MAX_SCALE: i64 = 1_000;
+
+fn name(text: &str) -> Result<String, NameError> {
+    check_name(text).map(|()| text.to_owned())
+}
+
+/// An address or a network. A host name would never be equal to the address of a machine.
+fn address(text: &str) -> Result<String, String> {
+    let (base, bits) = text.split_once('/').unwrap_or((text, "0"));
+    let most = match base.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(_)) => 128,
+        Err(_) => {
+            return Err(
+                "expected an address such as 10.0.0.7, or a network such as 10.0.0.0/8".to_owned(),
+            );
+        }
+    };
+    match bits.parse::<u8>() {
+        Ok(bits) if bits <= most => Ok(text.to_owned()),
+        Ok(_) | Err(_) => Err(format!(
+            "the part behind / must be a number from 0 to {most}"
+        )),
+    }
+}
 
 fn property(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;

@@ -359,3 +359,37 @@ fn a_master_that_cannot_be_spoken_to_is_not_said_to_be_absent() {
     let (code, text) = told(&master, &["status"]);
     assert_eq!(code, Some(5), "{text}");
 }
+
+#[test]
+fn what_is_no_name_and_no_address_is_refused_before_anybody_is_asked() {
+    let master = Master::new(1, json!({}));
+    let long = "n".repeat(257);
+    for (arguments, why) in [
+        (&["", "exec:web"][..], "a name must not be empty"),
+        (&["Web", ""], "a name must not be empty"),
+        (&["a\tb", "exec:web"], "control characters"),
+        (&["a\nb", "exec:web"], "control characters"),
+        (&[&long, "exec:web"], "too long"),
+        (
+            &["Web", "exec:web", "--ipaddress", "300.1.1.1"],
+            "expected an address",
+        ),
+        (
+            &["Web", "exec:web", "--ipaddress", "my-host"],
+            "expected an address",
+        ),
+        (
+            &["Web", "exec:web", "--ipaddress", "10.0.0.0/33"],
+            "from 0 to 32",
+        ),
+        (
+            &["Web", "exec:web", "--ipaddress", "::1/129"],
+            "from 0 to 128",
+        ),
+    ] {
+        let output = master.run(&[&["needs", "add"][..], arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains(why), "{arguments:?}: {told}");
+    }
+}
