@@ -88,6 +88,7 @@ pub(crate) fn nginx() {
         .arg("-p")
         .arg(master.folder.path())
         .args(["-c", "nginx.conf"])
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -101,7 +102,8 @@ pub(crate) fn nginx() {
     }
     let again = master.wait_for_other("page-1", page.pid.unwrap());
     assert_eq!(again.httpport, Some(first));
-    nginx.kill().unwrap();
+    // Killed, it would leave its worker behind.
+    signal(nginx.id(), Signal::TERM);
     nginx.wait().unwrap();
 }
 

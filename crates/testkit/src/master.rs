@@ -290,8 +290,11 @@ impl Drop for Master {
             let _ = process.kill();
             let _ = process.wait();
         }
-        // Children outlive a killed master: that is what is tested.
-        for pid in self.children() {
+        // An engine outlives a killed keeper, and children a killed master: that is what is tested.
+        let folder = self.folder.path().display().to_string();
+        let engines =
+            processes::all().filter(|pid| processes::command_line(*pid).contains(&folder));
+        for pid in engines.chain(self.children()) {
             signal(pid, Signal::KILL);
         }
     }
