@@ -24,7 +24,7 @@
 //! lost, whenever this process dies.
 //!
 //! A child's end is reported when all that it has started itself has ended too, in its process group
-//! or not: see [`descendants`]. If others live on, that is reported first (`DescendantsLeft`), and the
+//! or not: see `descendants.rs`. If others live on, that is reported first (`DescendantsLeft`), and the
 //! rules have them signalled.
 //!
 //! Children are not ended with the master: they are what the next run adopts.
