@@ -217,10 +217,15 @@ fn open_journal(
             }
             Ok((live, opened))
         }
-        Err(Error::Held { .. }) => Err(DaemonError::AlreadyRunning {
-            folder: options.folder.clone(),
-            holder: read_pid(&options.folder),
-        }),
+        Err(Error::Held { holder, .. }) => {
+            let lives = |pid: &u32| os::stat(*pid).is_some_and(|stat| !stat.zombie);
+            let public = read_pid(&options.folder);
+            Err(DaemonError::AlreadyRunning {
+                folder: options.folder.clone(),
+                holder: public.filter(lives).or(holder),
+                alone: public.is_some_and(|pid| !lives(&pid)) && holder.is_some(),
+            })
+        }
         Err(error) => Err(DaemonError::Journal(error)),
     }
 }

@@ -64,16 +64,22 @@ pub struct Options {
     pub time: Time,
 }
 
+/// What to do about a master whose keeper was killed.
+const ALONE: &str = ". Its keeper was killed, and it goes on alone: `allexmaster shutdown` ends it and its services in \
+                     order, then start again";
+
 /// Why the master could not start, or had to end.
 #[derive(Debug, Error)]
 pub enum DaemonError {
     /// Another one runs here.
-    #[error("another master{} runs in {}; there is one per folder, and it was not touched", holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), folder.display())]
+    #[error("another master{} runs in {}; there is one per folder, and it was not touched{}", holder.map(|pid| format!(" (process {pid})")).unwrap_or_default(), folder.display(), if *alone { ALONE } else { "" })]
     AlreadyRunning {
         /// Where.
         folder: PathBuf,
-        /// Its process, where known.
+        /// Its public process, where known.
         holder: Option<u32>,
+        /// Whether its keeper was killed, so that the holder is its engine.
+        alone: bool,
     },
     /// The journal.
     #[error(

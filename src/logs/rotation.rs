@@ -97,6 +97,8 @@ pub fn rotate(path: &Path, old_files: u32) -> io::Result<()> {
 /// The same until the log is within its limits; no old file gets larger than they say.
 fn rotate_within(path: &Path, limits: LogLimits) -> io::Result<()> {
     let log = OpenOptions::new().read(true).write(true).open(path)?;
+    // Readers wait for the end of a rotation. It does not wait for them: one may be stopped.
+    let _ = fs4::FileExt::try_lock(&log);
     if !can_cut(path)? {
         return copy_and_empty(path, &log, limits);
     }
@@ -187,6 +189,10 @@ struct Old<'path> {
 impl<'path> Old<'path> {
     /// Moves the older files on and begins a new one; nothing where the disk has no room for it at all.
     fn begin(path: &'path Path, old_files: u32) -> io::Result<Option<Self>> {
+        // A new file, so that readers see that it is another one.
+        if old_files == 1 {
+            let _ = fs::remove_file(numbered(path, 1));
+        }
         for number in (1..old_files).rev() {
             let older = numbered(path, number.saturating_add(1));
             match fs::rename(numbered(path, number), older) {
