@@ -169,7 +169,7 @@ impl Services {
         self.bid_queue.len()
     }
 
-    /// The same among those that wait for a port that `is_free` now.
+    /// Who is next to bid: in the queue, or waiting for a port that `is_free` now.
     pub(crate) fn next_bidder_with(
         &self,
         is_free: impl Fn(&Lacking) -> bool,

@@ -403,6 +403,8 @@ pub(crate) fn fill_bids(state: &mut State, turn: &mut Turn) {
         } else if may_bid_more(state) {
             bid(state, turn, &instance);
         } else {
+            // It lacks nothing but a place: in the bid queue, where the patience of others is measured.
+            needs::reconsider(state, turn, &instance);
             break Some(instance);
         }
     };

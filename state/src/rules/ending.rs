@@ -96,7 +96,8 @@ pub(crate) fn left_descendants(
 }
 
 /// Tells those that a stopping child has left to end, too. One that had left its group hears of the
-/// stop only now, so its grace begins now.
+/// stop only now, so its grace begins now; except where all has to be gone by a time, because another
+/// machine may start the service then.
 fn see_off(state: &mut State, turn: &mut Turn, instance: &InstanceName, left: &[Descendant]) {
     let urgent = state.haste.urgent;
     let fresh = left.iter().any(|descendant| !descendant.in_group);
@@ -105,14 +106,17 @@ fn see_off(state: &mut State, turn: &mut Turn, instance: &InstanceName, left: &[
         .services
         .change(instance, &mut state.deadlines, |service| {
             let Activity::Stopping {
-                process, kill_at, ..
+                process,
+                kill_at,
+                why,
+                ..
             } = &mut service.activity
             else {
                 return None;
             };
             if urgent {
                 *kill_at = None;
-            } else if fresh {
+            } else if fresh && *why != StopReason::CutOff {
                 *kill_at = Some(until);
             }
             // Those of its group have had the signal that it had.

@@ -257,7 +257,8 @@ fn answer(state: &State, instance: &InstanceName) -> Reply {
     Reply::Done(json!({ "instancename": instance.as_str(), "pid": pid }))
 }
 
-/// Ends what there is of a child. One that is to end already ends for this reason now.
+/// Ends what there is of a child. One that is to end already is started again afterwards; where it is
+/// held, that is its reason now.
 fn end(state: &mut State, turn: &mut Turn, instance: &InstanceName, reason: StopReason) {
     let stopping = state
         .services

@@ -35,6 +35,33 @@ fn a_bid_that_only_waits_makes_room_for_a_need_that_was_not_bid_for() {
 }
 
 #[test]
+fn what_waited_for_a_port_and_now_for_a_place_has_time_passing_between_its_looks() {
+    let mut story = Story::about(
+        "Ports for two, one bid at once: when a port is free again while another bid only waits, the need that waited for the port is next in line, and the journal does not fill.",
+    );
+    story.given(|story| {
+        story.set(|settings| {
+            settings.bids_at_once = 1;
+            settings.port_range_size = 2;
+        });
+        story.brought_to("X", Stage::Approved);
+        story.appears("A");
+        story.appears("B");
+        story.withdrawn("X").exits("X", Outcome::Exited(0));
+    });
+    // The port of X cools down; then the bid that only waits makes room, and so on.
+    for _ in 0..6 {
+        // A patience that was over already is acted on at once, and then nothing more is due now.
+        story.wakes();
+        if story.is_due_now() {
+            story.wakes();
+        }
+        assert!(!story.is_due_now());
+    }
+    story.end("waits_for_a_place_with_a_port");
+}
+
+#[test]
 fn needs_that_cannot_be_placed_wait_without_a_deadline() {
     let mut story = Story::about("Thousands of needs, ports for ten.");
     story.given(|story| {

@@ -160,6 +160,12 @@ impl Story {
         self.note("nothing is due")
     }
 
+    /// Whether a deadline has come already.
+    pub(crate) fn is_due_now(&self) -> bool {
+        let due = self.state.next_deadline();
+        due.is_some_and(|(at, _)| at.0 <= self.now)
+    }
+
     /// So much time passes, with all deadlines in it.
     pub(crate) fn waits(&mut self, milliseconds: u64) -> &mut Self {
         let end = self.now + milliseconds;

@@ -18,9 +18,10 @@ pub(crate) const SHORT: Style = Style { boots: false };
 pub fn outcome(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Exited(code) => format!("exited with code {code}"),
-        Outcome::Signaled(signal) => {
-            format!("was ended by {} (signal {signal})", signal_name(*signal))
-        }
+        Outcome::Signaled(signal) => match signal_name(*signal) {
+            name if name.starts_with("SIG") => format!("was ended by {name} (signal {signal})"),
+            number => format!("was ended by {number}"),
+        },
         Outcome::Lost(why) => format!("ended unseen ({why})"),
     }
 }
