@@ -139,7 +139,8 @@ pub struct Settings {
     pub reconnect_grace: u64,
     /// The edition of the rules that the run follows, so that a journal of an earlier
     /// one is replayed as it was lived. 1: the grace of those who were connected before
-    /// the start begins with `CaughtUp`, and removals of needs outlast the run. 0: it
+    /// the start begins with `CaughtUp`, removals of needs outlast the run, and a master
+    /// that is back with another address is asked first. 0: it
     /// begins with the start, and the files bring removed needs back.
     #[serde(default, skip_serializing_if = "is_first")]
     pub edition: u32,

@@ -62,7 +62,7 @@ impl std::fmt::Display for Remark {
 /// The entries of the files that do not count as they stand. The strategies are left out:
 /// the LanManager adds its own to them.
 #[must_use]
-pub fn remarks(base: &[Need], runtime: &[Need]) -> Vec<Remark> {
+pub fn remarks(base: &[Need], overlay: &[Need], runtime: &[Need]) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let mut names = HashSet::new();
     for need in base {
@@ -70,7 +70,7 @@ pub fn remarks(base: &[Need], runtime: &[Need]) -> Vec<Remark> {
             remarks.push(Remark::Doubled(need.name().clone()));
         }
     }
-    let merged = merge_layers(base.to_vec(), Vec::new(), Vec::new());
+    let merged = merge_layers(base.to_vec(), overlay.to_vec(), Vec::new());
     let entries: HashMap<_, _> = merged.iter().map(|need| (need.name(), need)).collect();
     for later in runtime {
         let Some(need) = entries.get(later.name()) else {
@@ -107,7 +107,10 @@ mod tests {
         let base = layer(json!([entry("a"), entry("b")]));
         let mut runtime = entry("c");
         runtime["strategies"] = json!({"ip": []});
-        let remarks = remarks(&base, &layer(json!([runtime, {"instancename": "B"}])));
+        runtime["gate"] = json!("overlaid");
+        let overlay = layer(json!([{"instancename": "A", "gate": "overlaid"}]));
+        let runtime = layer(json!([runtime, {"instancename": "B"}]));
+        let remarks = remarks(&base, &overlay, &runtime);
         let name = InstanceName::parse("A").unwrap();
         let fields = vec!["modulename".to_owned()];
         let expected = [

@@ -86,7 +86,9 @@ fn succeed(change: &mut Change<'_>, earlier: &MasterId, master: &MasterId) {
             keep_for(change, &name, master);
         }
     }
-    // Its earlier session may still seem to be there: what that one bid for is free.
+    // Its earlier session may still seem to be there: what that one bid for, or was asked
+    // first for, is free.
+    others_may_bid(change, earlier);
     bidding::bids_end(change, earlier);
 }
 
@@ -103,6 +105,9 @@ fn hand_over(state: &mut State, name: &InstanceName, earlier: &MasterId, master:
 
 /// The master that ran it before is asked first.
 fn keep_for(change: &mut Change<'_>, name: &InstanceName, master: &MasterId) {
+    if change.state.settings.edition == 0 {
+        return; // bids of before did not say whose they are
+    }
     let until = change.stamp.at.plus(change.state.settings.reconnect_grace);
     if let Some(need) = change.state.open.get_mut(name) {
         need.kept_for = Some(master.clone());

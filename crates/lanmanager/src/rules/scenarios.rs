@@ -410,6 +410,7 @@ fn a_master_that_is_back_with_another_address_is_asked_anew_and_first() {
         "A is back from another address: its row is out of date. It is asked first, so the \
          bid of B waits although it came before.",
     );
+    scenario.state.settings.edition = EDITION;
     scenario.event(41, introduced("m2", "10.0.0.2", "B"));
     scenario.event(50, introduced("m3", "10.0.0.9", "A"));
     scenario.event(60, bid_below(3, opening("Time", 8), "b2", "m2"));
@@ -418,11 +419,25 @@ fn a_master_that_is_back_with_another_address_is_asked_anew_and_first() {
 }
 
 #[test]
+fn a_master_that_is_back_twice_with_another_address_does_not_wait_for_itself() {
+    let mut scenario = running_at_a(
+        "A is back from another address, and again, while the session before still seems to be \
+         there: nothing is kept for that one any more.",
+    );
+    scenario.state.settings.edition = EDITION;
+    scenario.event(50, introduced("m3", "10.0.0.9", "A"));
+    scenario.event(60, introduced("m4", "10.0.0.9", "A"));
+    scenario.event(70, bid_below(4, opening("Time", 7), "b4", "m4"));
+    assert_transcript("another_address_twice", scenario);
+}
+
+#[test]
 fn a_master_of_javascript_that_is_back_is_asked_first_for_as_long_as_the_grace() {
     let mut scenario = running(
         "A master that does not say who it is is back, and does not bid: B has its turn when \
          the time for that is over.",
     );
+    scenario.state.settings.edition = EDITION;
     scenario.event(41, introduced("m2", "10.0.0.2", "B"));
     scenario.event(50, gone("m1"));
     scenario.event(60, connected("m3", "10.0.0.1"));

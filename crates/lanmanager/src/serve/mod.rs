@@ -207,7 +207,7 @@ impl LanManager {
         }
         tell_who_gets_in(&options.directory, &configuration.subnets);
         let files = &configuration.files;
-        for remark in rules::remarks(&files.needs, &files.runtime) {
+        for remark in rules::remarks(&files.needs, &files.overlay, &files.runtime) {
             tracing::warn!("{remark}");
         }
         let addresses = bound
