@@ -63,10 +63,13 @@ impl<Sink: EventSink> Shared<Sink> {
                 self.report_left(incarnation, child, outcome, &left).await;
             }
             let order = *leaving.orders.borrow_and_update();
-            if order != Some(Signal::Kill) {
+            if order == Some(Signal::Kill) {
+                let at = *given_up_at.get_or_insert_with(|| Instant::now() + KILLED_WITHIN);
+                if at <= Instant::now() {
+                    break left;
+                }
+            } else {
                 given_up_at = None;
-            } else if given_up_at.is_some_and(|at| at <= Instant::now()) {
-                break left;
             }
             let mut ends = Vec::new();
             for one in &left {
@@ -81,13 +84,17 @@ impl<Sink: EventSink> Shared<Sink> {
                     told.insert(pid, order);
                     if order == Signal::Kill {
                         killed.insert(pid);
-                        given_up_at.get_or_insert_with(|| Instant::now() + KILLED_WITHIN);
                     }
                     if let Err(error) = os::signal_process(&pidfd, number(order)) {
                         tracing::warn!(%incarnation, %pid, %error, "a process that a child left behind cannot be signalled");
                     }
                 }
                 ends.push(pidfd);
+            }
+            if ends.is_empty() {
+                // They have ended since, or the system has no descriptor for them now.
+                sleep(SETTLING_PAUSE).await;
+                continue;
             }
             let all_ended = async {
                 for pidfd in &ends {

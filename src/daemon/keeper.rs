@@ -51,7 +51,13 @@ impl KeeperConnection {
         warn_unsent(link.stop_grace(running.sessions.stop_grace()));
         warn_unsent(link.ready());
         let (told, mut last) = (link.clone(), String::new());
+        let (sessions, mut grace) = (running.sessions.clone(), running.sessions.stop_grace());
         let proof = async move || {
+            // By whichever way it was changed.
+            if sessions.stop_grace() != grace {
+                grace = sessions.stop_grace();
+                warn_unsent(told.stop_grace(grace));
+            }
             // After the end of the loop nothing is sent, and nothing needs to be.
             if let Ok(totals) = looks.look(totals).await
                 && totals != last
@@ -80,7 +86,6 @@ impl KeeperConnection {
                     tokio::spawn(async move {
                         warn_unsent(link.reloading());
                         sessions.reload().await;
-                        warn_unsent(link.stop_grace(sessions.stop_grace()));
                         warn_unsent(link.ready());
                     });
                 }

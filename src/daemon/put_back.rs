@@ -40,10 +40,12 @@ impl Listeners {
             looks.tick().await;
             for listener in self.lock().iter_mut().filter(|listener| listener.is_gone()) {
                 let path = listener.path().to_owned();
-                match listener
-                    .reopen()
-                    .and_then(|()| accept(listener, &sessions, store.as_deref()))
-                {
+                let opened = listener.reopen().and_then(|()| {
+                    let accepted = accept(listener, &sessions, store.as_deref());
+                    // Without its file it is opened again with the next look.
+                    accepted.inspect_err(|_| drop(std::fs::remove_file(&path)))
+                });
+                match opened {
                     Ok(()) => {
                         warn!(path = %path.display(), "the socket was removed by another program; it was put back")
                     }

@@ -92,7 +92,11 @@ pub(super) async fn obey_signals(mut stops: Stops, sessions: Runtime) {
         tokio::select! {
             _ = terminate.recv() => stops.signal("SIGTERM", StopSource::Signal).await,
             _ = interrupt.recv() => stops.signal("SIGINT", interrupt_source()).await,
-            _ = hang_up.recv() => sessions.reload().await,
+            _ = hang_up.recv() => {
+                // A signal to stop does not wait for it.
+                let sessions = sessions.clone();
+                tokio::spawn(async move { sessions.reload().await });
+            }
         }
     }
 }

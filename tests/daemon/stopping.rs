@@ -9,9 +9,14 @@ use allexmaster_testkit::processes::{Signal, lives, signal};
 use allexmaster_testkit::wait::wait_for;
 use serde_json::{Value, json};
 
+/// How long clocks take that are to end in order, in milliseconds.
+const SHORT: u32 = 1_500;
+/// How long those take that are to be killed before: less than the grace, more than a busy machine needs.
+const LONG: u32 = 8_000;
+
 /// Two clocks that take a while to end in order.
-fn lingering() -> Lan {
-    let slow = || json!({ "linger": 1_500 });
+fn lingering(milliseconds: u32) -> Lan {
+    let slow = || json!({ "linger": milliseconds });
     Lan::start(&[
         need("One", "sample:clock", slow()),
         need("Two", "sample:clock", slow()),
@@ -29,8 +34,8 @@ fn in_order(master: &Master) -> Vec<&'static str> {
 }
 
 /// Starts a master with two clocks, has `ask` stop it, and tells who could end in order.
-fn asked(ask: impl FnOnce(&Master, &[u32])) -> Vec<&'static str> {
-    let lan = lingering();
+fn asked(linger: u32, ask: impl FnOnce(&Master, &[u32])) -> Vec<&'static str> {
+    let lan = lingering(linger);
     let mut master = Master::new(lan.port, json!({}));
     master.start_kept(&[]);
     let children = ["One", "Two"].map(|name| master.wait_for(name, "running").pid.unwrap());
@@ -84,14 +89,14 @@ fn however_often_and_whoever_is_signalled_each_child_keeps_its_grace() {
     // All at once: each waits for the lingering of its children.
     thread::scope(|scope| {
         for (name, ask) in asks {
-            scope.spawn(move || assert_eq!(asked(ask), ["One", "Two"], "{name}"));
+            scope.spawn(move || assert_eq!(asked(SHORT, ask), ["One", "Two"], "{name}"));
         }
     });
 }
 
 #[test]
 fn a_second_stop_waits_for_the_first_and_both_say_when_it_is_done() {
-    let ended = asked(|master, _| {
+    let ended = asked(SHORT, |master, _| {
         let stops = [(); 2].map(|()| {
             let mut stop = master.command();
             stop.arg("shutdown").stdout(std::process::Stdio::piped());
@@ -109,7 +114,7 @@ fn a_second_stop_waits_for_the_first_and_both_say_when_it_is_done() {
 #[test]
 fn stop_now_takes_the_grace_away_also_from_a_stop_that_has_begun() {
     for begun in [false, true] {
-        let ended = asked(|master, _| {
+        let ended = asked(LONG, |master, _| {
             if begun {
                 signal(master.pid(), Signal::TERM);
                 wait_for("the stop to begin", || {
@@ -127,12 +132,12 @@ fn stop_now_takes_the_grace_away_also_from_a_stop_that_has_begun() {
 
 /// Runs the master on a terminal of its own, as `script` gives it, and presses Ctrl-C at the beginning
 /// and after each of the pauses; tells who could end in order.
-fn pressed(pauses: &[&str]) -> Option<Vec<&'static str>> {
+fn pressed(linger: u32, pauses: &[&str]) -> Option<Vec<&'static str>> {
     let has_script = Command::new("script").arg("--version").output().is_ok();
     if !has_script {
         return None;
     }
-    let lan = lingering();
+    let lan = lingering(linger);
     let master = Master::new(lan.port, json!({}));
     let program = format!(
         "{} --directory {} --socket-dir {}",
@@ -176,11 +181,11 @@ fn pressed(pauses: &[&str]) -> Option<Vec<&'static str>> {
 
 #[test]
 fn ctrl_c_twice_in_a_moment_is_one_and_after_a_while_it_kills() {
-    let Some(once) = pressed(&["0.1"]) else {
+    let Some(once) = pressed(SHORT, &["0.1"]) else {
         return;
     };
     assert_eq!(once, ["One", "Two"]);
-    assert_eq!(pressed(&["1.1"]).unwrap(), [""; 0]);
+    assert_eq!(pressed(LONG, &["3"]).unwrap(), [""; 0]);
 }
 
 /// Waits until nobody of these lives.

@@ -128,9 +128,6 @@ impl Keeper {
             // It is our child and not reaped: no other process has its number.
             let _ = kill_process(engine.pid, Signal::KILL);
         }
-        for child in self.living_children() {
-            end(child, Signal::TERM);
-        }
         let deadline = Instant::now() + grace;
         self.leaving = Some(deadline);
         self.start_at = deadline;
@@ -142,6 +139,12 @@ impl Keeper {
             return false;
         };
         let children = self.living_children();
+        // What a service had started becomes a child only when the service has ended.
+        for child in &children {
+            if self.told_to_end.insert(child.as_raw_nonzero().get()) {
+                end(*child, Signal::TERM);
+            }
+        }
         let now = Instant::now();
         if now >= deadline {
             for child in &children {

@@ -40,7 +40,7 @@ impl Keeper {
                 let child = field(offset_of!(libc::signalfd_siginfo, ssi_pid));
                 self.child_ended(child, field(offset_of!(libc::signalfd_siginfo, ssi_code)));
             } else if number == Signal::HUP.as_raw() {
-                self.reload();
+                self.pending_reload = true;
             } else if let Some(signal) = Signal::from_named_raw(number)
                 && matches!(signal, Signal::TERM | Signal::INT)
                 && let Some(code) = self.stop(signal)
@@ -88,14 +88,14 @@ impl Keeper {
         }
     }
 
-    /// Passes the wish on that the configuration is read again: to the next engine where none is ready.
-    fn reload(&mut self) {
-        match &mut self.engine {
-            // One that is full of messages is told when it has read them: it is not lost.
-            Some(engine) if engine.ready.is_some() => {
-                self.pending_reload = !engine.send(RELOAD_TEXT.to_owned(), None);
-            }
-            Some(_) | None => self.pending_reload = true,
+    /// Passes the wish on that the configuration is read again, to an engine that is ready and has room
+    /// for the message; until then it is kept.
+    pub(super) fn pass_reload_on(&mut self) {
+        if let Some(engine) = &mut self.engine
+            && engine.ready.is_some()
+            && self.pending_reload
+        {
+            self.pending_reload = !engine.send(RELOAD_TEXT.to_owned(), None);
         }
     }
 
@@ -188,9 +188,6 @@ impl Keeper {
                 self.program.confirm();
             }
             self.ever_ready = true;
-            if std::mem::take(&mut self.pending_reload) {
-                engine.send(RELOAD_TEXT.to_owned(), None);
-            }
             self.service_manager.ready();
         }
         if message.reloading {

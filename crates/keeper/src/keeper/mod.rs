@@ -65,6 +65,7 @@ mod role;
 mod service_manager;
 mod store;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -146,6 +147,8 @@ struct Keeper {
     watchdog: Duration,
     /// Stop signals that no engine has answered with `STOPPING=1` yet.
     pending_stops: Vec<Signal>,
+    /// When the first of these stop signals came.
+    first_stop: Option<Instant>,
     /// Why no engine is ready, while engines end before they are.
     trouble: Option<EngineTrouble>,
     board: Board,
@@ -153,10 +156,10 @@ struct Keeper {
     grace: Duration,
     /// The end of the children's grace, in a stop without an engine.
     leaving: Option<Instant>,
-    /// The next engine that is ready is to read the configuration again.
+    /// Who was asked to end in such a stop.
+    told_to_end: BTreeSet<i32>,
+    /// The engine is to read the configuration again, as soon as it is ready and has room for a message.
     pending_reload: bool,
-    /// When the first of them came.
-    first_stop: Option<Instant>,
     reported_full: bool,
     /// Until when no connection is accepted.
     accept_paused_until: Option<Instant>,
@@ -185,12 +188,13 @@ impl Keeper {
             ever_ready: false,
             watchdog: WATCHDOG,
             pending_stops: Vec::new(),
+            first_stop: None,
             trouble: None,
             board: Board::new(),
             grace: DEFAULT_GRACE,
             leaving: None,
+            told_to_end: BTreeSet::new(),
             pending_reload: false,
-            first_stop: None,
             reported_full: false,
             accept_paused_until: None,
             reap_orphans_at: None,
@@ -212,6 +216,7 @@ impl Keeper {
             if let Some(engine) = &mut self.engine {
                 engine.flush();
             }
+            self.pass_reload_on();
             self.reap_orphans();
             self.service_manager.alive();
             if let Some(code) = self.check_engine() {
