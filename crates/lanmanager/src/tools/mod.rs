@@ -205,13 +205,11 @@ fn ask(question: &Question, past: &mut Past, out: &mut Out<'_>) -> Result<bool, 
     match question {
         Question::Info { json } => info(past, *json, out),
         Question::Log { last, need, json } => {
-            let name = match need.as_deref().map(InstanceName::parse).transpose() {
-                Ok(name) => name,
-                Err(_) => {
-                    let name = need.clone().unwrap_or_default();
-                    return Err(ToolError::UnknownNeed(name, String::new()));
-                }
-            };
+            let name = need.as_deref().map(InstanceName::parse).transpose();
+            let name = name.map_err(|_| {
+                let name = need.clone().unwrap_or_default();
+                ToolError::UnknownNeed(name, String::new())
+            })?;
             let mut lines = std::collections::VecDeque::new();
             past.replay(|step| {
                 if name
