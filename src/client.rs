@@ -148,7 +148,7 @@ async fn engine_fails(folder: &Path) -> AskError {
 async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskError> {
     let shown = || std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let holder = || lock_holder(folder);
-    let Some(pid) = read_pid(folder).or_else(|| Some(holder()?.public)) else {
+    let Some(pid) = public_pid(folder) else {
         return Err(AskError::NoPidFile { folder: shown() });
     };
     let path = Socket::MachineManager.path(socket_folder, pid);
@@ -189,6 +189,12 @@ async fn connect(folder: &Path, socket_folder: &Path) -> Result<UnixStream, AskE
             },
         }
     })
+}
+
+/// The public process of the master of a folder, also while its pid file is missing.
+#[must_use]
+pub fn public_pid(folder: &Path) -> Option<u32> {
+    read_pid(folder).or_else(|| Some(lock_holder(folder)?.public))
 }
 
 /// Who runs in a folder, as the lock of its journal tells.

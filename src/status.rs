@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use allexmaster_inspect::words;
 use allexmaster_journal::{Hole, Outage};
 use allexmaster_state::{
-    End, InstanceName, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
+    End, LanStatus, Outcome, Sender, ServiceState, ServiceStatus, State, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -404,35 +404,29 @@ fn reason(status: &ServiceStatus) -> Option<String> {
 /// How many services with trouble [`totals`] names.
 const MAX_NAMED: usize = 3;
 
-/// One line for people: `38 running, 1 backing-off (Bad)`.
-#[must_use]
-pub fn totals(state: &State) -> String {
-    let mut by_state: BTreeMap<ServiceState, Vec<InstanceName>> = BTreeMap::new();
-    for status in state.service_statuses() {
-        let of_state = by_state.entry(status.state).or_default();
-        of_state.push(status.instance);
+/// One line for people, the most frequent state first: `38 running, 1 backing-off (Bad)`, or
+/// `no services`.
+pub fn totals(services: impl Iterator<Item = (String, ServiceState)>) -> String {
+    let mut by_state: BTreeMap<ServiceState, Vec<String>> = BTreeMap::new();
+    for (name, state) in services {
+        by_state.entry(state).or_default().push(name);
     }
-    if by_state.is_empty() {
-        return "no services".to_owned();
-    }
-    let parts = by_state.iter().map(|(state, instances)| {
-        let mut part = format!("{} {state}", instances.len());
-        if matches!(
-            state,
-            ServiceState::Superseded | ServiceState::BackingOff | ServiceState::Failed
-        ) {
-            let named = instances.iter().take(MAX_NAMED).map(ToString::to_string);
-            let named: Vec<String> = named.collect();
-            let more = if instances.len() > MAX_NAMED {
-                ", …"
-            } else {
-                ""
-            };
+    let mut by_state = Vec::from_iter(by_state);
+    by_state.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    let parts = by_state.iter().map(|(state, names)| {
+        let mut part = format!("{} {state}", names.len());
+        if matches!(state, ServiceState::BackingOff | ServiceState::Failed) {
+            let named: Vec<&str> = names.iter().take(MAX_NAMED).map(String::as_str).collect();
+            let more = if names.len() > MAX_NAMED { ", …" } else { "" };
             part.push_str(&format!(" ({}{more})", named.join(", ")));
         }
         part
     });
-    parts.collect::<Vec<_>>().join(", ")
+    let parts = Vec::from_iter(parts);
+    if parts.is_empty() {
+        return "no services".to_owned();
+    }
+    parts.join(", ")
 }
 
 /// The last millisecond that RFC 3339 has a form for, at the end of the year 9999.

@@ -121,7 +121,9 @@ impl Logs {
             sleep(LOOK_EVERY);
             // Services that have not written before are shown as well.
             for (name, path) in files_of(&folder) {
-                let is_meant = names::pick_names(&[&name], &self.names).is_ok();
+                let fits =
+                    |wish: &String| names::pick_names(&[&name], std::slice::from_ref(wish)).is_ok();
+                let is_meant = self.names.is_empty() || self.names.iter().any(fits);
                 if is_meant && !followed.contains_key(&name) {
                     width = width.max(name.chars().count());
                     followed.insert(name, Follower::from_the_oldest(&path));

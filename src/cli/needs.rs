@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use allexmaster_protocol::limits::{NameError, check_name};
 use allexmaster_protocol::vocabulary::method;
+use allexmaster_state::ServiceState;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -68,7 +69,7 @@ pub(super) struct Add {
 
 /// Have as many services of a module as are asked for: NAME-1, NAME-2 and so on.
 ///
-/// The needs that are missing are added. Those with a higher number are removed, and what runs here for
+/// The needs that are missing are added. Those with a higher number that this machine knows are removed, and what runs here for
 /// them is ended.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Examples:
@@ -235,7 +236,10 @@ fn until_running(
 impl Scale {
     fn run(&self, common: &Common) -> Result<ExitCode, AskError> {
         let Self { prefix, count, .. } = self;
-        let number_of = |name: &str| name.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok();
+        let number_of = |name: &str| {
+            let number: u16 = name.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok()?;
+            (format!("{prefix}-{number}") == name).then_some(number)
+        };
         let services = services(common)?;
         let present: BTreeMap<u16, &ServiceDocument> = services
             .iter()
@@ -244,7 +248,11 @@ impl Scale {
         let wanted = Vec::from_iter((1..=*count).map(|number| format!("{prefix}-{number}")));
         let mut added = Vec::new();
         for (number, name) in (1..).zip(&wanted) {
-            if present.contains_key(&number) {
+            // One that waits or ends may have no need any more. A need that is there already is not changed.
+            let lingers = |one: &&ServiceDocument| {
+                matches!(one.state, ServiceState::Waiting | ServiceState::Stopping)
+            };
+            if present.get(&number).is_some_and(|one| !lingers(one)) {
                 continue;
             }
             let need = json!({

@@ -92,8 +92,8 @@ fn unit(folder: &Path, user: Option<&str>) -> Result<String, ServiceError> {
         .replace(HEADING, "# Made by `allexmaster service print`.\n")
         .replace(STATE_DIRECTORY, "")
         .replace(USER, &format!("User={user}\n"))
-        .replace(PROGRAM, in_unit(&program)?)
-        .replace(FOLDER, in_unit(&folder)?);
+        .replace(FOLDER, in_unit(&folder)?)
+        .replace(PROGRAM, in_unit(&program)?);
     Ok(unit)
 }
 

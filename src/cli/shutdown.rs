@@ -8,9 +8,8 @@ use allexmaster_protocol::vocabulary::method;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, ask, complain, print, print_json, report};
-use crate::client::AskError;
-use crate::daemon::read_pid;
+use super::{Common, ask, complain, duration, print, print_json, report};
+use crate::client::{self, AskError};
 use crate::exit_code;
 use allexmaster_keeper::os;
 
@@ -27,9 +26,9 @@ pub(super) struct Shutdown {
     /// Kill the children at once, without a grace
     #[arg(long)]
     now: bool,
-    /// How long to wait for the end, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-    timeout: u64,
+    /// How long to wait for the end: seconds, or a text such as 2m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,7 +36,7 @@ pub(super) struct Shutdown {
 
 impl Shutdown {
     pub(super) fn run(&self, common: &Common) -> ExitCode {
-        let pid = read_pid(&common.directory);
+        let pid = client::public_pid(&common.directory);
         let urgency = self.now.then(|| json!({ "now": true }));
         match ask(common, method::STOP, Vec::from_iter(urgency)) {
             Ok(_) => {}
@@ -57,17 +56,15 @@ impl Shutdown {
             }
             Err(error) => return report(&error, self.json),
         }
-        let deadline = Instant::now() + Duration::from_secs(self.timeout);
-        // A keeper that ends without an engine leaves its pid file to the next start.
-        let is_there = |present: u32| {
-            Some(present) == pid && os::stat(present).is_some_and(|stat| !stat.zombie)
-        };
-        while read_pid(&common.directory).is_some_and(is_there) {
-            if Instant::now() >= deadline {
+        let begun = Instant::now();
+        // The process, not its pid file: that may be gone before or stay behind.
+        let is_there = |pid: u32| os::stat(pid).is_some_and(|stat| !stat.zombie);
+        while pid.is_some_and(is_there) {
+            if begun.elapsed() >= self.timeout {
                 complain(&format!(
                     "the master is still stopping after {} s; `allexmaster shutdown --now` kills \
                      what does not end",
-                    self.timeout
+                    self.timeout.as_secs()
                 ));
                 return ExitCode::from(exit_code::FAILURE);
             }

@@ -16,8 +16,8 @@ use crate::status::{ServiceDocument, StatusDocument};
 ///
 /// States: waiting (for something outside, the reason says what), bidding, starting,
 /// checking (the LanManager tests its ports), running, superseded (it runs, but the network uses
-/// another copy; see `onduplicate`), stopping, backing-off (it failed and is tried again), failed
-/// (it is not tried again until somebody acts: see `restart`).
+/// another copy; see `onduplicate`), stopping, backing-off (it failed and is tried again), held (somebody
+/// stopped it: see `start`), failed (it is not tried again until somebody acts: see `start`).
 ///
 /// Names may be patterns, as `web-*`. Trouble stands first.
 ///

@@ -17,7 +17,7 @@ use super::names::natural;
 use crate::config::Origin;
 use crate::status::{
     ConfigurationDocument, InForceDocument, JournalDocument, NeedDocument, ServiceDocument,
-    StatusDocument,
+    StatusDocument, totals,
 };
 
 /// The width where there is no terminal: nothing is broken into lines for a file.
@@ -32,7 +32,16 @@ pub(super) fn status(status: &StatusDocument) -> String {
     let mut text = String::new();
     // Writing to a text cannot fail.
     if !status.services.is_empty() {
-        let _ = writeln!(text, "{}", totals(&status.services));
+        let _ = writeln!(
+            text,
+            "{}",
+            totals(
+                status
+                    .services
+                    .iter()
+                    .map(|one| (one.instancename.clone(), one.state))
+            )
+        );
     }
     let stopping = if status.stopping { ", stopping" } else { "" };
     let _ = writeln!(
@@ -195,22 +204,6 @@ impl Column {
 
 fn number(number: Option<impl ToString>) -> String {
     number.map_or(NONE.to_owned(), |number| number.to_string())
-}
-
-/// How many services there are of each state, what is most frequent first.
-fn totals(services: &[ServiceDocument]) -> String {
-    let mut counts: Vec<(usize, ServiceState)> = Vec::new();
-    for service in services {
-        match counts.iter_mut().find(|(_, state)| *state == service.state) {
-            Some((count, _)) => *count += 1,
-            None => counts.push((1, service.state)),
-        }
-    }
-    counts.sort_by(|one, other| other.cmp(one));
-    let parts = counts
-        .iter()
-        .map(|(count, state)| format!("{count} {state}"));
-    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Nothing where all is well.

@@ -89,8 +89,11 @@ impl Wait {
         for name in &self.names {
             match names::pick(&known, std::slice::from_ref(name)) {
                 Ok(picked) => {
-                    targets.extend(picked.into_iter().map(|one| one.service.instancename));
+                    let picked = picked.into_iter().map(|one| one.service.instancename);
+                    let new = picked.filter(|name| !targets.contains(name));
+                    targets.extend(Vec::from_iter(new));
                 }
+                Err(_) if targets.contains(name) => {}
                 Err(_) if !names::is_pattern(name) => targets.push(name.clone()),
                 Err(error) => return Err(error),
             }

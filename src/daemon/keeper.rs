@@ -16,6 +16,7 @@ use allexmaster_keeper::link::{
     FromKeeper, Inheritance, KeeperLink, LinkError, Messages, StopSignal,
 };
 use allexmaster_sessions::ConnectionName;
+use allexmaster_state::State;
 use allexmaster_state::StopSource;
 
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl KeeperConnection {
                 warn_unsent(told.stop_grace(grace));
             }
             // After the end of the loop nothing is sent, and nothing needs to be.
-            if let Ok(totals) = looks.look(totals).await
+            if let Ok(totals) = looks.look(in_short).await
                 && totals != last
             {
                 warn_unsent(told.status(&totals));
@@ -102,6 +103,12 @@ impl KeeperConnection {
             }
         }
     }
+}
+
+/// The services in one line, for a service manager.
+fn in_short(state: &State) -> String {
+    let services = state.service_statuses();
+    totals(services.map(|service| (service.instance.to_string(), service.state)))
 }
 
 /// The parts of a running master that the keeper's messages act on.

@@ -6,12 +6,17 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 64 * 1024;
 /// A line of more bytes is told in parts.
 const MAX_LINE: usize = 64 * 1024;
+
+/// How long a reader waits for the end of a rotation, and the pause between two tries.
+const ROTATED_WITHIN: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Reads one log, each line once. A line is missed only where output was written faster than old files
 /// are kept, and may be told twice only where a crash interrupted a rotation.
@@ -64,8 +69,13 @@ impl Follower {
     /// free again on return, so that no reader holds up a rotation for long.
     fn next(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let log = File::open(&self.path)?;
-        if fs4::FileExt::try_lock_shared(&log).is_err() {
-            return Ok(0);
+        let begun = Instant::now();
+        while fs4::FileExt::try_lock_shared(&log).is_err() {
+            // A master that was stopped in the middle of a rotation does not hold a reader for ever.
+            if begun.elapsed() >= ROTATED_WITHIN {
+                return Ok(0);
+            }
+            sleep(LOCK_PAUSE);
         }
         self.notice_rotations();
         while let Some(old) = self.old.front() {

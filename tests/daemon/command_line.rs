@@ -361,6 +361,23 @@ fn a_master_that_cannot_be_spoken_to_is_not_said_to_be_absent() {
 }
 
 #[test]
+fn shutdown_returns_when_all_have_ended_although_the_pid_file_is_gone() {
+    let lan = Lan::start(&[need("Clock", "sample:clock", json!({ "linger": 1_000 }))]);
+    let mut master = Master::new(lan.port, json!({}));
+    master.start_kept(&[]);
+    let clock = master.wait_for("Clock", "running").pid.unwrap();
+    std::fs::remove_file(master.folder.path().join("allexmaster.pid")).unwrap();
+    let output = master.run(&["shutdown"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert!(!lives(clock), "{}", text_of(&output));
+    assert!(master.wait().success());
+}
+
+fn text_of(output: &Output) -> String {
+    allexmaster_testkit::master::text(output)
+}
+
+#[test]
 fn what_is_no_name_and_no_address_is_refused_before_anybody_is_asked() {
     let master = Master::new(1, json!({}));
     let long = "n".repeat(257);

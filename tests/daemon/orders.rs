@@ -142,4 +142,16 @@ fn scale_has_as_many_services_as_are_asked_for() {
     let waited = master.run(&["wait", "web-2", "web-3", "--for", "stopped"]);
     assert!(waited.status.success(), "{}", text(&waited));
     assert_eq!(master.children().len(), 1);
+    // What ended just now is still shown, but nobody asks for it.
+    let more = master.run(&[
+        "needs",
+        "scale",
+        "web",
+        "3",
+        "--module",
+        "sample:clock",
+        "--wait",
+    ]);
+    assert!(more.status.success(), "{}", text(&more));
+    assert_eq!(master.children().len(), 3);
 }

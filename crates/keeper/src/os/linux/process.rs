@@ -128,7 +128,8 @@ fn lock_limits(pid: u32) -> Option<(u64, u64)> {
 /// # Errors
 /// The file cannot be looked at.
 pub fn lock_holder(file: &Path) -> io::Result<Option<u32>> {
-    let inode = fs::metadata(file)?.ino().to_string();
+    let facts = fs::metadata(file)?;
+    let inode = facts.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     // 1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0 EOF
     let holder = locks.lines().find_map(|line| {
@@ -138,7 +139,15 @@ pub fn lock_holder(file: &Path) -> io::Result<Option<u32>> {
         let (_, of) = fields.next()?.rsplit_once(':')?;
         (kind == "FLOCK" && of == inode).then(|| process.parse().ok())?
     });
-    Ok(holder)
+    // The same number may be that of a file on another disk.
+    let has_it_open = |process: &u32| {
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{process}/fd")) else {
+            return true; // of another user, which cannot be looked at
+        };
+        let mut open = descriptors.filter_map(|entry| fs::metadata(entry.ok()?.path()).ok());
+        open.any(|open| (open.dev(), open.ino()) == (facts.dev(), facts.ino()))
+    };
+    Ok(holder.filter(has_it_open))
 }
 
 /// The numbers of all processes of the machine.
